@@ -1,0 +1,107 @@
+"""YAML + overrides -> frozen dataclass. Defaults live in the dataclass only; unknown keys are refused with the nearest name."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from pipeline.contracts.errors import ConfigError
+from pipeline.fields import convert
+from pipeline.fileio import digest
+
+T = TypeVar("T")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file. Raises ConfigError naming the file, and the line where YAML itself says so."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ConfigError(f"config file {path} does not exist") from err
+    except OSError as err:
+        raise ConfigError(f"config file {path} cannot be read: {err.strerror}") from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path} is not valid YAML: {err}") from err
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} holds a {type(data).__name__}; accepted: a mapping of sections")
+    return data
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`["optim.lr=1e-4"]` on top of `data`; the right-hand side is YAML. Raises ConfigError on a malformed item."""
+    result: dict[str, Any] = _copy(data)
+    for item in overrides:
+        dotted, separator, text = item.partition("=")
+        *parents, last = dotted.split(".")
+        if not separator or not all((*parents, last)):
+            raise ConfigError(f"--set {item!r}; accepted: a.b=value")
+        node = result
+        for name in parents:
+            if node.get(name) is None:
+                node[name] = {}
+            node = node[name]
+            if not isinstance(node, dict):
+                raise ConfigError(f"--set {item!r}: {name!r} is a value, not a section")
+        try:
+            node[last] = yaml.safe_load(text)
+        except yaml.YAMLError as err:
+            raise ConfigError(f"--set {item!r}: the value is not valid YAML; put quotes around text with special characters") from err
+    return result
+
+
+def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Check `data` against the dataclass `cls`, deeply, and build it. Raises ConfigError naming field, value and what is accepted."""
+    import dacite  # here and not above: `passerby --help` does without
+
+    converted = convert(cls, data, "", where)
+    try:
+        return dacite.from_dict(cls, converted, dacite.Config(strict=True))
+    except ConfigError as err:  # a __post_init__ knows field and value, but not the file
+        raise ConfigError(f"{where}: {err}") from err
+    except dacite.WrongTypeError as err:
+        raise ConfigError(f"{where}: {err.field_path}={err.value!r}; accepted: {err.field_type}") from err
+    except dacite.MissingValueError as err:
+        raise ConfigError(f"{where}: {err.field_path} is missing; it has no default") from err
+    except (dacite.DaciteError, ValueError, TypeError) as err:  # the latter two come from a __post_init__
+        raise ConfigError(f"{where}: {err}") from err
+
+
+def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
+    """The one way from a YAML file and `--set` items to a config."""
+    return build(cls, apply_overrides(read_yaml(path), overrides), str(path))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The resolved tree as plain YAML/JSON types (tuples become lists, paths strings)."""
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def to_yaml(config: Any) -> str:
+    return dump_yaml(to_dict(config))
+
+
+def dump_yaml(data: Mapping[str, Any]) -> str:
+    """YAML text in the order of the mapping."""
+    return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)
+
+
+def config_digest(config: Any) -> str:
+    return digest(to_dict(config))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}

@@ -1,0 +1,75 @@
+"""Done records and shard manifests: small JSON files that are written last and say that, and from what, something is whole.
+
+Written by `pipeline.runner` and `generation.shard`; read by completion checks, status, lint, report and the loaders of `pretrain`.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.contracts.errors import ContractError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """seen == kept + dropped + failed, checked on construction; reasons counts dropped and failed samples by reason."""
+
+    seen: int
+    kept: int
+    dropped: int
+    failed: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seen != self.kept + self.dropped + self.failed:
+            raise ContractError(
+                f"ledger does not balance: seen {self.seen} != kept {self.kept} + dropped {self.dropped} + failed {self.failed}"
+            )
+        if sum(self.reasons.values()) != self.dropped + self.failed:
+            raise ContractError(f"reasons {self.reasons} do not add up to dropped {self.dropped} + failed {self.failed}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoneRecord:
+    """runs/NAME/<stage>/done/000123.json: unit `unit` of `stage` is whole on disk."""
+
+    stage: str
+    unit: int
+    config_digest: str  # of this stage's section and of everything before it
+    input_digest: str  # over the done records that this unit was made from, less their seconds and code version
+    counts: Counts
+    seconds: float
+    files: dict[str, str]  # path below the run folder -> sha256
+    code_version: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], where: str) -> "DoneRecord":
+        try:
+            return cls(**{**data, "counts": Counts(**data["counts"])})
+        except (KeyError, TypeError) as err:
+            raise ContractError(f"{where} is not a done record ({err}); delete it to have the unit made again") from err
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardManifest:
+    """runs/NAME/shards/manifest.json. `shards` maps a file name to {"sha256", "bytes", "samples"}."""
+
+    schema: int
+    split_counts: dict[str, int]  # {"train": 900, "val": 100}
+    counts: Counts
+    shards: dict[str, dict[str, Any]]
+    config_digest: str
+    attribute_space: dict[str, Any]  # AttributeSpace.to_json()
+    code_version: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], where: str) -> "ShardManifest":
+        try:
+            return cls(**{**data, "counts": Counts(**data["counts"])})
+        except (KeyError, TypeError) as err:
+            raise ContractError(f"{where} is not a shard manifest ({err}); run the shard stage again") from err
