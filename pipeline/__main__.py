@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `passerby`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,181 @@
+"""`passerby`: the one command that a user types. Verbs that need models hand over to `python -m generation|pretrain|finetune`.
+
+Nothing heavy is imported above the commands, so that `passerby --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.entry import call
+
+if TYPE_CHECKING:
+    from pipeline.describe import RunPlan
+
+_HAND_OVER = {  # verb: (module, arguments in front, whether the first plain argument is a config, help)
+    "check-images": ("generation", ("check-images",), False, "Verdict, reason and measures of the filter for a folder of pictures."),
+    "annotate-text": ("generation", ("annotate-text",), False, "Captions in a file to 27 attribute labels, as JSONL."),
+    "pretrain": ("pretrain", ("train",), True, "Pre-train APTM on shards."),
+    "evaluate": ("pretrain", ("evaluate",), True, "Score a checkpoint: recall@k, mAP, mINP."),
+    "parity": ("pretrain", ("parity",), False, "Compare this code with a folder of golden numbers."),
+    "finetune": ("finetune", ("train",), True, "Fine-tune a checkpoint on a retrieval data set."),
+    "challenge": ("finetune", ("challenge",), False, "Labels, predictions, submission and score of the challenge."),
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def passerby() -> None:
+    """Synthetic pedestrians at scale, and APTM pre-training and fine-tuning on them.
+
+    Exit codes: 0 done, 1 failed, 2 refused (usage, config, contract).
+    """
+
+
+def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """CONFIG or RUN with --set, --json and --print-config."""
+    for option in (
+        click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing."),
+        click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout."),
+        click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated."),
+        click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG|RUN"),
+    ):
+        command = option(command)
+    return command
+
+
+@passerby.command()
+@_config_options
+def plan(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool) -> None:
+    """Show stages, units, what is missing and how long it will take."""
+    from pipeline import report
+    from pipeline.survey import survey
+
+    run_plan = _describe(config, overrides, print_config)
+    answer = report.plan_json(run_plan, survey(run_plan))
+    _answer(answer, as_json, report.print_plan)
+
+
+@passerby.command()
+@_config_options
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes a stage; default: one a GPU for stages that want one, else one a core."
+)
+@click.option("--redo", metavar="STAGE", help="First remove the outputs of this stage and of all later ones.")
+@click.option("--fresh", is_flag=True, help="First remove the outputs of all stages.")
+def run(
+    config: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    print_config: bool,
+    workers: int | None,
+    redo: str | None,
+    fresh: bool,
+) -> None:
+    """Make what is missing of a run on this machine. May be killed at any time and started again."""
+    from pipeline import local, report
+
+    run_plan = _describe(config, overrides, print_config)
+    stages = local.run(run_plan, workers=workers, redo=redo, fresh=fresh, say=lambda line: click.echo(line, err=as_json))
+    _answer(report.status_json(run_plan, stages), as_json, report.print_status)
+
+
+@passerby.command()
+@_config_options
+def status(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool) -> None:
+    """Show what is done, kept, dropped and failed, stage by stage."""
+    from pipeline import report
+    from pipeline.survey import survey
+
+    run_plan = _describe(config, overrides, print_config)
+    _answer(report.status_json(run_plan, survey(run_plan)), as_json, report.print_status)
+
+
+@passerby.command()
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def doctor(as_json: bool) -> int:
+    """Show what this machine can run, what is missing and how to get it. Exit code 1 if the embedded models cannot run."""
+    from pipeline import doctor as examination
+
+    checks = examination.examine(Path("runs"))
+    _answer(examination.to_json(checks), as_json, lambda _: examination.print_report(checks))
+    return 0 if examination.is_ready(checks) else 1
+
+
+@passerby.command()
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def lint(run_folder: Path, as_json: bool) -> int:
+    """Check records, ledgers, shards, index and manifest of a run against each other. Exit code 1 if something is wrong."""
+    from dataclasses import asdict
+
+    from pipeline.lint import lint as find
+    from pipeline.paths import RunPaths
+
+    findings = find(RunPaths(run_folder))
+    answer = {"run": str(run_folder), "sound": not findings, "findings": [asdict(finding) for finding in findings]}
+
+    def show(_: dict[str, Any]) -> None:
+        for finding in findings:
+            click.echo(f"{finding.file}: {finding.text}")
+        click.echo(f"{run_folder}: {len(findings)} findings" if findings else f"{run_folder}: sound")
+
+    _answer(answer, as_json, show)
+    return 1 if findings else 0
+
+
+@passerby.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder for everything.")
+@click.option("--fresh", is_flag=True, help="First remove what an earlier demo left in that folder.")
+@click.option("--settings", type=click.Path(path_type=Path), help="YAML file with other recipes or seeds (pipeline/demo/settings.py).")
+def demo(out: Path, fresh: bool, settings: Path | None) -> None:
+    """From prompts to a fine-tuned retriever with the models that passerby carries; ends with a table and report.html."""
+    from pipeline.demo.command import demo as run_demo
+
+    run_demo(out, settings, fresh)
+
+
+def _describe(config: Path, overrides: tuple[str, ...], print_config: bool) -> "RunPlan":
+    from pipeline.config import dump_yaml
+    from pipeline.describe import describe
+
+    run_plan = describe(config, overrides)
+    if print_config:
+        click.echo(dump_yaml(run_plan.config), nl=False)
+        raise click.exceptions.Exit(0)
+    return run_plan
+
+
+def _answer(answer: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
+    if not as_json:
+        show(answer)
+        return
+    import json
+
+    click.echo(json.dumps(answer, indent=1, ensure_ascii=False))
+
+
+def _add_hand_over(verb: str, module: str, front: tuple[str, ...], takes_config: bool, text: str) -> None:
+    @passerby.command(verb, help=text, add_help_option=False, context_settings={"ignore_unknown_options": True, "help_option_names": []})
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def hand_over(arguments: tuple[str, ...]) -> int:
+        from pipeline import children
+
+        return children.hand_over(hand_over_command(module, front, takes_config, arguments))
+
+
+def hand_over_command(module: str, front: Sequence[str], takes_config: bool, arguments: Sequence[str]) -> list[str]:
+    """The command behind a verb: `passerby pretrain C --set a=1` is `python -m pretrain train --config C --set a=1`."""
+    named = takes_config and arguments and not arguments[0].startswith("-")
+    return [sys.executable, "-m", module, *front, *(("--config",) if named else ()), *arguments]
+
+
+for _verb, _parts in _HAND_OVER.items():
+    _add_hand_over(_verb, *_parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console command."""
+    sys.exit(call(passerby, arguments, "passerby"))

@@ -1,0 +1,88 @@
+"""What is done, what is missing, what belongs to another config. Reads done records only, never the data behind them."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.manifest import DoneRecord
+from pipeline.fileio import digest, read_json
+from pipeline.paths import RunPaths
+
+
+class State(StrEnum):
+    """DONE: whole, of this config and these inputs. STALE: its inputs were made again since. FOREIGN: of another config."""
+
+    DONE = "done"
+    MISSING = "missing"
+    STALE = "stale"
+    FOREIGN = "foreign"
+
+
+def partition(num_units: int, num_tasks: int) -> list[range]:
+    """The units of each task: unit u goes to task u % num_tasks, so that neighbouring units, which cost alike, spread evenly.
+
+    Every unit is in exactly one range; with more tasks than units some ranges are empty. Raises ConfigError on impossible numbers.
+    """
+    if num_units < 0 or num_tasks < 1:
+        raise ConfigError(f"{num_units} units in {num_tasks} tasks; accepted: units >= 0, tasks >= 1")
+    return [range(task, num_units, num_tasks) for task in range(num_tasks)]
+
+
+def units_of_task(num_units: int, task: int, num_tasks: int) -> range:
+    """partition(...)[task]. Raises ConfigError if there is no such task."""
+    if not 0 <= task < num_tasks:
+        raise ConfigError(f"--task {task} of --num-tasks {num_tasks}; accepted: 0 to {num_tasks - 1}")
+    return partition(num_units, num_tasks)[task]
+
+
+def read_record(paths: RunPaths, stage: str, unit: int) -> DoneRecord | None:
+    """The done record, or None. Raises ContractError on a file that is not the record of this unit."""
+    path = paths.done(stage, unit)
+    if not path.exists():
+        return None
+    try:
+        record = DoneRecord.from_json(read_json(path), str(path))
+    except ContractError as err:
+        raise ContractError(f"{err}; delete {path} to have the unit made again") from err
+    if (record.stage, record.unit) != (stage, unit):
+        raise ContractError(f"{path} is the record of unit {record.unit} of {record.stage!r}; delete it to have unit {unit} made again")
+    return record
+
+
+def input_digest(paths: RunPaths, sources: Iterable[tuple[str, int]]) -> str:
+    """Digest of the (stage, unit) pairs that a unit is made from: their configs and file hashes, not their seconds or code version.
+
+    Raises ContractError if one of them is not done.
+    """
+    records = []
+    for stage, unit in sources:
+        record = read_record(paths, stage, unit)
+        if record is None:
+            raise ContractError(f"{paths.done(stage, unit)} does not exist: unit {unit} of {stage!r} is not done; run that stage first")
+        records.append(record)
+    return records_digest(records)
+
+
+def records_digest(records: Iterable[DoneRecord]) -> str:
+    """input_digest of records that are already read, in the same order."""
+    return digest([[r.stage, r.unit, r.config_digest, r.files] for r in records])
+
+
+def unit_state(paths: RunPaths, record: DoneRecord | None, config_digest: str, inputs: str) -> State:
+    """Judge a record against the digests that are wanted now. A record whose files are gone counts as missing."""
+    if record is None:
+        return State.MISSING
+    if record.config_digest != config_digest:
+        return State.FOREIGN
+    if record.input_digest != inputs:
+        return State.STALE
+    return State.DONE if all((paths.root / name).exists() for name in record.files) else State.MISSING
+
+
+def refuse_foreign(paths: RunPaths, record: DoneRecord, config_digest: str) -> ContractError:
+    """The error for a record of another config, with the way out."""
+    return ContractError(
+        f"{paths.done(record.stage, record.unit)} was made with another config of stage {record.stage!r} "
+        f"(digest {record.config_digest}, now {config_digest}); go back to the old settings, give the new ones another run.name, "
+        f"or remove this stage's and all later outputs with `passerby run CONFIG --redo {record.stage}`"
+    )

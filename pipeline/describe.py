@@ -1,0 +1,85 @@
+"""What a config asks for, by asking `python -m generation describe`: orchestration reads the answer and never imports a stage."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import graph
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
+from pipeline.paths import RunPaths
+
+GENERATION = (sys.executable, "-m", "generation")
+_OWN_NAMES = re.compile(r"^(?:Error: )?(?:\w+Error: )?")
+_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """A resolved run: what to make, where, and the digest that each stage's done records must carry."""
+
+    config: dict[str, Any]
+    paths: RunPaths
+    num_units: int
+    num_images: int
+    digests: dict[str, str]  # stage -> config digest, in the order of the flow
+
+    def units(self, spec: graph.StageSpec) -> range:
+        return range(graph.num_units(spec, self.num_units))
+
+    def sources(self, spec: graph.StageSpec, unit: int) -> list[tuple[str, int]]:
+        return graph.sources(spec, unit, self.num_units)
+
+
+def config_arguments(config: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
+    """CONFIG or RUN -> (YAML file, --set items). A run folder stands for its config.yaml, wherever the folder lies now.
+
+    Raises ConfigError if there is no such file.
+    """
+    if not config.is_dir():
+        if not config.exists():
+            raise ConfigError(f"{config} does not exist; accepted: a recipe (configs/generation/*.yaml) or the folder of a run")
+        return config, list(overrides)
+    paths = RunPaths(config)
+    if not paths.config.exists():
+        raise ConfigError(f"{config} holds no config.yaml; accepted: a recipe or the folder of a run that was started")
+    return paths.config, [*overrides, f"run.folder={json.dumps(str(config))}"]  # JSON text is YAML, whatever the folder's name
+
+
+def describe(config: Path, overrides: Sequence[str] = ()) -> RunPlan:
+    """Raises ConfigError with the words of the stage package if it refuses the config, StageError if it breaks."""
+    file, items = config_arguments(config, overrides)
+    argv = [*GENERATION, "describe", "--config", str(file), *(part for item in items for part in ("--set", item))]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603 -- argv list, no shell
+    except subprocess.TimeoutExpired as err:
+        raise StageError(f"`python -m generation describe` gave no answer for {file} in {_TIMEOUT_S} s") from err
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"`{' '.join(argv)}` ended with {done.returncode}"]
+        if done.returncode == ConfigError.exit_code:
+            raise ConfigError(_OWN_NAMES.sub("", "\n".join(lines)))
+        raise StageError("\n".join(lines[-20:]))
+    return parse_answer(done.stdout)
+
+
+def parse_answer(text: str) -> RunPlan:
+    """The JSON that describe prints. Raises ContractError if a part is missing or the stages are not those of the graph."""
+    try:
+        answer = json.loads(text)
+        run, digests = answer["run"], {stage["name"]: stage["digest"] for stage in answer["stages"]}
+        plan = RunPlan(
+            config=answer["config"],
+            paths=RunPaths(Path(run["folder"])),
+            num_units=run["num_units"],
+            num_images=run["num_images"],
+            digests=digests,
+        )
+    except (ValueError, KeyError, TypeError) as err:
+        raise ContractError(f"`python -m generation describe` answered {text[:200]!r}, which lacks or breaks {err}") from err
+    if list(digests) != [spec.name for spec in graph.STAGES]:
+        raise ContractError(f"`python -m generation describe` names stages {', '.join(digests)}; the graph has others (pipeline/graph.py)")
+    return plan

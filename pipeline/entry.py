@@ -1,0 +1,24 @@
+"""How every command line of the project ends: messages without a traceback, exit codes 0 done, 1 failed, 2 refused."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from pipeline.contracts.errors import ConfigError, ProjectError
+
+
+def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> int:
+    """Run a click command and return its exit code. Errors that a user can cause go to stderr as `ConfigError: …`, bugs are raised."""
+    try:
+        result = command.main(arguments, prog_name=name, standalone_mode=False)
+    except click.ClickException as err:
+        err.show()
+        return ConfigError.exit_code
+    except click.Abort:
+        print("stopped", file=sys.stderr)
+        return ProjectError.exit_code
+    except ProjectError as err:
+        print(f"{type(err).__name__}: {err}", file=sys.stderr)
+        return err.exit_code
+    return result if isinstance(result, int) else 0

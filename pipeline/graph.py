@@ -1,0 +1,63 @@
+"""The stages of a generation run as data: order, inputs, outputs, resources. No stage imports this; orchestration does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.contracts.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage. Its command is `python -m generation NAME --config RUN/config.yaml --task I --num-tasks N`.
+
+    kind: "units" makes unit u from unit u of the stages it reads; "single" is one piece of work (unit 0) over the whole run.
+    rows_from, images_from: the stages whose rows and newest pictures it reads.
+    """
+
+    name: str
+    kind: Literal["single", "units"]
+    rows_from: str | None
+    images_from: str | None
+    writes_images: bool
+    resource: Literal["gpu", "cpu"]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Distinct stages that this one reads, rows first."""
+        return tuple(dict.fromkeys(s for s in (self.rows_from, self.images_from) if s is not None))
+
+
+STAGES: tuple[StageSpec, ...] = (
+    StageSpec("prompts", "single", None, None, False, "cpu"),
+    StageSpec("generate", "units", "prompts", None, True, "gpu"),
+    StageSpec("filter", "units", "generate", "generate", False, "cpu"),
+    StageSpec("recrop", "units", "filter", "generate", True, "cpu"),
+    StageSpec("caption", "units", "recrop", "recrop", False, "gpu"),
+    StageSpec("annotate", "units", "caption", None, False, "cpu"),
+    StageSpec("shard", "single", "annotate", "recrop", False, "cpu"),
+)
+
+
+def find(name: str, stages: Sequence[StageSpec] = STAGES) -> StageSpec:
+    """Raises ConfigError on a name that is no stage."""
+    for spec in stages:
+        if spec.name == name:
+            return spec
+    raise ConfigError(f"stage {name!r} does not exist; accepted: {', '.join(s.name for s in stages)}")
+
+
+def from_stage(name: str, stages: Sequence[StageSpec] = STAGES) -> tuple[StageSpec, ...]:
+    """The stage and all later ones: what must go when its output goes."""
+    return tuple(stages[stages.index(find(name, stages)) :])
+
+
+def num_units(spec: StageSpec, units_of_run: int) -> int:
+    return 1 if spec.kind == "single" else units_of_run
+
+
+def sources(spec: StageSpec, unit: int, units_of_run: int, stages: Sequence[StageSpec] = STAGES) -> list[tuple[str, int]]:
+    """The (stage, unit) pairs whose files unit `unit` of `spec` is made from, in the order that its input digest uses."""
+    if spec.kind == "single":
+        return [(name, u) for u in range(units_of_run) for name in spec.inputs]
+    return [(name, 0 if find(name, stages).kind == "single" else unit) for name in spec.inputs]

@@ -1,0 +1,52 @@
+"""Where everything of a run lies (DESIGN.md 3). One place knows the names of folders and files; stages and orchestration ask it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOLDERS = {"shard": "shards"}  # the verb names the stage, the noun its product, which outlives the run
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """Paths below one run folder. Unit numbers are written with six digits, so that listings sort."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def stage(self, stage: str) -> Path:
+        return self.root / _FOLDERS.get(stage, stage)
+
+    def units(self, stage: str, unit: int, ext: str) -> Path:
+        """ext without a dot: "parquet" for rows, "tar" for pictures."""
+        return self.stage(stage) / "units" / f"{unit:06d}.{ext}"
+
+    def done(self, stage: str, unit: int) -> Path:
+        return self.stage(stage) / "done" / f"{unit:06d}.json"
+
+    def ledger(self, stage: str, unit: int) -> Path:
+        return self.stage(stage) / "ledger" / f"{unit:06d}.parquet"
+
+    def log(self, stage: str, task: int) -> Path:
+        return self.logs / f"{stage}-{task:04d}.log"
+
+    def relative(self, path: Path) -> str:
+        """The name under which a file stands in a done record: below the run folder, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def done_units(self, stage: str) -> list[int]:
+        """Units that have a done record, of whatever digest, sorted."""
+        folder = self.stage(stage) / "done"
+        if not folder.is_dir():
+            return []
+        return sorted(int(p.stem) for p in folder.glob("[0-9]*.json") if p.stem.isdigit())

@@ -1,0 +1,88 @@
+"""Tables of plan and status for a terminal, and their JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.describe import RunPlan
+from pipeline.lock import is_locked
+from pipeline.progress import clock
+from pipeline.survey import StageSurvey, to_json
+
+TOP_REASONS = 3
+
+
+def plan_json(plan: RunPlan, stages: Sequence[StageSurvey]) -> dict[str, Any]:
+    """What `plan --json` prints. estimated_seconds: of one worker, for the missing units; null where nothing is known."""
+    rows = [to_json(stage) for stage in stages]
+    keys = ("stage", "kind", "resource", "units", "done", "missing", "stale", "foreign", "estimated_seconds")
+    return {
+        "run": str(plan.paths.root),
+        "num_units": plan.num_units,
+        "num_images": plan.num_images,
+        "stages": [{key: row[key] for key in keys} for row in rows],
+    }
+
+
+def status_json(plan: RunPlan, stages: Sequence[StageSurvey]) -> dict[str, Any]:
+    """What `status --json` prints. running: whether a `passerby run` holds the run's lock now."""
+    return {"run": str(plan.paths.root), "running": is_locked(plan.paths), "stages": [to_json(stage) for stage in stages]}
+
+
+def print_plan(answer: dict[str, Any]) -> None:
+    columns = ("stage", "units", "done", "to do", "device", "one worker needs")
+    rows = [
+        (
+            row["stage"],
+            row["units"],
+            row["done"],
+            _todo(row),
+            row["resource"],
+            "unknown" if row["estimated_seconds"] is None else clock(row["estimated_seconds"]),
+        )
+        for row in answer["stages"]
+    ]
+    _print(f"{answer['run']}: {answer['num_images']} images in {answer['num_units']} units", columns, rows)
+    _print_foreign(answer["stages"])
+
+
+def print_status(answer: dict[str, Any]) -> None:
+    columns = ("stage", "done", "seen", "kept", "dropped", "failed", "seconds", "top reasons")
+    rows = [
+        (
+            row["stage"],
+            f"{row['done']}/{row['units']}",
+            row["seen"],
+            row["kept"],
+            row["dropped"],
+            row["failed"],
+            f"{row['seconds']:.1f}",
+            ", ".join(f"{reason} {count}" for reason, count in list(row["reasons"].items())[:TOP_REASONS]),
+        )
+        for row in answer["stages"]
+    ]
+    _print(f"{answer['run']} ({'running' if answer['running'] else 'not running'})", columns, rows)
+    _print_foreign(answer["stages"])
+
+
+def _todo(row: dict[str, Any]) -> str:
+    return f"{row['missing'] + row['stale']}" + (f" ({row['stale']} stale)" if row["stale"] else "")
+
+
+def _print_foreign(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        if row["foreign"]:
+            print(f"{row['foreign']} units of {row['stage']!r} were made with another config; `passerby run` says what to do")
+            return
+
+
+def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("stage", "device", "top reasons") else "right")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text: a name in brackets is no markup
+    Console().print(table)

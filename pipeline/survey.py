@@ -1,0 +1,115 @@
+"""The state of all units of a run against its resolved config. Read by plan, run and status; reads done records only."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+from pipeline import graph
+from pipeline.completion import State, read_record, records_digest, refuse_foreign, unit_state
+from pipeline.contracts.manifest import DoneRecord
+from pipeline.describe import RunPlan
+
+
+@dataclass(frozen=True, slots=True)
+class StageSurvey:
+    """One stage: its records by unit (None: there is none), and the state of each unit."""
+
+    spec: graph.StageSpec
+    records: Mapping[int, DoneRecord | None]
+    states: Mapping[int, State]
+
+    @property
+    def missing(self) -> list[int]:
+        """Units to be made: never made, or their inputs were made again since."""
+        return [unit for unit, state in self.states.items() if state in (State.MISSING, State.STALE)]
+
+    @property
+    def done(self) -> list[DoneRecord]:
+        return [record for unit, record in self.records.items() if record and self.states[unit] is State.DONE]
+
+    @property
+    def estimated_seconds(self) -> float | None:
+        """Seconds that one worker needs for the missing units, from those that are done; None where none is."""
+        if not self.missing:
+            return 0.0
+        seconds = [record.seconds for record in self.done]
+        return round(len(self.missing) * sum(seconds) / len(seconds), 1) if seconds else None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts of a stage over its done units; reasons from frequent to rare."""
+
+    seen: int = 0
+    kept: int = 0
+    dropped: int = 0
+    failed: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def survey(plan: RunPlan) -> list[StageSurvey]:
+    """All stages in the order of the flow, each record read once."""
+    read = cache(partial(read_record, plan.paths))
+    return [_survey(plan, spec, read) for spec in graph.STAGES]
+
+
+def survey_stage(plan: RunPlan, spec: graph.StageSpec) -> StageSurvey:
+    """One stage as it is now: needed anew once an earlier stage has made something."""
+    return _survey(plan, spec, cache(partial(read_record, plan.paths)))
+
+
+def _survey(plan: RunPlan, spec: graph.StageSpec, read: Callable[[str, int], DoneRecord | None]) -> StageSurvey:
+    records = {unit: read(spec.name, unit) for unit in plan.units(spec)}
+    states = {}
+    for unit, record in records.items():
+        inputs = [read(*source) for source in plan.sources(spec, unit)]
+        known = [r for r in inputs if r is not None]
+        # without one of its inputs a unit cannot be vouched for: no digest on record is empty, so it counts as stale
+        digest = records_digest(known) if len(known) == len(inputs) else ""
+        states[unit] = unit_state(plan.paths, record, plan.digests[spec.name], digest)
+    return StageSurvey(spec, records, states)
+
+
+def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
+    """Raises ContractError for the first record that another config has left, before anything is made."""
+    for stage in stages:
+        for unit, state in stage.states.items():
+            record = stage.records[unit]
+            if record and state is State.FOREIGN:
+                raise refuse_foreign(plan.paths, record, plan.digests[stage.spec.name])
+
+
+def totals(stage: StageSurvey) -> Totals:
+    counts = [record.counts for record in stage.done]
+    reasons: Counter[str] = Counter()
+    for count in counts:
+        reasons.update(count.reasons)
+    return Totals(
+        sum(c.seen for c in counts),
+        sum(c.kept for c in counts),
+        sum(c.dropped for c in counts),
+        sum(c.failed for c in counts),
+        dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+    )
+
+
+def to_json(stage: StageSurvey) -> dict[str, Any]:
+    """The row of a stage in `plan --json` and `status --json`."""
+    states = Counter(stage.states.values())
+    total = totals(stage)
+    return {
+        "stage": stage.spec.name,
+        "kind": stage.spec.kind,
+        "resource": stage.spec.resource,
+        "units": len(stage.states),
+        **{state.value: states[state] for state in State},
+        "estimated_seconds": stage.estimated_seconds,
+        "seconds": round(sum(record.seconds for record in stage.done), 2),
+        "seen": total.seen,
+        "kept": total.kept,
+        "dropped": total.dropped,
+        "failed": total.failed,
+        "reasons": total.reasons,
+    }

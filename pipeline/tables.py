@@ -1,0 +1,82 @@
+"""Rows in Parquet. The only importer of pyarrow, which it loads when it is first needed.
+
+A row is a flat dict of JSON-like values. Text, whole numbers, numbers and truth values get columns of their own type; a column with
+anything nested or mixed is stored as JSON text and decoded when it is read. Equal rows give equal bytes.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.stage import Row
+from pipeline.fileio import write_bytes
+
+_ENCODING = {b"passerby": b"json"}  # field metadata of a column that holds JSON text
+_EXACT_FLOAT = 2**53  # whole numbers up to here survive a column of floats
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows to a Parquet file, whole or not at all. Columns stand in order of first appearance; an absent value becomes None.
+
+    Raises StageError when the disk is full, TypeError on a value that JSON does not know.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    fields, arrays = [], []
+    for name in names:
+        values = [row.get(name) for row in rows]
+        kind = _kind(values)
+        if kind == "json":
+            values = [None if v is None else json.dumps(v, ensure_ascii=False, separators=(",", ":")) for v in values]
+        arrow_type = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}.get(kind, pa.string())
+        fields.append(pa.field(name, arrow_type, metadata=_ENCODING if kind == "json" else None))
+        arrays.append(pa.array(values, arrow_type))
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(arrays, schema=pa.schema(fields)), sink, compression="zstd")
+    write_bytes(path, sink.getvalue())
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
+    """Inverse of write_rows; `columns` limits what is read. Raises ContractError on a missing or corrupt file or an unknown column."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            if file.metadata.num_rows == 0:
+                return []  # an empty table has no columns that could be asked for
+            if columns and (absent := sorted(set(columns) - set(schema.names))):
+                raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(schema.names)}")
+            table = file.read(columns=list(columns) if columns else None, use_threads=False)
+    except FileNotFoundError as err:
+        raise ContractError(f"{path} does not exist; if a done record names it, delete that record and run again") from err
+    except (pa.ArrowException, OSError) as err:
+        reason = str(err).splitlines()[0]
+        raise ContractError(f"{path} is not a readable Parquet file ({reason}); delete it and its done record, then run again") from err
+    decoded = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+    names = list(decoded)
+    return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
+
+
+def _kind(values: Iterable[Any]) -> str:
+    """The column type that gives these values back unchanged."""
+    present = [v for v in values if v is not None]
+    types = {type(v) for v in present}
+    if types <= {str}:
+        return "str"  # a column without any value too: most columns that can be empty hold text
+    if types == {bool}:
+        return "bool"
+    if types == {int}:
+        return "int" if all(-(2**63) <= v < 2**63 for v in present) else "json"
+    if types <= {int, float}:
+        return "float" if all(type(v) is float or abs(v) <= _EXACT_FLOAT for v in present) else "json"
+    return "json"
+
+
+def _decode(values: list[Any], is_json: bool) -> list[Any]:
+    return [None if v is None else json.loads(v) for v in values] if is_json else values

@@ -1,0 +1,115 @@
+"""The worker processes of one stage on this machine: start, watch, stop. Each is the very command that a Slurm array task runs."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import children
+from pipeline.completion import partition
+from pipeline.contracts.errors import ConfigError, StageError
+from pipeline.describe import GENERATION
+from pipeline.graph import StageSpec
+from pipeline.logs import last_lines
+from pipeline.machine import gpus, num_cpus
+from pipeline.paths import RunPaths
+
+POLL_S = 0.1
+GRACE_S = 5.0  # short: killing a worker loses a unit in hand and nothing else
+LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One worker to be started: its part of the units, its environment and its log."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    log: Path
+    name: str
+
+
+def plan_tasks(spec: StageSpec, paths: RunPaths, num_units: int, missing: Sequence[int], workers: int | None) -> list[Task]:
+    """The tasks of a stage that have something to do.
+
+    workers: None takes one worker a GPU for a stage that wants one, else one a core. A unit belongs to task unit % num_tasks, so a
+    started task looks at its own units and skips the done ones.
+    """
+    devices = gpus() if spec.resource == "gpu" else []
+    num_tasks = min(workers or len(devices) or num_cpus(), max(num_units, 1))
+    tasks = []
+    for task, units in enumerate(partition(num_units, num_tasks)):
+        if not set(missing) & set(units):
+            continue
+        folder = json.dumps(str(paths.root))  # as YAML text, whatever the folder's name
+        argv = (*GENERATION, spec.name, "--config", str(paths.config), "--set", f"run.folder={folder}")
+        env = _environment(devices[task % len(devices)].index if devices else None)
+        name = f"stage {spec.name!r}, task {task} of {num_tasks}"
+        tasks.append(Task((*argv, "--task", str(task), "--num-tasks", str(num_tasks)), env, paths.log(spec.name, task), name))
+    return tasks
+
+
+def run_tasks(tasks: Sequence[Task], tick: Callable[[], None]) -> None:
+    """Run all tasks side by side, calling `tick` while they do. Returns when all have ended well.
+
+    As soon as one fails the others are stopped (what they finished stays) and the error carries the end of its log: ConfigError if the
+    worker refused (exit code 2), else StageError. SIGTERM and SIGINT to this process stop the workers and raise StageError.
+    """
+    running: list[tuple[Task, subprocess.Popen[bytes], int]] = []
+    with ExitStack() as stack:
+        received = _listen(stack)
+        started: list[subprocess.Popen[bytes]] = []
+        stack.callback(children.stop, started, GRACE_S)  # ended ones too: they may have left a pool behind
+        for task in tasks:
+            task.log.parent.mkdir(parents=True, exist_ok=True)
+            output = stack.enter_context(open(task.log, "ab"))
+            begin = output.seek(0, os.SEEK_END)  # what lies before it is of an earlier start
+            started.append(children.start(task.argv, output, task.env))
+            running.append((task, started[-1], begin))
+        while running:
+            if received:
+                raise StageError(f"stopped by {signal.Signals(received[0]).name}; run again to continue")
+            for entry in list(running):
+                task, child, begin = entry
+                code = child.poll()
+                if code is None:
+                    continue
+                running.remove(entry)
+                if code != 0:
+                    raise _failure(task, code, begin)
+            tick()
+            time.sleep(POLL_S)
+
+
+def _environment(gpu: str | None) -> dict[str, str]:
+    env = dict(os.environ)
+    if gpu is not None:
+        env["CUDA_VISIBLE_DEVICES"] = gpu
+    else:
+        # one thread a worker: as fast when all cores have a worker, and the rounding of a sum does not depend on how many there are
+        env.setdefault("OMP_NUM_THREADS", "1")
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
+
+
+def _listen(stack: ExitStack) -> list[int]:
+    """Signals received while `stack` is open; a list that the caller looks at between two polls."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(ValueError):  # not in the main thread: then its owner listens
+            stack.callback(signal.signal, number, signal.signal(number, lambda n, frame: received.append(n)))
+    return received
+
+
+def _failure(task: Task, code: int, begin: int) -> Exception:
+    end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if code == -signal.SIGKILL:
+        end += " (by the system when memory runs out; then try --workers 1 or a smaller batch_size)"
+    tail = "\n".join(f"  {line}" for line in last_lines(task.log, LOG_LINES, begin))
+    kind = ConfigError if code == ConfigError.exit_code else StageError
+    return kind(f"{task.name} {end}; the end of its log {task.log}:\n{tail}")

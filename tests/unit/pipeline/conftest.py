@@ -1,0 +1,43 @@
+"""The fake flow in place of `python -m generation`, and one finished run of it."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import describe, local, workers
+from tests.unit.pipeline.fake_flow import write_config
+
+ROOT = Path(__file__).parents[3]
+
+
+def _replace_generation(patch: pytest.MonkeyPatch) -> None:
+    command = (sys.executable, "-m", "tests.unit.pipeline.fake_flow")
+    patch.setattr(describe, "GENERATION", command)
+    patch.setattr(workers, "GENERATION", command)
+    patch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+def fake_generation(monkeypatch):
+    """Orchestration starts tests/unit/pipeline/fake_flow.py instead of the real stages."""
+    _replace_generation(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """(folder with recipe.yaml and the finished run, what was said meanwhile). Not to be changed."""
+    folder, lines = tmp_path_factory.mktemp("finished"), []
+    with pytest.MonkeyPatch.context() as patch:
+        _replace_generation(patch)
+        local.run(describe.describe(write_config(folder)), workers=2, say=lines.append)
+    return folder, lines
+
+
+@pytest.fixture
+def finished_copy(finished, tmp_path, fake_generation):
+    """A folder with its own copy of the finished run and a recipe for it."""
+    shutil.copytree(finished[0] / "run", tmp_path / "run")
+    write_config(tmp_path)
+    return tmp_path

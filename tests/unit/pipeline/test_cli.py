@@ -1,0 +1,135 @@
+import json
+import sys
+
+import pytest
+import yaml
+
+from pipeline import children, cli, doctor
+from pipeline.entry import call
+from tests.unit.pipeline.fake_flow import write_config
+
+
+def passerby(*arguments):
+    return call(cli.passerby, [str(a) for a in arguments], "passerby")
+
+
+def test_plan_counts_what_is_missing_and_estimates_from_what_is_done(finished_copy, capsys):
+    (finished_copy / "run" / "caption" / "done" / "000001.json").unlink()
+    assert passerby("plan", finished_copy / "recipe.yaml", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    rows = {row["stage"]: row for row in answer["stages"]}
+    assert (answer["num_units"], answer["num_images"], list(rows)[-1]) == (4, 24, "shard")
+    assert (rows["caption"]["missing"], rows["caption"]["done"]) == (1, 3)
+    assert rows["caption"]["estimated_seconds"] >= 0
+    assert (rows["annotate"]["stale"], rows["annotate"]["missing"]) == (1, 0)
+    assert rows["filter"]["estimated_seconds"] == 0
+
+
+def test_plan_of_a_new_run_knows_no_seconds_and_writes_nothing(tmp_path, fake_generation, capsys):
+    assert passerby("plan", write_config(tmp_path), "--json") == 0
+    assert {row["estimated_seconds"] for row in json.loads(capsys.readouterr().out)["stages"]} == {None}
+    assert not (tmp_path / "run").exists()
+    assert passerby("plan", tmp_path / "recipe.yaml") == 0
+    assert "unknown" in capsys.readouterr().out
+
+
+def test_plan_tells_of_units_of_another_config(finished_copy, capsys):
+    assert passerby("plan", finished_copy / "recipe.yaml", "--set", "salt={filter: 1}") == 0
+    assert "4 units of 'filter' were made with another config" in capsys.readouterr().out
+
+
+def test_status_shows_counts_and_reasons(finished_copy, capsys):
+    assert passerby("status", finished_copy / "run", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    row = answer["stages"][2]
+    assert (answer["running"], row["stage"], row["seen"], row["kept"], row["dropped"], row["failed"]) == (False, "filter", 24, 17, 4, 3)
+    assert row["reasons"] == {"blank_image": 4, "unreadable_image": 3}
+    assert passerby("status", finished_copy / "run") == 0
+    assert "4/4" in capsys.readouterr().out
+
+
+def test_run_of_a_finished_run_answers_with_its_status(finished_copy, capsys):
+    assert passerby("run", finished_copy / "recipe.yaml", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["stages"][-1]["done"] == 1
+
+
+def test_print_config_shows_the_resolved_tree_and_does_nothing(tmp_path, fake_generation, capsys):
+    assert passerby("run", write_config(tmp_path), "--set", "run.seed=5", "--print-config") == 0
+    assert yaml.safe_load(capsys.readouterr().out)["run"]["seed"] == 5
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_user_error_is_one_message_without_traceback_and_exit_code_2(tmp_path, fake_generation, capsys):
+    assert passerby("run", write_config(tmp_path, bad=1)) == 2
+    assert capsys.readouterr().err == f"ConfigError: {tmp_path}/recipe.yaml: unknown key bad; did you mean run?\n"
+    assert passerby("run") == 2
+    assert passerby("nonsense") == 2
+
+
+def test_a_failed_stage_is_exit_code_1(tmp_path, fake_generation, capsys):
+    assert passerby("run", write_config(tmp_path, trouble={"prompts": "fail"})) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("StageError: stage 'prompts', task 0 of 1 ended with exit code 1")
+    assert "Traceback" not in error
+
+
+def test_lint_ends_with_1_if_something_is_wrong(finished_copy, capsys):
+    assert passerby("lint", finished_copy / "run") == 0
+    assert capsys.readouterr().out.endswith("sound\n")
+    (finished_copy / "run" / "filter" / "units" / "000000.parquet").unlink()
+    assert passerby("lint", finished_copy / "run", "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert not answer["sound"]
+    assert answer["findings"][0]["file"] == "filter/units/000000.parquet"
+    assert passerby("lint", finished_copy) == 2
+
+
+def test_doctor_names_what_is_missing_and_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "version", lambda name: (_ for _ in ()).throw(doctor.PackageNotFoundError(name)))
+    assert passerby("doctor", "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    torch = next(check for check in answer["checks"] if check["name"] == "torch")
+    assert (answer["ready"], torch["verdict"], torch["way_out"]) == (False, "missing", "pip install 'passerby[generation]'")
+    assert {check["group"] for check in answer["checks"]} >= {"machine", "pipeline", "embedded models", "slurm", "disk"}
+    passerby("doctor")
+    assert "how to get it" in capsys.readouterr().out
+
+
+def test_doctor_finds_two_opencvs_that_overwrite_each_other(monkeypatch):
+    versions = {"opencv-python": "4.9", "opencv-contrib-python": "4.11"}
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    (check,) = [c for c in doctor.examine(cli.Path("runs")) if c.name == "opencv"]
+    assert check.verdict == "missing"
+    assert "pip uninstall opencv-python opencv-contrib-python" in check.way_out
+
+
+def test_models_missing_or_slurm_absent_do_not_count_alike():
+    absent, missing = doctor.Check("g", "a", "absent", ""), doctor.Check("g", "b", "missing", "")
+    assert doctor.is_ready([absent])
+    assert not doctor.is_ready([absent, missing])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (("pretrain", "c.yaml", "--set", "a=1"), ["pretrain", "train", "--config", "c.yaml", "--set", "a=1"]),
+        (("pretrain", "--help"), ["pretrain", "train", "--help"]),
+        (("evaluate", "c.yaml"), ["pretrain", "evaluate", "--config", "c.yaml"]),
+        (("parity", "dir", "--json"), ["pretrain", "parity", "dir", "--json"]),
+        (("finetune", "c.yaml"), ["finetune", "train", "--config", "c.yaml"]),
+        (("challenge", "score", "--help"), ["finetune", "challenge", "score", "--help"]),
+        (("check-images", "f", "--json"), ["generation", "check-images", "f", "--json"]),
+        (("annotate-text", "f"), ["generation", "annotate-text", "f"]),
+    ],
+)
+def test_verbs_hand_over_to_the_packages_and_pass_on_the_exit_code(monkeypatch, arguments, command):
+    seen = []
+    monkeypatch.setattr(children, "hand_over", lambda argv: seen.append(argv) or 7)
+    assert passerby(*arguments) == 7
+    assert seen == [[sys.executable, "-m", *command]]
+
+
+def test_main_ends_the_process_with_the_exit_code():
+    with pytest.raises(SystemExit) as info:
+        cli.main(["nonsense"])
+    assert info.value.code == 2

@@ -1,0 +1,62 @@
+import pytest
+
+from pipeline.contracts.errors import ContractError
+from pipeline.tables import read_rows, write_rows
+
+
+def test_rows_come_back_with_nested_values_and_none_for_what_was_absent(tmp_path):
+    rows = [{"key": "a", "measures": {"blur": 1.5, "n": [1, None]}, "ok": True, "n": 3}, {"key": "b", "x": 0.5, "mixed": 1}, {"mixed": "t"}]
+    write_rows(tmp_path / "t.parquet", rows)
+    names = ("key", "measures", "ok", "n", "x", "mixed")
+    assert read_rows(tmp_path / "t.parquet") == [{n: row.get(n) for n in names} for row in rows]
+
+
+def test_text_that_looks_like_json_stays_text(tmp_path):
+    write_rows(tmp_path / "t.parquet", [{"caption": '{"a": 1}'}])
+    assert read_rows(tmp_path / "t.parquet") == [{"caption": '{"a": 1}'}]
+
+
+def test_whole_numbers_beyond_64_bits_and_beyond_floats_stay_exact(tmp_path):
+    rows = [{"a": 2**70, "b": 2**60 + 1}, {"a": 1, "b": 0.5}]
+    write_rows(tmp_path / "t.parquet", rows)
+    assert read_rows(tmp_path / "t.parquet") == rows
+
+
+def test_equal_rows_give_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_rows(tmp_path / name, [{"key": "k", "m": {"x": 1}}] * 3)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_no_rows_are_read_as_no_rows_whatever_columns_are_asked_for(tmp_path):
+    write_rows(tmp_path / "t.parquet", [])
+    assert read_rows(tmp_path / "t.parquet", ["key"]) == []
+
+
+def test_only_the_asked_columns_are_read(tmp_path):
+    write_rows(tmp_path / "t.parquet", [{"a": 1, "b": 2}])
+    assert read_rows(tmp_path / "t.parquet", ["b"]) == [{"b": 2}]
+    with pytest.raises(ContractError, match="no column c; it holds a, b"):
+        read_rows(tmp_path / "t.parquet", ["c"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "flipped"])
+def test_a_corrupt_file_is_a_contract_error_that_names_it(tmp_path, damage):
+    path = tmp_path / "t.parquet"
+    write_rows(path, [{"a": i} for i in range(100)])
+    data = path.read_bytes()
+    flipped = bytes([*data[:-40], *(b ^ 0xFF for b in data[-40:-8]), *data[-8:]])
+    path.write_bytes({"cut": data[:-20], "garbage": b"hello", "empty": b"", "flipped": flipped}[damage])
+    with pytest.raises(ContractError, match=r"t\.parquet is not a readable Parquet file .* delete it"):
+        read_rows(path)
+
+
+def test_a_missing_file_is_a_contract_error(tmp_path):
+    with pytest.raises(ContractError, match="does not exist"):
+        read_rows(tmp_path / "absent")
+
+
+def test_a_value_that_json_does_not_know_is_refused(tmp_path):
+    with pytest.raises(TypeError):
+        write_rows(tmp_path / "t.parquet", [{"a": {1, 2}}])
+    assert list(tmp_path.iterdir()) == []
