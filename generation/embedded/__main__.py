@@ -1,0 +1,86 @@
+"""`python -m generation.embedded COMMAND`: make and measure the small models that the repository carries."""
+
+from pathlib import Path
+
+import click
+
+WEIGHTS = Path(__file__).parent / "weights"
+work_option = click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=Path("training"),
+    show_default=True,
+    help="Folder for renders and states; keep it to resume.",
+)
+seed_option = click.option("--seed", default=20261121, show_default=True)
+
+
+@click.group()
+def main() -> None:
+    """The embedded models: renders, trainings, evaluation, miniature data."""
+
+
+@main.command("render-corpus")
+@work_option
+@seed_option
+@click.option("--chunks", default=24, show_default=True, help="Chunks of 1,000 pictures.")
+@click.option("--first", default=0, show_default=True, help="First chunk, for several processes side by side.")
+def render_corpus(work: Path, seed: int, chunks: int, first: int) -> None:
+    """Render the training pictures."""
+    import cv2
+
+    from generation.embedded.corpus import make_chunk
+
+    cv2.setNumThreads(1)
+    for number in range(first, chunks):
+        make_chunk(work / "renders", number, seed)
+        click.echo(f"chunk {number} ready")
+
+
+@main.command("train-diffusion")
+@work_option
+@seed_option
+@click.option("--out", type=click.Path(path_type=Path), default=WEIGHTS / "diffusion", show_default=False)
+@click.option("--chunks", default=24, show_default=True)
+@click.option("--vae-steps", default=1200, show_default=True)
+@click.option("--text-steps", default=500, show_default=True)
+@click.option("--unet-steps", default=3000, show_default=True)
+def train_diffusion_command(work: Path, seed: int, out: Path, chunks: int, vae_steps: int, text_steps: int, unet_steps: int) -> None:
+    """Train VAE, text encoder and UNet; write a StableDiffusionPipeline folder."""
+    from generation.embedded.diffusion import train_diffusion
+
+    train_diffusion(work, out, chunks=chunks, vae_steps=vae_steps, text_steps=text_steps, unet_steps=unet_steps, seed=seed)
+
+
+@main.command("train-captioner")
+@work_option
+@seed_option
+@click.option("--out", type=click.Path(path_type=Path), default=WEIGHTS / "captioner", show_default=False)
+@click.option("--chunks", default=24, show_default=True)
+@click.option("--steps", default=3000, show_default=True)
+def train_captioner_command(work: Path, seed: int, out: Path, chunks: int, steps: int) -> None:
+    """Train the BLIP captioner; write a BlipForConditionalGeneration + BlipProcessor folder."""
+    from generation.embedded.captioner import train_captioner
+
+    train_captioner(work, out, chunks=chunks, steps=steps, seed=seed)
+
+
+@main.command("evaluate")
+@work_option
+@seed_option
+@click.option("--weights", type=click.Path(path_type=Path), default=WEIGHTS, show_default=False)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("training/evaluation"), show_default=True)
+@click.option("--count", default=500, show_default=True, help="Held-out prompts.")
+@click.option("--steps", default=20, show_default=True)
+@click.option("--guidance", default=3.0, show_default=True)
+def evaluate_command(work: Path, seed: int, weights: Path, out: Path, count: int, steps: int, guidance: float) -> None:
+    """Measure the models on held-out attribute combinations."""
+    import json
+
+    from generation.embedded.evaluate import evaluate
+
+    click.echo(json.dumps(evaluate(work, weights, out, count=count, steps=steps, guidance=guidance, seed=seed), indent=1))
+
+
+if __name__ == "__main__":
+    main()
