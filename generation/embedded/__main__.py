@@ -1,8 +1,11 @@
 """`python -m generation.embedded COMMAND`: make and measure the small models that the repository carries."""
 
+import sys
 from pathlib import Path
 
 import click
+
+from pipeline.entry import call
 
 WEIGHTS = Path(__file__).parent / "weights"
 work_option = click.option(
@@ -82,5 +85,14 @@ def evaluate_command(work: Path, seed: int, weights: Path, out: Path, count: int
     click.echo(json.dumps(evaluate(work, weights, out, count=count, steps=steps, guidance=guidance, seed=seed), indent=1))
 
 
+@main.command("miniature", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def miniature(arguments: tuple[str, ...]) -> None:
+    """Draw the challenge miniature in the organisers' format (see miniature --help)."""
+    from generation.embedded.miniature import command
+
+    command.main(list(arguments), prog_name="miniature", standalone_mode=False)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(call(main, sys.argv[1:], "python -m generation.embedded"))

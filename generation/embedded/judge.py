@@ -18,7 +18,7 @@ from pipeline.contracts.attributes import PERSON_27
 
 QUESTIONS = ("gender", "hat", "backpack", "sleeve_length", "lower_length", "lower_type")
 COLUMNS = [PERSON_27.names.index(name) for name in QUESTIONS]
-SIZE, BATCH, STEPS = (64, 128), 64, 900  # cv2 order: width, height
+SIZE, BATCH, STEPS = (64, 128), 48, 500  # cv2 order: width, height
 
 
 def build() -> nn.Module:

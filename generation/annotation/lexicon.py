@@ -1,0 +1,159 @@
+"""The words of `rules.yaml` as a table from words and phrases to entries. Loaded once, read by the tokeniser."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RULES_FILE = Path(__file__).with_name("rules.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one token is. `kind` decides which other fields mean something."""
+
+    kind: str
+    text: str
+    gender: int | None = None  # person, pronoun
+    age: int | None = None  # person
+    plural: bool = False  # person
+    part: str = ""  # garment: upper, lower, both
+    sleeve: int | None = None  # garment, sleeve word
+    type: int | None = None  # garment
+    length: int | None = None  # garment
+    item: str = ""  # bag: its attribute; joiner: and, or, nor; colour: its name
+    value: int | None = None  # size, hairstyle, age word, number, decade
+    absent: bool = False  # hat, bag: a negated one says something
+
+
+# Kinds whose entries are plain lists of words. Nouns also get their plural.
+_NOUN_LISTS = {
+    "parts": "part",
+    "sleeve_nouns": "sleeve",
+    "headwear": "headwear",
+    "not_bags": "accessory",
+    "hair": "hair",
+    "accessories": "accessory",
+    "bodies": "body",
+    "surfaces": "surface",
+    "figures": "figure",
+    "lifeless": "lifeless",
+    "pictures": "picture",
+}
+_WORD_LISTS = {
+    "no_hat": "no_hat",
+    "negators": "neg",
+    "affirmers": "filler",
+    "enders": "ender",
+    "excepts": "except",
+    "all_of_kind": "of_any_kind",
+    "kinds_of": "kind_of",
+    "wear_verbs": "wear",
+    "hold_verbs": "hold",
+    "other_verbs": "verb",
+    "be_verbs": "be",
+    "place_words": "place",
+    "layer_words": "layer",
+    "in_words": "in",
+    "with_words": "with",
+    "fillers": "filler",
+    "alls": "all",
+    "boths": "both",
+    "determiners": "det",
+    "relatives": "relative",
+    "modifiers": "modifier",
+    "year_words": "years",
+}
+_VALUE_LISTS = {"age_words": "age", "number_words": "number", "decades": "decade", "sleeve_words": "sleeve_word"}
+_PUNCTUATION = {",": "comma", ".": "stop", ";": "stop", ":": "stop", "!": "stop", "?": "stop"}
+
+
+class Lexicon:
+    """`phrases[first word]` lists (following words, entry), longest first."""
+
+    def __init__(self, rules: dict[str, Any]) -> None:
+        self.phrases: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
+        self.not_man_words = frozenset(rules["not_man_words"])
+        self.spelling: dict[str, str] = dict(rules["spelling"])
+        self.spelling_targets: tuple[str, ...] = tuple(rules["spelling_targets"])
+        self._known: dict[str, Entry] = {}
+        for text, entry in _entries(rules):
+            self._known[text] = entry  # a later list overrides an earlier one
+        for text, entry in self._known.items():
+            first, *rest = text.split()
+            self.phrases.setdefault(first, []).append((tuple(rest), entry))
+        for options in self.phrases.values():
+            options.sort(key=lambda option: -len(option[0]))
+        self.real_words = frozenset(rules["real_words"]) | frozenset(self.phrases)
+
+
+@cache
+def lexicon() -> Lexicon:
+    return Lexicon(yaml.safe_load(RULES_FILE.read_text(encoding="utf-8")))
+
+
+def plural(noun: str) -> str:
+    """Regular plural of the last word: shirt -> shirts, dress -> dresses, scarf -> scarfs."""
+    if noun.endswith(("s", "sh", "ch", "x")):
+        return noun + "es"
+    return noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeiou" else noun + "s"
+
+
+def _entries(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
+    """All (text, entry) pairs, weakest claim first: a word that is both a modifier and a noun is the noun."""
+    found: list[tuple[str, Entry]] = []
+    for section in ("fillers", "modifiers", "determiners"):
+        found += [(word, Entry(_WORD_LISTS[section], word)) for word in rules[section]]
+    found += [
+        (word, Entry(kind, word))
+        for section, kind in _WORD_LISTS.items()
+        if section not in ("fillers", "modifiers", "determiners")
+        for word in rules[section]
+    ]
+    for section, kind in _VALUE_LISTS.items():
+        found += [(word, _valued(kind, word, value)) for word, value in rules[section].items()]
+    found += _colours(rules)
+    found += [
+        (form, Entry(kind, noun)) for section, kind in _NOUN_LISTS.items() for noun in rules[section] for form in (noun, plural(noun))
+    ]
+    found += _described(rules)
+    found += [(word, Entry("joiner", word, item=item)) for word, item in rules["joiners"].items()]
+    found += [(mark, Entry(kind, mark)) for mark, kind in _PUNCTUATION.items()]
+    # Phrases that only look like something else must win over its words; they are longer than what they contain.
+    return found + [(word, Entry("word", word)) for word in rules["not_colours"]]
+
+
+def _colours(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
+    names = [(word, name) for name, words in rules["colours"].items() for word in words] + list(rules["colour_endings"].items())
+    return [(word, Entry("colour", word, item=name)) for word, name in names]
+
+
+def _described(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
+    """Sections that are lists of {words, ...fields}."""
+    kinds = {
+        "garments": "garment",
+        "hats": "hat",
+        "bags": "bag",
+        "hairstyles": "hairstyle",
+        "sizes": "size",
+        "pronouns": "pronoun",
+        "persons": "person",
+    }
+    found = []
+    for section, kind in kinds.items():
+        for record in rules[section]:
+            given = {("item" if name == "kind" else name): value for name, value in record.items() if name != "words"}
+            for word in record["words"]:
+                entry = Entry(kind, word, **given)
+                found.append((word, entry))
+                if kind in ("garment", "hat", "bag", "hairstyle"):
+                    found.append((plural(word), entry))
+    for record in rules["plural_persons"]:
+        found += [(word, Entry("person", word, gender=record.get("gender"), plural=True)) for word in record["words"]]
+    return found
+
+
+def _valued(kind: str, word: str, value: int) -> Entry:
+    return replace(Entry(kind, word), sleeve=value) if kind == "sleeve_word" else replace(Entry(kind, word), value=value)

@@ -1,0 +1,128 @@
+"""One noun phrase: a run of adjectives, colours and nouns, and the noun that heads it (guideline C3, C4)."""
+
+from dataclasses import dataclass, field
+
+from generation.annotation.lexicon import Entry
+
+NOUNS = frozenset(
+    {
+        "garment",
+        "hat",
+        "bag",
+        "hair",
+        "hairstyle",
+        "accessory",
+        "part",
+        "sleeve",
+        "body",
+        "surface",
+        "figure",
+        "headwear",
+        "no_hat",
+        "picture",
+    }
+)
+MODIFIERS = frozenset({"colour", "modifier", "size", "sleeve_word", "age", "number"})
+_COMPOUND_HEADS = frozenset(
+    {"accessory", "part", "body", "surface", "picture", "figure"}
+)  # may stand before another noun: "graphic tshirt"
+
+
+@dataclass(slots=True)
+class Phrase:
+    """tokens[start:end]. head None: colours or sizes without a noun."""
+
+    start: int
+    end: int
+    head: Entry | None
+    colours: list[str] = field(default_factory=list)
+    is_open_choice: bool = False  # "black or blue"
+    size: int | None = None
+    has_size: bool = False
+    sleeve: int | None = None
+    relation: str = "worn"  # worn, held, placed (somewhere else), other (object of another verb)
+    negated: bool = False
+    excepted: bool = False  # "all black except for a red hat"
+    everywhere: bool = False  # headless colours of all the clothes: "in black", "all white"
+    or_before: bool = False  # joined by "or" to the phrase before
+    of_any_kind: bool = False  # "no bag of any kind"
+    predicate_of: "Phrase | None" = None
+    is_predicate: bool = False
+
+
+def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
+    """The noun phrase that begins at `start`, article not included; None where none does."""
+    phrase = Phrase(start, start, None)
+    head = unknown = -1
+    choice = False
+    i = start
+    while i < len(tokens):
+        kind = tokens[i].kind
+        if kind in NOUNS:
+            if head >= 0 and not _compounds(tokens[head], tokens[i]):
+                break
+            head = i
+        elif kind == "word":
+            if head >= 0 and tokens[head].kind in ("garment", "hat", "bag", "hair", "hairstyle", "sleeve"):
+                break
+            unknown = i
+        elif kind in MODIFIERS:
+            if (head >= 0 or unknown >= 0) and not (head < 0 and kind != "colour"):
+                break
+            _add_modifier(phrase, tokens[i])
+            phrase.is_open_choice |= choice and kind == "colour"  # "black or dark blue"
+        elif kind == "verb" and i > start and _is_noun(tokens, i + 1):
+            pass  # "a black running jacket"
+        elif kind in ("joiner", "comma") and head < 0 and unknown < 0 and i > start and _continues(tokens, i):
+            choice = choice or (tokens[i].item == "or" and bool(phrase.colours))
+        else:
+            break
+        i += 1
+    if i == start:
+        return None
+    phrase.end = i
+    if head >= 0:
+        phrase.head = tokens[head]
+    elif unknown >= 0:
+        phrase.head = tokens[unknown]
+    _read_sleeves(tokens, phrase)
+    return phrase
+
+
+def _is_noun(tokens: list[Entry], i: int) -> bool:
+    return i < len(tokens) and tokens[i].kind in NOUNS
+
+
+def _continues(tokens: list[Entry], i: int) -> bool:
+    """A joiner or comma between adjectives: "black and white striped", "long, dark"."""
+    return i + 1 < len(tokens) and tokens[i - 1].kind in MODIFIERS and tokens[i + 1].kind in MODIFIERS and tokens[i].item != "nor"
+
+
+def _compounds(before: Entry, noun: Entry) -> bool:
+    if before.kind == "garment" and noun.kind == "garment":
+        return before.part == noun.part  # "hoodie jacket"; but "shirt jeans" are two things
+    if before.kind == "sleeve":
+        return noun.kind in ("garment", "sleeve")
+    return before.kind in _COMPOUND_HEADS and noun.kind in NOUNS
+
+
+def _add_modifier(phrase: Phrase, token: Entry) -> None:
+    if token.kind == "colour":
+        phrase.colours.append(token.item)
+    elif token.kind == "size":
+        phrase.size, phrase.has_size = token.value, True
+    elif token.kind == "sleeve_word":
+        phrase.sleeve = token.sleeve
+
+
+def _read_sleeves(tokens: list[Entry], phrase: Phrase) -> None:
+    """ "short sleeved red shirt": the size before a sleeve word is the sleeve's, not the garment's."""
+    for i in range(phrase.start, phrase.end):
+        if tokens[i].kind == "sleeve":
+            sizes = [t.value for t in tokens[phrase.start : i] if t.kind == "size"]
+            if sizes:
+                phrase.sleeve = sizes[-1]
+                rest = [t for t in tokens[i : phrase.end] if t.kind == "size"] + [t for t in tokens[phrase.start : i] if t.kind == "size"][
+                    :-1
+                ]
+                phrase.size, phrase.has_size = (rest[-1].value, True) if rest else (None, False)

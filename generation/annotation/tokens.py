@@ -1,0 +1,75 @@
+"""Caption text -> tokens. Case, hyphens, spacing and plain misspellings are gone afterwards; framing words are left out."""
+
+import re
+from functools import lru_cache
+
+from generation.annotation.lexicon import Entry, lexicon
+
+_PIECES = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
+_ELISION = re.compile(r"n't\b")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_MIN_MISSPELT = 4  # shorter words are too often other words
+
+
+def tokenise(caption: str) -> list[Entry]:
+    """Entries in the order of the text. Words that no list knows have kind "word", or "verb" when they end in -ing."""
+    phrases = lexicon().phrases
+    words = _words(caption)
+    tokens: list[Entry] = []
+    position, count = 0, len(words)
+    while position < count:
+        step, entry = 1, None
+        for rest, candidate in phrases.get(words[position], ()):
+            if not rest or tuple(words[position + 1 : position + 1 + len(rest)]) == rest:
+                step, entry = 1 + len(rest), candidate
+                break
+        if entry is None:
+            entry = _unlisted(words[position])
+        if entry.kind != "filler":
+            tokens.append(entry)
+        position += step
+    return tokens
+
+
+def _words(caption: str) -> list[str]:
+    text = _ELISION.sub(" not", caption.lower().replace("’", "'").replace("`", "'"))
+    known, spelling = lexicon().phrases, lexicon().spelling
+    return [word if word in known else spelling.get(word) or _respelt(word) for word in _PIECES.findall(text)]
+
+
+@lru_cache(maxsize=65536)
+def _unlisted(word: str) -> Entry:
+    """Numbers, words in -man and -woman, verbs in -ing; anything else is a word that takes a colour and keeps it."""
+    if word.isdigit():
+        return Entry("number", word, value=int(word) if len(word) < 4 else None)
+    if word not in lexicon().not_man_words:
+        for ending, gender, plural in (("woman", 0, False), ("women", 0, True), ("man", 1, False), ("men", 1, True)):
+            if word.endswith(ending) and len(word) > len(ending) + 2:
+                return Entry("person", word, gender=gender, age=None if plural else 1, plural=plural)
+    return Entry("verb" if word.endswith("ing") and len(word) > 5 else "word", word)
+
+
+@lru_cache(maxsize=65536)
+def _respelt(word: str) -> str:
+    """The one listed word at edit distance 1 with the same first letter, or the word itself.
+
+    Words that exist themselves are never changed; which ones lie that close to a listed word is data (`real_words`).
+    """
+    if len(word) < _MIN_MISSPELT or word in lexicon().real_words or not word.isalpha():
+        return word
+    near = {target for target in lexicon().spelling_targets if target[0] == word[0] and _one_edit_apart(word, target)}
+    return near.pop() if len(near) == 1 else word
+
+
+def _one_edit_apart(word: str, target: str) -> bool:
+    """Damerau-Levenshtein distance 1: one letter lost, added or changed, or two neighbours swapped."""
+    if abs(len(word) - len(target)) > 1:
+        return False
+    if len(word) == len(target):
+        differing = [i for i, (a, b) in enumerate(zip(word, target, strict=True)) if a != b]
+        if len(differing) == 1:
+            return True
+        swapped = len(differing) == 2 and differing[1] == differing[0] + 1
+        return swapped and word[differing[0]] == target[differing[1]] and word[differing[1]] == target[differing[0]]
+    short, long = sorted((word, target), key=len)
+    return any(long[:i] + long[i + 1 :] == short for i in range(len(long)))

@@ -1,0 +1,34 @@
+"""Where a model runs and in which number format. Refuses what this machine does not have before any weights are read."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.contracts.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device(configured: str, field: str) -> "torch.device":
+    """auto -> cuda, else mps, else cpu. Raises ConfigError naming `field` for a device that is not there."""
+    import torch
+
+    if configured == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(configured)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        build = f"this torch is {torch.__version__}" + ("" if torch.version.cuda else ", built without CUDA")
+        raise ConfigError(
+            f"{field}={configured!r}, but {torch.cuda.device_count()} CUDA devices are visible ({build}); accepted here: auto, cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"{field}={configured!r}, but this machine has no Metal device; accepted here: auto, cpu")
+    return device
+
+
+def resolve_dtype(configured: str, device: "torch.device") -> "torch.dtype":
+    """auto -> float32 on the CPU (where half precision is emulated and slow), float16 elsewhere."""
+    import torch
+
+    if configured == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[configured]

@@ -1,0 +1,137 @@
+"""Prompts -> pictures by any text-to-image pipeline of diffusers. The only importer of diffusers outside the trainings.
+
+The embedded model, a local folder and a name on the hub take the same path: a name is downloaded to its cache folder first.
+"""
+
+import difflib
+import inspect
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from generation.backends.device import resolve_device, resolve_dtype
+from generation.backends.model_files import find_model, weights_sha256
+from generation.config import GenerateConfig
+from generation.images import Image
+from pipeline.contracts.errors import ConfigError, StageError
+
+log = logging.getLogger(__name__)
+
+
+class DiffusionModel:
+    """A loaded pipeline. `provenance` says what made a picture (model, weights_sha256, scheduler, steps, guidance)."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        self._config = config
+        self._device = resolve_device(config.device, "generate.device")
+        folder = _local_folder(config.model)
+        self._pipeline = _load(folder, config, resolve_dtype(config.dtype, self._device)).to(self._device)
+        self._pipeline.set_progress_bar_config(disable=True)
+        if config.scheduler is not None:
+            self._pipeline.scheduler = _scheduler(config.scheduler, self._pipeline.scheduler)
+        self._max_batch = config.batch_size
+        self.provenance: dict[str, Any] = {
+            "model": config.model,
+            "weights_sha256": weights_sha256(folder),
+            "scheduler": type(self._pipeline.scheduler).__name__,
+            "steps": config.steps,
+            "guidance": config.guidance,
+        }
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        """One (H, W, 3) uint8 RGB picture per prompt.
+
+        Every picture has its own generator, made on the CPU from its seed, so that it does not depend on its neighbours in the batch,
+        on order, or on the device's random numbers; a batch of another size changes it by rounding only. When memory runs out, the
+        batch is halved from then on. Raises StageError if even one picture does not fit.
+        """
+        import torch
+
+        images: list[Image] = []
+        while len(images) < len(prompts):
+            start, stop = len(images), len(images) + self._max_batch
+            try:
+                images += self._run(prompts[start:stop], seeds[start:stop])
+            except torch.OutOfMemoryError as err:
+                if self._max_batch == 1:
+                    raise StageError(
+                        "memory does not hold one picture: choose a smaller generate.height and width, or generate.dtype"
+                    ) from err
+                self._max_batch = (min(self._max_batch, len(prompts)) + 1) // 2
+                log.warning("out of memory: generate.batch_size is %d from here on", self._max_batch)
+                torch.cuda.empty_cache()
+        return images
+
+    def _run(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        import torch
+
+        config = self._config
+        wanted: dict[str, Any] = {
+            "prompt": [config.prefix + prompt + config.suffix for prompt in prompts],
+            "negative_prompt": [config.negative_prompt] * len(prompts) if config.guidance > 1 else None,
+            "num_inference_steps": config.steps,
+            "guidance_scale": config.guidance,
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            "height": config.height,
+            "width": config.width,
+            "output_type": "np",
+        }
+        accepted = inspect.signature(self._pipeline.__call__).parameters  # some families know no negative prompt
+        with torch.inference_mode():
+            pictures = self._pipeline(**{name: value for name, value in wanted.items() if name in accepted}).images
+        return [np.round(np.nan_to_num(picture) * 255).astype(np.uint8) for picture in pictures]
+
+
+def _local_folder(configured: str) -> str:
+    """Raises ConfigError for a missing folder and for a name that the hub does not have or that cannot be reached."""
+    name, is_folder = find_model(configured, "generate.model", "diffusion", "model_index.json")
+    if is_folder:
+        return name
+    from diffusers import DiffusionPipeline
+
+    try:
+        return str(DiffusionPipeline.download(name, use_safetensors=True))
+    except Exception as err:  # many kinds: no such name, no network, no permission, no safetensors
+        raise ConfigError(
+            f"generate.model={configured!r} is no folder here, and fetching it from the model hub failed ({_first_line(err)}); "
+            "accepted: embedded, a folder in diffusers layout, a name on the hub"
+        ) from err
+
+
+def _load(folder: str, config: GenerateConfig, dtype: Any) -> Any:
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True, "use_safetensors": True}
+    if "safety_checker" in DiffusionPipeline.load_config(folder) and not config.safety_checker:
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        try:
+            return AutoPipelineForText2Image.from_pretrained(folder, **options)
+        except ValueError:  # a class that the automatic choice does not list
+            return DiffusionPipeline.from_pretrained(folder, **options)
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as err:
+        raise ConfigError(
+            f"generate.model={config.model!r}: {Path(folder).name} does not load as a text-to-image pipeline ({_first_line(err)}); "
+            "the folder must hold all parts that its model_index.json names, weights in safetensors"
+        ) from err
+
+
+def _scheduler(name: str, current: Any) -> Any:
+    """The named scheduler with the settings of the checkpoint's own. Raises ConfigError with near names."""
+    import diffusers
+
+    names = [n for n in dir(diffusers) if n.endswith("Scheduler")]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3) or ["DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "DDIMScheduler"]
+        raise ConfigError(f"generate.scheduler={name!r} is no scheduler of diffusers; did you mean {', '.join(near)}?")
+    return getattr(diffusers, name).from_config(current.config)
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

@@ -1,0 +1,34 @@
+"""Is a caption usable? Pure text rules: long enough, no loop, names a garment. Reasons to drop, or None."""
+
+from generation.annotation.tokens import tokenise
+from generation.config import CaptionConfig
+
+REASONS = ("caption_short", "caption_loop", "caption_no_clothing")
+
+
+def caption_reason(caption: str, config: CaptionConfig) -> str | None:
+    """One of REASONS, or None if the caption may stay."""
+    words = caption.lower().split()
+    if len(words) < config.min_words:
+        return "caption_short"
+    if longest_loop(words, config.max_loop_words) > config.max_loop_repeats:
+        return "caption_loop"
+    if config.require_clothing and not names_clothing(caption):
+        return "caption_no_clothing"
+    return None
+
+
+def longest_loop(words: list[str], max_words: int) -> int:
+    """How often in a row a stretch of 1..max_words words stands at most: 1 without repeats, 3 for "a hat a hat a hat"."""
+    longest = 1
+    for period in range(1, max_words + 1):
+        matching = 0
+        for i in range(period, len(words)):
+            matching = matching + 1 if words[i] == words[i - period] else 0
+            longest = max(longest, 1 + matching // period)
+    return longest
+
+
+def names_clothing(caption: str) -> bool:
+    """True if a word of the caption is a garment of the annotation rules."""
+    return any(token.kind == "garment" for token in tokenise(caption))

@@ -1,0 +1,192 @@
+"""Everything that changes the result of a generation run. One YAML file holds the sections that differ from these defaults.
+
+What only says how fast (worker processes) may change at will: `digests` leaves it out, and a finished unit stays finished.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from generation.filter_decision import Thresholds
+from pipeline.contracts.errors import ConfigError
+
+EMBEDDED = "embedded"
+EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def _refuse(condition: bool, field_name: str, value: Any, accepted: str) -> None:
+    if condition:
+        raise ConfigError(f"{field_name}={value!r}; accepted: {accepted}")
+
+
+def _check_device(section: str, device: str, dtype: str) -> None:
+    name, _, index = device.partition(":")
+    _refuse(name not in DEVICES or bool(index and not index.isdigit()), f"{section}.device", device, f"{', '.join(DEVICES)}, or cuda:N")
+    _refuse(dtype not in DTYPES, f"{section}.dtype", dtype, ", ".join(DTYPES))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Identity and division of the run."""
+
+    name: str = "run"  # names the folder
+    folder: str | None = None  # None: runs/NAME below the working directory
+    seed: int = 0  # every random choice of the run derives from it
+    unit_size: int = 256  # images in a unit, the smallest piece of work that is done or not done
+
+    def __post_init__(self) -> None:
+        _refuse(not self.name or "/" in self.name or self.name.startswith("."), "run.name", self.name, "a folder name")
+        _refuse(self.unit_size < 1, "run.unit_size", self.unit_size, "1 or more")
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder) if self.folder else Path("runs") / self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptsConfig:
+    """Where the sentences come from."""
+
+    kind: str = "sampler"  # sampler: balanced over the 27 attributes; text: one prompt a line; json: CUHK-PEDES or ICFG-PEDES captions
+    file: str | None = None  # for text and json
+    splits: tuple[str, ...] = ("train",)  # json only: records of other splits are left out, so that no test caption is used
+    num_prompts: int | None = None  # sampler: how many (default 1000); text and json: at most so many, in file order (default all)
+    variants: int = 1  # images per prompt, each with its own seed
+    licence: str | None = None  # of the prompts; None: CC0-1.0 for the sampler, "unknown" for a file
+    source: str | None = None  # where they come from; None: "sampler" or the file's name
+
+    def __post_init__(self) -> None:
+        _refuse(self.kind not in ("sampler", "text", "json"), "prompts.kind", self.kind, "sampler, text, json")
+        _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text or json")
+        _refuse(self.kind != "sampler" and self.file is None, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
+        _refuse(self.num_prompts is not None and not 1 <= self.num_prompts <= 10**9, "prompts.num_prompts", self.num_prompts, "1 to 10^9")
+        _refuse(not 1 <= self.variants <= 100, "prompts.variants", self.variants, "1 to 100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """Any text-to-image pipeline of diffusers."""
+
+    model: str = EMBEDDED  # embedded, a folder in diffusers layout, or a name on the model hub
+    device: str = "auto"  # auto: cuda, else mps, else cpu
+    dtype: str = "auto"  # auto: float32 on the CPU, float16 elsewhere (what such checkpoints were published for)
+    batch_size: int = 16  # images at once; halved by itself when memory runs out. Batches never cross a unit
+    steps: int = 20
+    guidance: float = 4.0  # 1 or less: no guidance, half the cost
+    scheduler: str | None = None  # class name in diffusers, e.g. DPMSolverMultistepScheduler; None: the checkpoint's own
+    negative_prompt: str = ""
+    height: int | None = None  # px; None: the model's own size
+    width: int | None = None
+    safety_checker: bool = False  # load the checkpoint's checker, which blanks what it takes for unsafe
+    prefix: str = ""  # put before every prompt, e.g. "a full body photo of "; not stored in the prompt
+    suffix: str = ""
+
+    def __post_init__(self) -> None:
+        _check_device("generate", self.device, self.dtype)
+        _refuse(self.batch_size < 1, "generate.batch_size", self.batch_size, "1 or more")
+        _refuse(self.steps < 1, "generate.steps", self.steps, "1 or more")
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            _refuse(value is not None and (value < 8 or value % 8 != 0), f"generate.{name}", value, "a multiple of 8")
+        _refuse((self.height is None) != (self.width is None), "generate.height", self.height, "height and width together, or neither")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Quality gate; what it measures is stored for kept and dropped pictures alike."""
+
+    pose_model: str = EMBEDDED  # embedded: the model inside the mediapipe wheel; or the path of a pose_landmarker .task file
+    num_workers: int = 1  # processes that find key points; 0: in the stage's own process
+    batch_size: int = 64  # pictures in memory at once
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def __post_init__(self) -> None:
+        _refuse(not 0 <= self.num_workers <= 256, "filter.num_workers", self.num_workers, "0 to 256")
+        _refuse(self.batch_size < 1, "filter.batch_size", self.batch_size, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecropConfig:
+    """Key points to a padded box of person aspect, written at one size."""
+
+    height: int = 256  # px of the written picture
+    width: int = 128
+    pad_top: float = 0.16  # above the eyes, as a share of the height from eyes to toes: the skull and a hat
+    pad_bottom: float = 0.04  # below the toes
+    pad_side: float = 0.05  # beyond the outermost key points, of the same height
+    min_height_px: int = 64  # smaller boxes are dropped: enlarging them invents no detail
+    jpeg_quality: int = 95
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "min_height_px"):
+            _refuse(getattr(self, name) < 1, f"recrop.{name}", getattr(self, name), "1 or more")
+        for name in ("pad_top", "pad_bottom", "pad_side"):
+            _refuse(not 0 <= getattr(self, name) <= 1, f"recrop.{name}", getattr(self, name), "0 to 1")
+        _refuse(not 1 <= self.jpeg_quality <= 100, "recrop.jpeg_quality", self.jpeg_quality, "1 to 100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig:
+    """Any BLIP captioner of transformers, and the gate behind it."""
+
+    model: str = EMBEDDED  # embedded, a folder, or a name on the model hub
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 32
+    num_beams: int = 1
+    min_new_tokens: int = 5
+    max_new_tokens: int = 48
+    repetition_penalty: float = 1.0  # above 1 discourages words that were used; 1.1-1.5 helps stock BLIP
+    no_repeat_ngram_size: int = 0  # 0: off. 3 or 4 helps stock BLIP
+    min_words: int = 5  # shorter captions are dropped
+    max_loop_words: int = 3  # a stretch of up to so many words that comes this often ...
+    max_loop_repeats: int = 2  # ... in a row makes a loop: "and a hat and a hat and a hat" (3 > 2)
+    require_clothing: bool = True  # drop captions that name no garment
+
+    def __post_init__(self) -> None:
+        _check_device("caption", self.device, self.dtype)
+        for name in ("batch_size", "num_beams", "max_new_tokens", "min_words", "max_loop_words", "max_loop_repeats"):
+            _refuse(getattr(self, name) < 1, f"caption.{name}", getattr(self, name), "1 or more")
+        _refuse(not 0 <= self.min_new_tokens <= self.max_new_tokens, "caption.min_new_tokens", self.min_new_tokens, "0 to max_new_tokens")
+        _refuse(self.repetition_penalty <= 0, "caption.repetition_penalty", self.repetition_penalty, "above 0")
+        _refuse(self.no_repeat_ngram_size < 0, "caption.no_repeat_ngram_size", self.no_repeat_ngram_size, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateConfig:
+    """Caption to 27 labels. The rules are data of this version (`annotation/rules.yaml`); their digest goes into the stage's."""
+
+    text: str = "caption"  # caption, or prompt: which text the labels are read from
+
+    def __post_init__(self) -> None:
+        _refuse(self.text not in ("caption", "prompt"), "annotate.text", self.text, "caption, prompt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardConfig:
+    """Accepted samples to WebDataset shards."""
+
+    samples_per_shard: int = 1000
+    val_fraction: float = 0.1  # of the prompts; no prompt text stands on both sides
+    max_hash_distance: int | None = 0  # drop pictures whose 64-bit perceptual hash equals an earlier one's; None: keep all
+
+    def __post_init__(self) -> None:
+        _refuse(self.samples_per_shard < 1, "shard.samples_per_shard", self.samples_per_shard, "1 or more")
+        _refuse(not 0 <= self.val_fraction < 1, "shard.val_fraction", self.val_fraction, "0 to below 1")
+        _refuse(self.max_hash_distance not in (None, 0), "shard.max_hash_distance", self.max_hash_distance, "0 (equal hashes) or null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """One generation run, prompts to shards."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    recrop: RecropConfig = field(default_factory=RecropConfig)
+    caption: CaptionConfig = field(default_factory=CaptionConfig)
+    annotate: AnnotateConfig = field(default_factory=AnnotateConfig)
+    shard: ShardConfig = field(default_factory=ShardConfig)

@@ -1,0 +1,76 @@
+"""What a run is: numbers of prompts and images, and the digest of each stage's config that its done records must carry."""
+
+from pathlib import Path
+from typing import Any
+
+from generation.annotation.lexicon import RULES_FILE
+from generation.backends.model_files import find_model, weights_sha256
+from generation.config import EMBEDDED, GenerationConfig
+from generation.prompts import count_prompts
+from pipeline.config import to_dict
+from pipeline.contracts.errors import ContractError
+from pipeline.fileio import digest, sha256_file
+
+STAGE_NAMES = ("prompts", "generate", "filter", "recrop", "caption", "annotate", "shard")
+_SPEED_ONLY = {"filter": ("num_workers", "batch_size")}  # these change no result
+
+
+def stage_digests(config: GenerationConfig) -> dict[str, str]:
+    """stage -> digest over its section, the files it names, every stage before it, and the run's seed and unit size.
+
+    Raises ConfigError or ContractError if a model folder or the prompt file is missing: before anything is queued.
+    """
+    digests: dict[str, str] = {}
+    before: Any = {"seed": config.run.seed, "unit_size": config.run.unit_size}
+    for name in STAGE_NAMES:
+        section = to_dict(getattr(config, name))
+        for field in _SPEED_ONLY.get(name, ()):
+            del section[field]
+        digests[name] = digest({"before": before, "section": section, "files": _named_files(config, name)})
+        before = digests[name]
+    return digests
+
+
+def describe(config: GenerationConfig) -> dict[str, Any]:
+    """What orchestration asks: the resolved config, sizes, and digests. Loads no model."""
+    num_prompts = count_prompts(config.prompts)
+    num_images = num_prompts * config.prompts.variants
+    return {
+        "config": to_dict(config),
+        "run": {
+            "folder": str(config.run.path),
+            "unit_size": config.run.unit_size,
+            "num_prompts": num_prompts,
+            "num_units": -(-num_images // config.run.unit_size),
+            "num_images": num_images,
+        },
+        "stages": [{"name": name, "digest": value} for name, value in stage_digests(config).items()],
+    }
+
+
+def _named_files(config: GenerationConfig, stage: str) -> str:
+    """Hash of what a section only names: the prompt file, the embedded weights, the rules.
+
+    Weights of the user's own models are not read here (gigabytes); their hash stands in every row instead.
+    """
+    if stage == "prompts" and config.prompts.file is not None:
+        return _sha256(Path(config.prompts.file))
+    if stage == "annotate":
+        return sha256_file(RULES_FILE)
+    if stage == "generate":
+        return _model_digest(config.generate.model, "generate.model", "diffusion", "model_index.json")
+    if stage == "caption":
+        return _model_digest(config.caption.model, "caption.model", "captioner", "config.json")
+    return ""
+
+
+def _model_digest(configured: str, field: str, embedded: str, marker: str) -> str:
+    folder, _ = find_model(configured, field, embedded, marker)
+    return weights_sha256(folder) if configured == EMBEDDED else ""
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as err:
+        raise ContractError(f"prompts.file={path} cannot be read ({err.strerror}); give the path of an existing file") from err

@@ -1,0 +1,150 @@
+"""Accepted samples -> WebDataset shards with index and manifest (DESIGN.md 3). Reads `annotate` rows and `recrop` pictures of all units."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from generation.config import GenerationConfig
+from generation.images import decode_item
+from generation.near_duplicates import SeenPictures
+from generation.shard_writer import Spool, count_by_split, index_rows, replaced_together, write_shard
+from generation.split import assign_shards, prompt_identity, validation_prompts
+from pipeline.completion import read_record
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.errors import StageError
+from pipeline.contracts.manifest import Counts, ShardManifest
+from pipeline.contracts.sample import SCHEMA_VERSION, Sample, SampleMeta, decode_meta, encode_meta
+from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome, Row
+from pipeline.fileio import sha256_file, write_json
+from pipeline.inputs import read_items
+from pipeline.paths import RunPaths
+from pipeline.runner import ledger_rows
+from pipeline.tables import write_rows
+from pipeline.version import code_version
+
+REASONS = ("near_duplicate",)
+_EARLIER = ("generate", "filter", "recrop", "caption", "annotate")
+
+
+def write_shards(config: GenerationConfig, paths: RunPaths, num_units: int, config_digest: str) -> tuple[Counts, list[Path]]:
+    """The `make` of the single stage "shard". Raises StageError, with what each stage dropped, if no sample is left."""
+    folder = paths.stage("shard")
+    with replaced_together(folder, last="manifest.json") as building:
+        spool = Spool(building / "spool")
+        try:
+            rows, prompts = _gather(config, paths, num_units, spool)
+            if not prompts:
+                raise StageError(_nothing_left(paths, num_units))
+            shards = _plan(config, prompts)
+            index = [row for name, keys in shards.items() for row in _write_one(building / name, keys, spool)]
+        finally:
+            spool.close()
+            (building / "spool").unlink()
+        counts = _counts(rows)
+        write_rows(building / "index.parquet", index)
+        write_json(building / "manifest.json", _manifest(building, shards, counts, config_digest).to_json())
+        names = sorted(path.name for path in building.iterdir())
+    write_rows(paths.ledger("shard", 0), ledger_rows(rows))
+    return counts, [*(folder / name for name in names), paths.ledger("shard", 0)]
+
+
+def sample_meta(row: Row) -> SampleMeta:
+    """KEY.json of one annotated row."""
+    return SampleMeta(
+        key=row["key"],
+        caption=row["caption"],
+        captions=row["captions"],
+        prompt=row["prompt"],
+        attributes=row["attributes"],
+        labels=row["labels"],
+        pid=row["pid"],
+        view=row["view"],
+        seed=row["seed"],
+        crop_xyxy_px=row["crop_xyxy_px"],
+        measures=row["measures"],
+        generator=row["generator"],
+        captioner=row["captioner"],
+        licence=row["licence"],
+        source=row["source"],
+    )
+
+
+def _gather(config: GenerationConfig, paths: RunPaths, num_units: int, spool: Spool) -> tuple[list[Row], dict[str, str]]:
+    """Ledger rows of all samples, and key -> prompt identity of the kept ones, whose picture and JSON go to the spool."""
+    seen = SeenPictures() if config.shard.max_hash_distance is not None else None
+    rows: list[Row] = []
+    prompts: dict[str, str] = {}
+    for item in _items(paths, num_units):
+        outcome = _judge(item, seen)
+        status = {Keep: "kept", Drop: "dropped", Fail: "failed"}[type(outcome)]
+        rows.append({"key": item.key, "status": status, "reason": None if isinstance(outcome, Keep) else outcome.reason})
+        if isinstance(outcome, Keep):
+            prompts[item.key] = prompt_identity(item.row["prompt"])
+            spool.add(f"{item.key}.image", item.image or b"")
+            spool.add(f"{item.key}.meta", encode_meta(sample_meta(item.row)))
+    return rows, prompts
+
+
+def _items(paths: RunPaths, num_units: int) -> Iterator[Item]:
+    for unit in range(num_units):
+        yield from read_items(paths, "annotate", "recrop", unit, with_images=True)
+
+
+def _judge(item: Item, seen: SeenPictures | None) -> Outcome:
+    image = decode_item(item.image)
+    if isinstance(image, Fail):
+        return image
+    return Drop("near_duplicate") if seen is not None and seen.is_repeat(image) else Keep()
+
+
+def _plan(config: GenerationConfig, prompts: dict[str, str]) -> dict[str, list[str]]:
+    seed = config.run.seed
+    held_out = validation_prompts(set(prompts.values()), seed, config.shard.val_fraction)
+    return assign_shards(
+        {key: "val" if text in held_out else "train" for key, text in prompts.items()}, seed, config.shard.samples_per_shard
+    )
+
+
+def _write_one(path: Path, keys: list[str], spool: Spool) -> list[Row]:
+    write_shard(path, (Sample(decode_meta(spool.read(f"{key}.meta"), key), spool.read(f"{key}.image")) for key in keys))
+    return index_rows(path, path.name.split("-")[0])
+
+
+def _manifest(folder: Path, shards: dict[str, list[str]], counts: Counts, config_digest: str) -> ShardManifest:
+    def entry(name: str) -> dict[str, Any]:
+        path = folder / name
+        return {"sha256": sha256_file(path), "bytes": path.stat().st_size, "samples": len(shards[name])}
+
+    return ShardManifest(
+        schema=SCHEMA_VERSION,
+        split_counts=count_by_split(shards),
+        counts=counts,
+        shards={name: entry(name) for name in shards},
+        config_digest=config_digest,
+        attribute_space=PERSON_27.to_json(),
+        code_version=code_version(),
+    )
+
+
+def _counts(rows: list[Row]) -> Counts:
+    status = Counter(row["status"] for row in rows)
+    reasons = Counter(row["reason"] for row in rows if row["status"] != "kept")
+    return Counts(
+        seen=len(rows), kept=status["kept"], dropped=status["dropped"], failed=status["failed"], reasons=dict(sorted(reasons.items()))
+    )
+
+
+def _nothing_left(paths: RunPaths, num_units: int) -> str:
+    """Which stage lost how many samples to what."""
+    parts = []
+    for stage in _EARLIER:
+        records = [record for unit in range(num_units) if (record := read_record(paths, stage, unit))]
+        lost: Counter[str] = sum((Counter(record.counts.reasons) for record in records), Counter())
+        seen = sum(record.counts.seen for record in records)
+        if lost:
+            parts.append(f"{stage} lost {lost.total()} of {seen} ({', '.join(f'{n} {reason}' for reason, n in lost.most_common())})")
+    found = "; ".join(parts) or "no stage saw a sample"
+    return (
+        f"no sample is left for the shards: {found}. Look at the dropped pictures, then change the prompts, the model or filter.thresholds"
+    )

@@ -1,0 +1,90 @@
+"""Samples -> tar shards, index and manifest, all of them or none. Written through webdataset; read by `pretrain.shards` and `lint`."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.contracts.errors import StageError
+from pipeline.contracts.sample import IMAGE_EXTENSION, INDEX_COLUMNS, META_EXTENSION, Sample, encode_meta
+from pipeline.contracts.stage import Row
+from pipeline.fileio import atomic_open
+from pipeline.tars import read_tar
+
+_BUILDING = ".building"
+
+
+@contextmanager
+def replaced_together(folder: Path, last: str) -> Iterator[Path]:
+    """A temporary folder whose files move into `folder` when the block ends well, the file named `last` last.
+
+    Files of an earlier result (tars, tables, JSON directly in `folder`) go before the first move, `last` first of all: a reader that finds
+    it finds everything. When the block fails, nothing in `folder` changes. Raises StageError when the disk is full.
+    """
+    building = folder / _BUILDING
+    shutil.rmtree(building, ignore_errors=True)  # what a killed process left
+    building.mkdir(parents=True)
+    try:
+        yield building
+        (folder / last).unlink(missing_ok=True)
+        for path in [p for p in folder.iterdir() if p.is_file() and p.suffix in (".tar", ".parquet", ".json")]:
+            path.unlink()
+        for path in sorted(building.iterdir(), key=lambda p: (p.name == last, p.name)):
+            path.replace(folder / path.name)
+    except OSError as err:
+        raise StageError(f"cannot write {folder}: {err.strerror or err}; free some space, then run again") from err
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def write_shard(path: Path, samples: Iterable[Sample]) -> None:
+    """One tar with KEY.jpg and KEY.json of each sample. The same samples always give the same bytes."""
+    from webdataset import TarWriter
+
+    with atomic_open(path) as file, TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False) as tar:
+        for sample in samples:
+            tar.write({"__key__": sample.meta.key, IMAGE_EXTENSION: sample.image, META_EXTENSION: encode_meta(sample.meta)})
+
+
+def index_rows(path: Path, split: str) -> list[Row]:
+    """INDEX_COLUMNS of one shard, read back from the tar as it stands on disk."""
+    members = list(read_tar(path))
+    rows = []
+    for image, meta in zip(members[::2], members[1::2], strict=True):
+        key = image.name.removesuffix(f".{IMAGE_EXTENSION}")
+        assert meta.name == f"{key}.{META_EXTENSION}", f"{image.name} is followed by {meta.name} in {path}"
+        digest = hashlib.sha256(image.data + meta.data).hexdigest()
+        values = (key, split, path.name, image.offset, len(image.data), meta.offset, len(meta.data), digest)
+        rows.append(dict(zip(INDEX_COLUMNS, values, strict=True)))
+    return rows
+
+
+class Spool:
+    """Samples in one temporary file, found again by key, so that shuffling a run over its shards needs no memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b")  # noqa: SIM115 -- closed by close()
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def add(self, key: str, data: bytes) -> None:
+        self._places[key] = (self._file.seek(0, os.SEEK_END), len(data))
+        self._file.write(data)
+
+    def read(self, key: str) -> bytes:
+        offset, length = self._places[key]
+        self._file.seek(offset)
+        return self._file.read(length)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def count_by_split(shards: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Samples per split from shard name -> keys."""
+    counts: dict[str, int] = {}
+    for name, keys in shards.items():
+        split = name.split("-")[0]
+        counts[split] = counts.get(split, 0) + len(keys)
+    return counts

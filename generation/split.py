@@ -1,0 +1,34 @@
+"""Which sample goes into which split and shard: pure functions of keys, prompts and the run's seed."""
+
+from collections.abc import Mapping
+
+from pipeline.seeds import derive_seed
+
+SPLITS = ("train", "val")
+
+
+def validation_prompts(prompts: set[str], seed: int, fraction: float) -> set[str]:
+    """The prompt texts (as `prompt_identity` gives them) whose samples go to validation: the share `fraction`, at least one, never all."""
+    if fraction == 0 or len(prompts) < 2:
+        return set()
+    count = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1)
+    return set(sorted(prompts, key=lambda text: derive_seed(seed, "split", text))[:count])
+
+
+def prompt_identity(prompt: str) -> str:
+    """Texts that differ in case or spacing only are one prompt."""
+    return " ".join(prompt.lower().split())
+
+
+def assign_shards(split_of: Mapping[str, str], seed: int, samples_per_shard: int) -> dict[str, list[str]]:
+    """key -> split becomes shard file name -> keys in ascending order.
+
+    Which shard a key goes to is shuffled over the whole run; inside a shard keys ascend, as WebDataset grouping and `lint` want them
+    (loaders draw their own order from the index).
+    """
+    shards: dict[str, list[str]] = {}
+    for split in SPLITS:
+        keys = sorted((key for key, name in split_of.items() if name == split), key=lambda key: derive_seed(seed, "shard", key))
+        for number, first in enumerate(range(0, len(keys), samples_per_shard)):
+            shards[f"{split}-{number:06d}.tar"] = sorted(keys[first : first + samples_per_shard])
+    return shards

@@ -1,0 +1,201 @@
+"""What holds for every input of the generation stages' pure functions."""
+
+import re
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from generation.annotate import annotate
+from generation.caption_gate import longest_loop
+from generation.crop import crop, crop_to_size, person_box
+from generation.prompts import image_items
+from generation.sampler import sample_look, stated_labels
+from generation.sentences import write_sentence
+from generation.split import assign_shards, prompt_identity, validation_prompts
+from pipeline.contracts.attributes import LOWER_COLOURS, UPPER_COLOURS
+
+seeds = st.integers(0, 2**63 - 1)
+
+
+# ---- annotation: the guideline's properties P1 to P12 on captions of one person -------------------------------------------------------
+subjects = st.sampled_from(["a man", "a woman", "an elderly man", "a young girl", "a boy", "a lady"])
+uppers = st.sampled_from(
+    ["a red t-shirt", "a black leather jacket", "a long-sleeved white shirt", "a gray hoodie", "a pink blouse", "a plaid flannel"]
+)
+lowers = st.sampled_from(["blue jeans", "black shorts", "a long green skirt", "khaki pants", "brown trousers", "white leggings"])
+things = st.sampled_from(["a hat", "a backpack", "a handbag", "a tote bag", "a red umbrella", "an ice cream"])
+captions = st.builds("{} wearing {} and {} carrying {}".format, subjects, uppers, lowers, things)
+COLOURS = ("black", "white", "red", "purple", "yellow", "blue", "green", "gray", "pink", "brown", "khaki")
+SWAPS = {"man": "woman", "boy": "girl", "lady": "gentleman"}
+
+
+def changed(caption: str, other: str) -> dict[str, tuple[int, int]]:
+    before, after = annotate(caption), annotate(other)
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
+
+
+@given(captions)
+def test_case_spacing_full_stop_and_framing_change_nothing(caption: str) -> None:  # P1, P7
+    for other in (
+        caption.upper(),
+        caption.title(),
+        caption.replace(" ", "  "),
+        caption + ".",
+        "a photo of " + caption,
+        "there is " + caption,
+    ):
+        assert not changed(caption, other), other
+
+
+@given(captions)
+def test_ways_of_writing_hyphens_change_nothing(caption: str) -> None:  # P2
+    for joint in (" - ", " "):
+        assert not changed(caption, caption.replace("-", joint))
+    assert not changed(caption, caption.replace("backpack", "back pack"))
+
+
+@given(captions, st.sampled_from(["standing next to a red car", "in front of a white wall", "under a blue sky"]))
+def test_scenery_changes_nothing(caption: str, scene: str) -> None:  # P3
+    assert not changed(caption, f"{caption} {scene}")
+
+
+@given(subjects, uppers, lowers, things)
+def test_order_of_clauses_changes_nothing(subject: str, upper: str, lower: str, thing: str) -> None:  # P4
+    one = f"{subject} wearing {upper} carrying {thing}"
+    assert not changed(one, f"{subject} carrying {thing} wearing {upper}")
+
+
+@given(captions, st.integers(2, 5))
+def test_repeating_everything_changes_nothing(caption: str, times: int) -> None:  # P5
+    assert not changed(caption, " ".join([caption] * times))
+    assert not changed(caption, " and ".join([caption] * times))
+
+
+@given(captions, st.sampled_from([("gray", "grey"), ("blue", "navy"), ("blue", "dark blue"), ("red", "maroon"), ("green", "olive")]))
+def test_other_words_for_a_colour_change_nothing(caption: str, words: tuple[str, str]) -> None:  # P6
+    assert not changed(caption, caption.replace(*words))
+
+
+@given(captions)
+def test_swapping_the_gender_words_changes_the_gender_only(caption: str) -> None:  # P8
+    swap = SWAPS | {b: a for a, b in SWAPS.items()}
+    other = re.sub(r"\b(man|woman|boy|girl|lady|gentleman)\b", lambda m: swap[m[0]], caption)
+    assert set(changed(caption, other)) == {"gender"}
+
+
+@given(captions)
+def test_deleting_colours_silences_both_groups_only(caption: str) -> None:  # P9
+    other = re.sub(rf"\b({'|'.join(COLOURS)}) ", "", caption)
+    groups = {f"upper_{c}" for c in UPPER_COLOURS} | {f"lower_{c}" for c in LOWER_COLOURS}
+    assert set(changed(caption, other)) <= groups
+    assert all(annotate(other)[name] == -1 for name in groups)
+
+
+@given(subjects, uppers, lowers, st.sampled_from(["hat", "backpack", "handbag", "bag"]))
+def test_with_and_without_set_just_that_attribute(subject: str, upper: str, lower: str, item: str) -> None:  # P10
+    caption = f"{subject} in {upper} and {lower}"
+    assert changed(caption, f"{caption} with a {item}") == {item: (-1, 0)}
+    assert changed(caption, f"{caption} without a {item}") == {item: (-1, 1)}
+
+
+@given(captions)
+def test_a_second_person_changes_nothing(caption: str) -> None:  # P11
+    assert not changed(caption, f"{caption} next to a man in a green coat with a suitcase")
+
+
+@given(captions, st.sampled_from(COLOURS), st.sampled_from(["shoes", "a tie", "a scarf", "an umbrella", "hair"]))
+def test_coloured_accessories_change_nothing(caption: str, colour: str, thing: str) -> None:  # P12
+    article, _, noun = thing.rpartition(" ")
+    assert not changed(caption, f"{caption} with {'a ' if article else ''}{colour} {noun}")
+
+
+# ---- prompts --------------------------------------------------------------------------------------------------------------------------
+@given(seeds, st.integers(0, 10**6), seeds)
+def test_a_sampled_sentence_states_its_look(seed: int, index: int, style: int) -> None:
+    look = sample_look(seed, index)
+    stated = {name: value for name, value in annotate(write_sentence(look, style)).items() if value != -1}
+    assert stated == stated_labels(look)
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 17))
+def test_units_hold_every_image_once_in_key_order(num_prompts: int, variants: int, unit_size: int) -> None:
+    prompts = [{"prompt_index": i, "prompt": str(i)} for i in range(num_prompts)]
+    num_units = -(-num_prompts * variants // unit_size)
+    keys = [item.key for unit in range(num_units) for item in image_items(prompts, unit, unit_size, variants)]
+    assert keys == sorted(set(keys))
+    assert len(keys) == num_prompts * variants
+
+
+# ---- crop -----------------------------------------------------------------------------------------------------------------------------
+points = arrays(np.float64, st.tuples(st.integers(2, 33), st.just(2)), elements=st.floats(-200, 700, width=32))
+shares = st.floats(0, 0.5)
+
+
+@given(points, shares, shares, shares, st.floats(0.2, 2))
+def test_box_contains_all_points_and_has_the_aspect(xy: np.ndarray, top: float, bottom: float, side: float, aspect: float) -> None:
+    x0, y0, x1, y1 = person_box(xy, pad_top=top, pad_bottom=bottom, pad_side=side, aspect=aspect)
+    assert x0 <= xy[:, 0].min()
+    assert xy[:, 0].max() <= x1
+    assert y0 <= xy[:, 1].min()
+    assert xy[:, 1].max() <= y1
+    width, height = x1 - x0, y1 - y0
+    assert width >= 1
+    assert height >= 1
+    # rounding outwards adds less than 2 px to each side of the exact box
+    assert (width - 2) / height <= aspect + 1e-6
+    assert width / max(height - 2, 1e-9) >= aspect - 1e-6 or height <= 2
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 60), st.integers(1, 60))
+def test_crop_takes_pixels_of_the_picture_only(height: int, width: int, x0: int, y0: int, box_width: int, box_height: int) -> None:
+    image = np.arange(height * width * 3, dtype=np.int64).reshape(height, width, 3)
+    part = crop(image, (x0, y0, x0 + box_width, y0 + box_height))  # type: ignore[arg-type]
+    assert part.shape == (box_height, box_width, 3)
+    assert set(np.unique(part)) <= set(np.unique(image))
+    inside = crop(image, (0, 0, width, height))  # type: ignore[arg-type]
+    assert (inside == image).all()
+
+
+@settings(max_examples=30)
+@given(st.integers(-300, 300), st.integers(-300, 300), st.integers(1, 400), st.integers(1, 400))
+def test_crop_to_size_has_the_size_and_keeps_a_flat_colour(x0: int, y0: int, width: int, height: int) -> None:
+    image = np.full((128, 64, 3), (10, 200, 30), np.uint8)
+    out = crop_to_size(image, (x0, y0, x0 + width, y0 + height), 256, 128)
+    assert out.shape == (256, 128, 3)
+    assert (out == image[0, 0]).all()
+
+
+# ---- captions, splits, shards ---------------------------------------------------------------------------------------------------------
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=4), st.integers(1, 5), st.lists(st.sampled_from("xyz"), max_size=3))
+def test_a_loop_is_counted_wherever_it_stands(stretch: list[str], times: int, before: list[str]) -> None:
+    assert longest_loop(before + stretch * times, max_words=4) >= times
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=14), st.integers(1, 4))
+def test_longest_loop_equals_the_slow_count(words: list[str], max_words: int) -> None:
+    slow = 1
+    for size in range(1, max_words + 1):
+        for start in range(len(words)):
+            stretch, times = words[start : start + size], 1
+            while len(stretch) == size and words[start + times * size : start + (times + 1) * size] == stretch:
+                times += 1
+            slow = max(slow, times)
+    assert longest_loop(words, max_words) == slow
+
+
+texts = st.text(alphabet="ab ", min_size=1, max_size=4)
+
+
+@given(st.dictionaries(st.integers(0, 999), texts, min_size=1, max_size=60), seeds, st.floats(0, 0.9), st.integers(1, 20))
+def test_shards_partition_the_keys_and_no_prompt_is_on_both_sides(prompts: dict[int, str], seed: int, fraction: float, size: int) -> None:
+    identity = {f"{i:09d}_00": prompt_identity(text) for i, text in prompts.items()}
+    held_out = validation_prompts(set(identity.values()), seed, fraction)
+    shards = assign_shards({key: "val" if text in held_out else "train" for key, text in identity.items()}, seed, size)
+    keys = [key for members in shards.values() for key in members]
+    assert sorted(keys) == sorted(identity)
+    assert all(members == sorted(members) and 1 <= len(members) <= size for members in shards.values())
+    sides = {split: {identity[k] for name, ks in shards.items() if name.startswith(split) for k in ks} for split in ("train", "val")}
+    assert not sides["train"] & sides["val"]
+    assert sides["train"]

@@ -1,0 +1,148 @@
+"""Settings, digests, and the shipped recipes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from generation.backends.device import resolve_device, resolve_dtype
+from generation.backends.model_files import find_model, weights_sha256
+from generation.config import CaptionConfig, GenerateConfig, GenerationConfig, PromptsConfig, RunConfig, ShardConfig
+from generation.digests import STAGE_NAMES, describe, stage_digests
+from pipeline import graph
+from pipeline.config import build, load, to_dict
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import sha256_file
+from tests.unit.generation.tiny_models import save_blip, save_diffusion
+
+ROOT = Path(__file__).parents[3]
+RECIPES = sorted((ROOT / "configs" / "generation").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> GenerationConfig:
+    folder = tmp_path_factory.mktemp("models")
+    return GenerationConfig(
+        generate=GenerateConfig(model=str(save_diffusion(folder / "sd"))), caption=CaptionConfig(model=str(save_blip(folder / "blip")))
+    )
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
+def test_recipe_loads_and_says_how_it_is_used(path: Path) -> None:
+    load(GenerationConfig, path)
+    assert f"passerby run {path.relative_to(ROOT).as_posix()}" in path.read_text(encoding="utf-8")
+
+
+def test_all_three_recipes_are_there() -> None:
+    assert {path.stem for path in RECIPES} >= {"demo", "embedded", "stable_diffusion"}
+
+
+def test_resolved_config_loads_as_the_same_config() -> None:
+    config = load(GenerationConfig, RECIPES[0], ["filter.thresholds.max_noise_sigma=null", "generate.guidance=5"])
+    assert build(GenerationConfig, to_dict(config), "again") == config
+    assert config.filter.thresholds.max_noise_sigma is None
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean generate\.guidance"):
+        build(GenerationConfig, {"generate": {"guidence": 2}}, "recipe")
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("run", {"name": "a/b"}),
+        ("run", {"unit_size": 0}),
+        ("generate", {"device": "cdua"}),
+        ("generate", {"device": "cuda:x"}),
+        ("generate", {"dtype": "int8"}),
+        ("generate", {"height": 250, "width": 128}),
+        ("generate", {"height": 256}),
+        ("generate", {"steps": 0}),
+        ("filter", {"num_workers": -1}),
+        ("filter", {"thresholds": {"min_presence": 2.0}}),
+        ("caption", {"max_new_tokens": 3}),
+        ("annotate", {"text": "title"}),
+        ("shard", {"val_fraction": 1.0}),
+        ("shard", {"max_hash_distance": 3}),
+    ],
+)
+def test_impossible_values_are_refused(section: str, values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=rf"{section}\.\w+"):
+        build(GenerationConfig, {section: values}, "recipe")
+
+
+def test_stages_are_those_of_the_graph() -> None:
+    assert [spec.name for spec in graph.STAGES] == list(STAGE_NAMES)
+
+
+def test_digest_changes_from_the_changed_stage_on(config: GenerationConfig) -> None:
+    before = stage_digests(config)
+    after = stage_digests(replace(config, recrop=replace(config.recrop, height=128)))
+    assert [name for name in STAGE_NAMES if before[name] != after[name]] == ["recrop", "caption", "annotate", "shard"]
+    seeded = stage_digests(replace(config, run=RunConfig(seed=1)))
+    assert all(before[name] != seeded[name] for name in STAGE_NAMES)
+
+
+def test_names_folders_and_workers_change_no_digest(config: GenerationConfig) -> None:
+    moved = replace(config, run=RunConfig(name="other", folder="/elsewhere"), filter=replace(config.filter, num_workers=7, batch_size=3))
+    assert stage_digests(moved) == stage_digests(config)
+
+
+def test_digest_follows_the_prompt_files_content(config: GenerationConfig, tmp_path: Path) -> None:
+    file = tmp_path / "p.txt"
+    file.write_text("a man\n")
+    with_file = replace(config, prompts=PromptsConfig(kind="text", file=str(file)))
+    before = stage_digests(with_file)
+    file.write_text("a woman\n")
+    assert stage_digests(with_file)["prompts"] != before["prompts"]
+    file.unlink()
+    with pytest.raises(ContractError, match="cannot be read"):
+        stage_digests(with_file)
+
+
+def test_describe_counts_units_and_images(config: GenerationConfig) -> None:
+    run = describe(replace(config, run=RunConfig(unit_size=100), prompts=PromptsConfig(num_prompts=75, variants=3)))["run"]
+    assert (run["num_prompts"], run["num_images"], run["num_units"]) == (75, 225, 3)
+    assert run["folder"] == str(Path("runs") / "run")
+
+
+def test_describe_refuses_a_missing_model_before_anything_runs(config: GenerationConfig) -> None:
+    with pytest.raises(ConfigError, match=r"generate\.model='models/sd/15'.*no such folder"):
+        describe(replace(config, generate=GenerateConfig(model="models/sd/15")))
+
+
+def test_a_hub_name_is_no_missing_folder() -> None:
+    assert find_model("org/name", "generate.model", "diffusion", "model_index.json") == ("org/name", False)
+
+
+def test_weights_hash_covers_all_parts(config: GenerationConfig, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.safetensors").write_bytes(b"1")
+    assert weights_sha256(str(tmp_path)) == sha256_file(tmp_path / "a" / "x.safetensors")
+    (tmp_path / "y.safetensors").write_bytes(b"2")
+    weights_sha256.cache_clear()
+    assert weights_sha256(str(tmp_path)) != sha256_file(tmp_path / "a" / "x.safetensors")
+
+
+def test_pickled_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"1")
+    with pytest.raises(ConfigError, match="safe_serialization"):
+        weights_sha256(str(tmp_path))
+
+
+def test_device_and_dtype_go_together() -> None:
+    import torch
+
+    assert resolve_dtype("auto", torch.device("cpu")) is torch.float32
+    assert resolve_dtype("auto", torch.device("cuda")) is torch.float16
+    assert resolve_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match=r"generate\.device='cuda', but 0 CUDA devices"):
+            resolve_device("cuda", "generate.device")
+
+
+def test_defaults_are_the_embedded_flow() -> None:
+    config = GenerationConfig()
+    assert config.generate.model == config.caption.model == "embedded"
+    assert config.shard == ShardConfig()

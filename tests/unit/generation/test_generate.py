@@ -1,0 +1,139 @@
+"""Prompts to pictures through real pipelines of diffusers with random weights."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from generation.backends.diffusion import DiffusionModel
+from generation.config import GenerateConfig
+from generation.generate import GenerateStage
+from generation.images import decode_rgb
+from pipeline.contracts.errors import ConfigError, StageError
+from pipeline.contracts.stage import Item, Keep
+from tests.unit.generation.tiny_models import save_diffusion
+
+PROMPTS = ("a man in a red shirt", "a woman in a blue dress", "a boy")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_diffusion(tmp_path_factory.mktemp("diffusion"))
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path) -> GenerateConfig:
+    return GenerateConfig(model=str(folder), device="cpu", steps=2, guidance=3.0)
+
+
+def run(config: GenerateConfig, keys: Sequence[str] = ("000000000_00", "000000001_00", "000000002_00")) -> list[Keep]:
+    stage = GenerateStage(config, run_seed=7)
+    stage.setup()
+    items = [Item(key, {"prompt": PROMPTS[int(key[:9])]}) for key in keys]
+    outcomes = [stage.process(items[i : i + stage.batch_size]) for i in range(0, len(items), stage.batch_size)]
+    stage.teardown()
+    flat = [outcome for batch in outcomes for outcome in batch]
+    assert all(isinstance(outcome, Keep) for outcome in flat)
+    return flat  # type: ignore[return-value]
+
+
+def pixels(outcome: Keep) -> np.ndarray:
+    assert outcome.image is not None
+    return decode_rgb(outcome.image).astype(int)
+
+
+def test_row_says_what_made_the_picture(config: GenerateConfig) -> None:
+    row = run(config)[0].row
+    assert row["seed"] > 0
+    made = row["generator"]
+    assert (made["model"], made["steps"], made["guidance"], made["scheduler"]) == (config.model, 2, 3.0, "DDIMScheduler")
+    assert len(made["weights_sha256"]) == 64
+    assert made["size"] == [32, 16]
+
+
+def test_same_config_gives_same_bytes(config: GenerateConfig) -> None:
+    assert [o.image for o in run(config)] == [o.image for o in run(config)]
+
+
+def test_picture_depends_on_its_key_not_on_batch_or_order(config: GenerateConfig) -> None:
+    together = run(config)
+    alone = run(replace(config, batch_size=1), ("000000002_00", "000000000_00"))
+    assert np.abs(pixels(together[2]) - pixels(alone[0])).max() <= 1  # rounding only
+    assert np.abs(pixels(together[0]) - pixels(alone[1])).max() <= 1
+    assert np.abs(pixels(together[0]) - pixels(together[1])).max() > 10
+
+
+def test_scheduler_is_chosen_by_name(config: GenerateConfig) -> None:
+    outcome = run(replace(config, scheduler="EulerAncestralDiscreteScheduler"))[0]
+    assert outcome.row["generator"]["scheduler"] == "EulerAncestralDiscreteScheduler"
+    with pytest.raises(ConfigError, match=r"did you mean .*EulerDiscreteScheduler"):
+        run(replace(config, scheduler="EulerDiscretScheduler"))
+
+
+def test_stochastic_scheduler_stays_independent_of_the_batch(config: GenerateConfig) -> None:
+    ancestral = replace(config, scheduler="EulerAncestralDiscreteScheduler")
+    assert np.abs(pixels(run(ancestral)[1]) - pixels(run(replace(ancestral, batch_size=1))[1])).max() <= 1
+
+
+def test_size_and_negative_prompt_reach_the_pipeline(config: GenerateConfig) -> None:
+    outcome = run(replace(config, height=48, width=24))[0]
+    assert pixels(outcome).shape == (48, 24, 3)
+    assert outcome.row["generator"]["size"] == [48, 24]
+    assert run(replace(config, negative_prompt="grey"))[0].image != run(config)[0].image
+    assert run(replace(config, guidance=1.0, negative_prompt="grey"))[0].image == run(replace(config, guidance=1.0))[0].image
+
+
+def test_batch_is_halved_when_memory_runs_out(config: GenerateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = DiffusionModel(replace(config, batch_size=4))
+    sizes: list[int] = []
+    real = model._run
+
+    def small_memory(prompts: Sequence[str], seeds: Sequence[int]) -> Any:
+        sizes.append(len(prompts))
+        if len(prompts) > 1:
+            raise torch.OutOfMemoryError("too much")
+        return real(prompts, seeds)
+
+    monkeypatch.setattr(model, "_run", small_memory)
+    assert len(model.generate(PROMPTS, [1, 2, 3])) == 3
+    assert sizes == [3, 2, 1, 1, 1]
+
+
+def test_a_picture_that_does_not_fit_is_a_stage_error(config: GenerateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = DiffusionModel(replace(config, batch_size=1))
+
+    def no_memory(prompts: Sequence[str], seeds: Sequence[int]) -> Any:
+        raise torch.OutOfMemoryError("too much")
+
+    monkeypatch.setattr(model, "_run", no_memory)
+    with pytest.raises(StageError, match="memory does not hold one picture"):
+        model.generate(PROMPTS[:1], [1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "/nowhere/sd15"}, "no such folder"),
+        ({"model": "./sd15"}, "no such folder"),
+        ({"device": "cuda:99"}, "CUDA devices are visible"),
+    ],
+)
+def test_what_is_not_there_is_refused(config: GenerateConfig, change: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(replace(config, **change))
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(config: GenerateConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model_index\.json"):
+        run(replace(config, model=str(tmp_path)))
+
+
+def test_a_folder_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
+    folder = save_diffusion(tmp_path / "model")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ConfigError, match="does not load"):
+        run(GenerateConfig(model=str(folder), device="cpu", steps=1))

@@ -1,0 +1,139 @@
+"""Prompts: the balanced sampler, and files good and bad."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from generation.config import GenerationConfig, PromptsConfig, RunConfig
+from generation.embedded.render.captions import caption
+from generation.embedded.render.person import sample_person
+from generation.prompts import count_prompts, image_items, make_prompts, prompt_rows, write_prompts
+from generation.sampler import sample_look, stated_labels
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.paths import RunPaths
+from pipeline.tables import read_rows
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+(?:-[a-z]+)*", text)
+
+
+def test_every_value_of_the_27_attributes_is_filled() -> None:
+    count = 720
+    stated = [stated_labels(sample_look(3, i)) for i in range(count)]
+    shares = Counter((name, value) for labels in stated for name, value in labels.items())
+    for name in ("gender", "hair_length", "sleeve_length"):
+        assert shares[name, 0] == count // 2
+    assert shares["hat", 0] == count // 2
+    assert {shares[name, 0] for name in ("backpack", "handbag", "bag")} == {count // 4}
+    assert shares["age", 0] == count // 4
+    for name in PERSON_27.names:
+        assert shares[name, 0] >= count * 0.08, name
+
+
+def test_impossible_combinations_never_appear() -> None:
+    for i in range(500):
+        look = sample_look(9, i)
+        assert look.lower_type != "pants" or look.lower_length == "long"
+        assert look.lower_type != "shorts" or look.lower_length == "short"
+        assert look.lower_type != "dress" or look.upper_colour == look.lower_colour
+
+
+def test_a_longer_run_begins_with_the_prompts_of_a_shorter_one() -> None:
+    config = PromptsConfig(num_prompts=20)
+    assert make_prompts(PromptsConfig(num_prompts=50), 4)[:20] == make_prompts(config, 4)
+    assert make_prompts(config, 5) != make_prompts(config, 4)
+
+
+def test_the_embedded_model_knows_every_word_of_the_prompts() -> None:
+    rng = np.random.default_rng(0)
+    known = {w for _ in range(1500) for w in words(caption(sample_person(rng), ("front", "side", "back")[rng.integers(3)], rng))}
+    used = {w for text in make_prompts(PromptsConfig(num_prompts=1000), 1) for w in words(text)}
+    assert used - known == set()
+
+
+def test_prompts_fit_the_embedded_text_encoder() -> None:
+    assert max(len(text.split()) for text in make_prompts(PromptsConfig(num_prompts=2000), 2)) <= 35
+
+
+def test_text_file_gives_a_prompt_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_bytes("\ufeffa man in rot\r\n\n  a wömän  \n".encode())
+    config = PromptsConfig(kind="text", file=str(file), licence="CC-BY-4.0")
+    rows = prompt_rows(config, 0)
+    assert [row["prompt"] for row in rows] == ["a man in rot", "a wömän"]
+    assert {(row["source"], row["licence"], row["view"]) for row in rows} == {("mine.txt", "CC-BY-4.0", None)}
+    assert [row["pid"] for row in rows] == [row["prompt_index"] for row in rows] == [0, 1]
+    assert count_prompts(config) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "holds no prompt"),
+        (b"\n \n", "holds no prompt"),
+        (b"a man\na w\xf6man\n", r"line 2, byte 4: 0xf6 is not UTF-8"),
+    ],
+)
+def test_bad_text_files_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(data)
+    with pytest.raises(ContractError, match=message):
+        make_prompts(PromptsConfig(kind="text", file=str(file)), 0)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="cannot be read"):
+        make_prompts(PromptsConfig(kind="json", file=str(tmp_path / "none.json")), 0)
+
+
+RECORDS = [
+    {"id": 1, "file_path": "a.jpg", "split": "train", "captions": ["A man.", "A  man in red."]},
+    {"id": 2, "file_path": "b.jpg", "split": "test", "captions": ["A secret."]},
+    {"id": 3, "file_path": "c.jpg", "split": "train", "captions": ["A man.", "A woman."], "processed_tokens": []},
+]
+
+
+def test_caption_lists_give_the_train_split_only_each_text_once(tmp_path: Path) -> None:
+    file = tmp_path / "reid_raw.json"
+    file.write_text(json.dumps(RECORDS))
+    assert make_prompts(PromptsConfig(kind="json", file=str(file)), 0) == ["A man.", "A man in red.", "A woman."]
+    assert make_prompts(PromptsConfig(kind="json", file=str(file), splits=("test",)), 0) == ["A secret."]
+    assert make_prompts(PromptsConfig(kind="json", file=str(file), num_prompts=1), 0) == ["A man."]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "holds a dict"),
+        ("[oops", "is not JSON"),
+        ('[{"captions": ["a"]}]', "record 0: `split` is missing"),
+        ('[{"split": "train", "captions": "a man"}]', "record 0: `captions`='a man'"),
+        ('[{"split": "test", "captions": ["a"]}]', r"no caption of prompts\.splits=\['train'\]"),
+    ],
+)
+def test_bad_caption_lists_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    with pytest.raises(ContractError, match=message):
+        make_prompts(PromptsConfig(kind="json", file=str(file)), 0)
+
+
+def test_table_and_units(tmp_path: Path) -> None:
+    config = GenerationConfig(run=RunConfig(folder=str(tmp_path), unit_size=4), prompts=PromptsConfig(num_prompts=3, variants=2))
+    counts, files = write_prompts(config, RunPaths(tmp_path))
+    assert counts.seen == counts.kept == 3
+    rows = read_rows(files[0])
+    assert [item.key for item in image_items(rows, 1, 4, 2)] == ["000000002_00", "000000002_01"]
+    assert image_items(rows, 1, 4, 2)[0].row["prompt"] == rows[2]["prompt"]
+
+
+@pytest.mark.parametrize("values", [{"kind": "poem"}, {"kind": "text"}, {"file": "x"}, {"num_prompts": 0}, {"variants": 101}])
+def test_impossible_settings_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"prompts\."):
+        PromptsConfig(**values)  # type: ignore[arg-type]
