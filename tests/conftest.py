@@ -8,7 +8,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--shared", type=Path, default=ROOT.parent / "shared", help="folder of reference data and golden numbers (default: ../shared)")
+    text = "folder of reference data and golden numbers (default: ../shared)"
+    parser.addoption("--shared", type=Path, default=ROOT.parent / "shared", help=text)
 
 
 @pytest.fixture(scope="session")

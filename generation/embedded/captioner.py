@@ -92,10 +92,8 @@ def soften(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     if rng.random() < 0.5:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.8)))
-    shift = np.float32([[1, 0, rng.uniform(-6, 6)], [0, 1, rng.uniform(-8, 8)]])
-    scale = float(rng.uniform(0.92, 1.08))
-    shift[:, :2] *= scale
     height, width = image.shape[:2]
-    shift[:, 2] += (1 - scale) * np.float32([width / 2, height / 2])
-    image = cv2.warpAffine(image, shift, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    scale, x, y = rng.uniform((0.92, -6, -8), (1.08, 6, 8))
+    affine = np.array([[scale, 0, x + (1 - scale) * width / 2], [0, scale, y + (1 - scale) * height / 2]])
+    image = cv2.warpAffine(image, affine, (width, height), borderMode=cv2.BORDER_REPLICATE)
     return np.clip(image * rng.uniform(0.85, 1.15) + rng.uniform(-12, 12), 0, 255).astype(np.uint8)

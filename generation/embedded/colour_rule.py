@@ -28,8 +28,9 @@ def median_colour(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
     mask = np.zeros(image.shape[:2], np.uint8)
     thickness = max(1, image.shape[0] // 20)
     polygon = np.round(corners).astype(np.int32)
-    cv2.fillPoly(mask, [polygon], 1)
-    cv2.line(mask, tuple(polygon[:2].mean(0).astype(int).tolist()), tuple(polygon[2:].mean(0).astype(int).tolist()), 1, thickness)
+    cv2.fillPoly(mask, [polygon], (1,))
+    top, bottom = polygon[:2].mean(0).astype(int).tolist(), polygon[2:].mean(0).astype(int).tolist()
+    cv2.line(mask, top, bottom, (1,), thickness)
     return np.median(image[mask > 0], axis=0)
 
 

@@ -88,7 +88,7 @@ def generate(pipeline: StableDiffusionPipeline, prompts: list[str], seeds: list[
     return images
 
 
-def measure_captioner(folder: Path, images: list[np.ndarray], persons: list[Person]) -> dict[str, float]:
+def measure_captioner(folder: Path, images: list[np.ndarray], persons: list[Person]) -> dict[str, Any]:
     """Shares of pictures whose caption, read by the keyword rules, states the truth. Silence about a hat or backpack counts as "none"."""
     processor = BlipProcessor.from_pretrained(folder)
     model = BlipForConditionalGeneration.from_pretrained(folder, torch_dtype=torch.float32).eval()
@@ -99,7 +99,7 @@ def measure_captioner(folder: Path, images: list[np.ndarray], persons: list[Pers
             captions += processor.batch_decode(model.generate(**inputs, max_new_tokens=46), skip_special_tokens=True)
     named = [annotate(text) for text in captions]
     truth = [dict(zip(PERSON_27.names, labels27(p), strict=True)) for p in persons]
-    result = {"examples": captions[:5]}
+    result: dict[str, Any] = {"examples": captions[:5]}
     for name in ("gender", "age", "hair_length", "sleeve_length", "lower_length", "lower_type"):
         result[name] = _share([n.get(name) == t[name] for n, t in zip(named, truth, strict=True)])
     for name in ("hat", "backpack", "handbag", "bag"):

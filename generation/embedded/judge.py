@@ -26,13 +26,13 @@ def build() -> nn.Module:
     for inputs, outputs in ((3, 32), (32, 64), (64, 96), (96, 128)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.SiLU()]
         layers += [nn.Conv2d(outputs, outputs, 3, padding=1), nn.GroupNorm(8, outputs), nn.SiLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 8 * 4, len(QUESTIONS))).to(memory_format=torch.channels_last)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 8 * 4, len(QUESTIONS)))
 
 
 def prepare(images: list[np.ndarray]) -> Tensor:
     """RGB uint8 pictures of any size -> (B, 3, 128, 64) float32 around 0."""
     small = np.stack([cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA) for image in images])
-    return (torch.from_numpy(small).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return (torch.from_numpy(small).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous()
 
 
 def train_judge(corpus: Corpus, folder: Path, seed: int) -> nn.Module:

@@ -5,12 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.contracts.errors import StageError
 from pipeline.fileio import atomic_open
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class LoopConfig:
         return min(1.0, (step + 1) / self.warmup, (self.steps - step) / decay_steps)
 
 
-def train(name: str, folder: Path, model: nn.Module, config: LoopConfig, loss_of: Callable[[int], Tensor]) -> nn.Module:
+def train(name: str, folder: Path, model: AnyModule, config: LoopConfig, loss_of: Callable[[int], Tensor]) -> AnyModule:
     """Minimise loss_of(step) over `config.steps` steps and return `model` holding the averaged weights.
 
     loss_of must draw its batch and noise from the step number alone; then a run that was interrupted equals one that was not.
@@ -41,7 +44,8 @@ def train(name: str, folder: Path, model: nn.Module, config: LoopConfig, loss_of
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     state_path, log_path = folder / f"{name}.pt", folder / f"{name}.jsonl"
     start = _restore(state_path, model, optimizer, average)
-    began, recent = time.monotonic(), []
+    began = time.monotonic()
+    recent: list[float] = []
     for step in range(start, config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * config.lr_factor(step)

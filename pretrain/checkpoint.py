@@ -1,0 +1,115 @@
+"""Checkpoints: folders that anything which reads safetensors and JSON can open.
+
+OUT/checkpoint/step-00000200/ holds model.safetensors in the published key layout, config.json, vocab.txt, training_state/ (optimizer) and,
+last, metadata.json: without it a folder does not count. OUT/checkpoint/latest names the newest folder and is renamed into place.
+The training's random numbers need no state: they follow from (seed, step, rank) and (seed, epoch, key).
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from pipeline.config import build, to_dict
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import read_json, write_bytes, write_json
+from pipeline.version import code_version
+from pretrain.models.aptm import APTM
+from pretrain.models.layout import KeyReport, load_published, published_state
+from pretrain.models.settings import AptmConfig
+from pretrain.tokenizer import VOCAB_FILE, CaptionTokenizer
+
+MODEL_FILE, CONFIG_FILE, METADATA_FILE = "model.safetensors", "config.json", "metadata.json"
+TRAINING_STATE = "training_state"
+LATEST = "latest"
+ARCHITECTURE = "aptm"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in eval mode, what it needs, and what became of every key."""
+
+    model: APTM
+    tokenizer: CaptionTokenizer
+    config: AptmConfig
+    report: KeyReport
+    metadata: dict[str, Any]
+
+
+def save_model(folder: Path, model: APTM, tokenizer: CaptionTokenizer, extra: dict[str, Any]) -> None:
+    """Write a whole checkpoint folder, metadata (`extra` and the code version) last. Raises StageError when the disk is full."""
+    write_bytes(folder / MODEL_FILE, save(published_state(model), metadata={"format": "pt"}))
+    write_json(folder / CONFIG_FILE, {"architecture": ARCHITECTURE, **to_dict(model.config)})
+    tokenizer.save(folder)
+    write_json(folder / METADATA_FILE, {**extra, "code_version": code_version()})
+
+
+def load_model(folder: Path, device: str | torch.device = "cpu") -> LoadedModel:
+    """From a checkpoint folder, or a folder of checkpoints: then from its latest.
+
+    Raises ConfigError if there is no checkpoint, ContractError if one is not whole or not of its config.
+    """
+    folder = resolve(folder)
+    config = read_model_config(folder)
+    tokenizer = CaptionTokenizer(folder / VOCAB_FILE)
+    if len(tokenizer) != config.text.vocab_size:
+        raise ContractError(
+            f"{folder / VOCAB_FILE} has {len(tokenizer)} pieces, {CONFIG_FILE} says {config.text.vocab_size}; restore the file"
+        )
+    model = APTM(config)
+    report = load_weights(model, folder)
+    if report.missing:
+        raise ContractError(f"{folder / MODEL_FILE}: {report.summary()}; a checkpoint must hold the whole model")
+    return LoadedModel(model.to(device).eval(), tokenizer, config, report, read_json(folder / METADATA_FILE))
+
+
+def load_weights(model: APTM, folder: Path) -> KeyReport:
+    """Copy the weights of one checkpoint folder into a model of the same config."""
+    path = folder / MODEL_FILE
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as err:
+        raise ContractError(f"{path} is not a readable safetensors file ({err}); delete the folder {folder} and use another one") from err
+    return load_published(model, state, str(path))
+
+
+def read_model_config(folder: Path) -> AptmConfig:
+    values = read_json(folder / CONFIG_FILE)
+    if values.pop("architecture", None) != ARCHITECTURE:
+        raise ContractError(f"{folder / CONFIG_FILE} describes no {ARCHITECTURE} model; give a checkpoint of `python -m pretrain train`")
+    return build(AptmConfig, values, str(folder / CONFIG_FILE))
+
+
+def resolve(folder: Path) -> Path:
+    """The checkpoint folder meant by `folder`: itself, or what its `latest` names. Raises ConfigError if there is none."""
+    if (folder / METADATA_FILE).is_file():
+        return folder
+    if newest := latest(folder):
+        return newest
+    raise ConfigError(f"{folder} is no checkpoint (no {METADATA_FILE}) and holds none; give a folder that a training wrote")
+
+
+def latest(root: Path) -> Path | None:
+    """The newest whole checkpoint below OUT/checkpoint, None if there is none."""
+    pointer = root / LATEST
+    if not pointer.is_file():
+        return None
+    folder = root / pointer.read_text(encoding="utf-8").strip()
+    return folder if (folder / METADATA_FILE).is_file() else None
+
+
+def step_folder(root: Path, step: int) -> Path:
+    return root / f"step-{step:08d}"
+
+
+def publish(root: Path, folder: Path, keep: int) -> None:
+    """Make `folder` the latest, then delete all whole checkpoints but the newest `keep`, and what a killed save left behind."""
+    write_bytes(root / LATEST, f"{folder.name}\n".encode())
+    whole = sorted(path.parent for path in root.glob(f"step-*/{METADATA_FILE}"))
+    stale = set(root.glob("step-*")) - set(whole[-keep:]) - {folder}
+    for path in stale:
+        shutil.rmtree(path)

@@ -1,0 +1,109 @@
+"""`python -m pretrain VERB`. Only what a verb needs is imported, when it runs. The last line on stdout is the answer; logs go to stderr."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.entry import call
+
+if TYPE_CHECKING:
+    from pretrain.config import PretrainConfig
+
+_CONFIG = click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training.")
+_SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
+_PRINT = click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def pretrain() -> None:
+    """Pre-training of APTM from shards, its evaluation, and proof against golden numbers."""
+
+
+@pretrain.command()
+@_CONFIG
+@_SET
+@_PRINT
+def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
+    """Train, or continue. Also under torchrun, deepspeed and srun."""
+    config = _config(path, overrides, print_config)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    from pipeline.signals import stop_requests
+    from pretrain.train import train
+
+    with stop_requests() as stop:
+        summary = train(config, stop)
+    if summary:
+        click.echo(json.dumps(summary))
+
+
+@pretrain.command()
+@_CONFIG
+@_SET
+@_PRINT
+@click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the newest of `out`.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
+def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, as_json: bool) -> None:
+    """Score a checkpoint on the held-out split of its shards: text-to-image retrieval and attributes."""
+    config = _config(path, overrides, print_config)
+    from pretrain.evaluate import evaluate
+
+    scores = evaluate(config, folder or Path(config.out) / "checkpoint")
+    if as_json:
+        click.echo(json.dumps(scores))
+        return
+    for group, values in scores.items():
+        for name, value in values.items():
+            click.echo(f"{group:12} {name:32} " + (f"{100 * value:6.2f} %" if isinstance(value, float) else f"{value:6}"))
+
+
+@pretrain.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def parity(folder: Path, as_json: bool) -> int:
+    """Compare this code with the golden numbers of FOLDER; exit 1 if any comparison fails."""
+    from pretrain.parity.report import run_parity
+
+    checks = run_parity(folder)
+    num_failed = sum(not check.passed for check in checks)
+    if as_json:
+        rows = [{"name": c.name, "max_abs_error": c.error, "tolerance": c.tolerance, "pass": c.passed} for c in checks]
+        click.echo(json.dumps({"passed": num_failed == 0, "num_failed": num_failed, "checks": rows}))
+    else:
+        for check in checks:
+            click.echo(f"{'pass' if check.passed else 'FAIL'}  {check.error:9.2e}  {check.name}")
+        click.echo(f"{len(checks) - num_failed} of {len(checks)} comparisons pass")
+    return int(num_failed > 0)
+
+
+@pretrain.command()
+@click.argument("texts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Vocabulary file to write.")
+@click.option("--size", default=1500, show_default=True, help="Most pieces it may have.")
+def build_vocab(texts: tuple[Path, ...], out: Path, size: int) -> None:
+    """Learn a WordPiece vocabulary from TEXTS (one caption a line), attribute prompts and the challenge's sentences."""
+    from pipeline.fileio import write_bytes
+    from pretrain.vocabulary import build_vocabulary, read_captions
+
+    pieces = build_vocabulary([caption for path in texts for caption in read_captions(path)], size)
+    write_bytes(out, ("\n".join(pieces) + "\n").encode())
+    click.echo(json.dumps({"pieces": len(pieces), "file": str(out)}))
+
+
+def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "PretrainConfig":
+    from pipeline.config import load, to_yaml
+    from pretrain.config import PretrainConfig
+
+    config = load(PretrainConfig, path, overrides)
+    if print_only:
+        click.echo(to_yaml(config), nl=False)
+        raise click.exceptions.Exit(0)
+    return config
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    sys.exit(call(pretrain, arguments, "python -m pretrain"))

@@ -1,0 +1,78 @@
+"""Weights before the first step: a checkpoint of ours, or Swin and BERT weights as APTM's pre-training starts from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.contracts.errors import ConfigError, ContractError
+from pretrain import checkpoint
+from pretrain.config import InitConfig
+from pretrain.models.aptm import APTM
+from pretrain.models.layout import COMPUTED, KeyReport, load_published
+from pretrain.models.relative_bias import resize_bias_table
+
+_BIAS_TABLE = "relative_position_bias_table"
+
+
+def initialise(model: APTM, config: InitConfig) -> dict[str, KeyReport]:
+    """Fill the model; returns a key report per source. Raises ConfigError or ContractError for a file that does not fit."""
+    reports = {}
+    if config.checkpoint:
+        reports["checkpoint"] = checkpoint.load_weights(model, checkpoint.resolve(Path(config.checkpoint)))
+    if config.swin:
+        state = adapt_swin(read_weights(Path(config.swin), "init.swin"), model)
+        reports["swin"] = _only(load_published(model, state, config.swin), "vision_encoder.", config.swin)
+    if config.bert:
+        state = adapt_bert(read_weights(Path(config.bert), "init.bert"))
+        reports["bert"] = _only(load_published(model, state, config.bert), "text_encoder.", config.bert)
+    return reports
+
+
+def read_weights(path: Path, field: str) -> dict[str, Tensor]:
+    """A state dict from .safetensors or a torch pickle, which is opened without running code; a `model` entry is unwrapped."""
+    try:
+        state: dict[str, Any] = (
+            load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except FileNotFoundError as err:
+        raise ConfigError(f"{field}={path} does not exist") from err
+    except Exception as err:  # torch and safetensors raise a dozen kinds for a file that is not theirs
+        raise ContractError(f"{field}={path} is no readable weight file ({type(err).__name__}: {err})") from err
+    state = state.get("model", state)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def adapt_swin(state: Mapping[str, Tensor], model: APTM) -> dict[str, Tensor]:
+    """Swin classifier weights under our names: computed buffers left out, bias tables resized to the windows of the model."""
+    adapted = {}
+    vision = model.config.vision
+    for name, tensor in state.items():
+        if name.endswith(COMPUTED):
+            continue
+        if name.endswith(_BIAS_TABLE):
+            window, _ = vision.window(int(name.split(".")[1]))
+            tensor = torch.from_numpy(resize_bias_table(tensor.float().numpy(), window))
+        adapted[f"vision_encoder.{name}"] = tensor
+    return adapted
+
+
+def adapt_bert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A BERT masked-LM under our names; old files call LayerNorm's tensors gamma and beta."""
+    modern = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+    adapted = {}
+    for name, tensor in state.items():
+        for old, new in modern.items():
+            name = name.replace(old, new)
+        adapted[f"text_encoder.{name}"] = tensor
+    return adapted
+
+
+def _only(report: KeyReport, prefix: str, where: str) -> KeyReport:
+    """The report as far as it concerns one encoder. Raises ContractError if nothing fitted."""
+    if not report.loaded:
+        raise ContractError(f"{where}: no tensor has a name of {prefix.removesuffix('.')}; found {', '.join(report.unexpected[:3])} …")
+    return KeyReport(report.loaded, tuple(name for name in report.missing if name.startswith(prefix)), report.unexpected)

@@ -1,0 +1,94 @@
+"""What every training loop of ours does between its steps: agree over ranks, report, save, and find its way back.
+
+Used by `pretrain.train` and `finetune.train`, which differ in their data, their losses and when they validate.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts.errors import ContractError, StageError
+from pipeline.fileio import read_json
+from pipeline.signals import StopRequest
+from pretrain import checkpoint
+from pretrain.distributed import any_rank, barrier, mean_over_ranks, rank, world_size
+from pretrain.engine import Engine
+from pretrain.models.aptm import APTM
+from pretrain.tokenizer import CaptionTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands. position: samples of the global stream that are done; it alone says what comes next."""
+
+    step: int = 0
+    position: int = 0
+    seconds: float = 0.0
+
+    def text(self, num_steps: int, values: Mapping[str, float]) -> str:
+        """A line for the log."""
+        left = self.seconds / self.step * (num_steps - self.step)
+        losses = " ".join(f"{name} {value:.3f}" for name, value in values.items())
+        return f"step {self.step}/{num_steps}, {losses}, {left:.0f} s left"
+
+
+def agree(terms: Mapping[str, Tensor], total: Tensor, step: int, stop: StopRequest) -> tuple[dict[str, float], bool]:
+    """Loss values, mean over ranks, and whether some rank was asked to leave. All ranks raise StageError if one sees a non-finite term."""
+    stacked = torch.stack([*terms.values(), total]).detach()
+    asked = torch.tensor([stop.received is not None], device=stacked.device)
+    *broken, leaving = any_rank(torch.cat([~stacked.isfinite(), asked])).tolist()
+    names = [*terms, "total"]
+    if any(broken):
+        bad = ", ".join(name for name, flag in zip(names, broken, strict=True) if flag)
+        raise StageError(f"loss is not finite at step {step}: {bad}; nothing was updated; lower optim.lr or set optim.clip_norm")
+    return dict(zip(names, mean_over_ranks(stacked).tolist(), strict=True)), leaving
+
+
+def newest(root: Path, identity: str) -> Path | None:
+    """The newest checkpoint of the training `identity` below OUT/checkpoint. Raises ContractError if the folder holds another training."""
+    folder = checkpoint.latest(root)
+    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
+        raise ContractError(f"{root} holds the training of another config or other data; delete it, or give another `out`")
+    return folder
+
+
+def is_finished(folder: Path | None, num_steps: int) -> bool:
+    """Is `folder` the checkpoint of the last step?"""
+    return folder is not None and read_json(folder / checkpoint.METADATA_FILE)["step"] == num_steps
+
+
+def restore(folder: Path, model: APTM, engine: Engine) -> Progress:
+    """Optimizer first: an engine's own state may hold weights too, and those of model.safetensors count."""
+    engine.load_state(folder / checkpoint.TRAINING_STATE)
+    checkpoint.load_weights(model, folder)
+    metadata = read_json(folder / checkpoint.METADATA_FILE)
+    return Progress(metadata["step"], metadata["position"], metadata["seconds"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saver:
+    """Writes the checkpoints of one training."""
+
+    root: Path  # OUT/checkpoint
+    model: APTM
+    tokenizer: CaptionTokenizer
+    engine: Engine
+    identity: str
+    keep: int  # newest checkpoints that stay
+    extra: Mapping[str, Any] = field(default_factory=dict)  # further metadata
+
+    def save(self, progress: Progress) -> None:
+        """Every rank calls it; the folder counts once rank 0 has written its metadata."""
+        folder = checkpoint.step_folder(self.root, progress.step)
+        self.engine.save_state(folder / checkpoint.TRAINING_STATE)
+        barrier()
+        if rank() == 0:
+            state = {"step": progress.step, "position": progress.position, "seconds": round(progress.seconds, 3)}
+            facts = {**state, **self.extra, "training": self.identity, "world_size": world_size()}
+            checkpoint.save_model(folder, self.model, self.tokenizer, facts)
+            checkpoint.publish(self.root, folder, self.keep)
+        barrier()

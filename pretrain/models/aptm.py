@@ -1,0 +1,75 @@
+"""APTM: features and logits, no losses. Attributes use the weights of the text stream; there is no attribute encoder.
+
+Legend: B pictures or texts, N image tokens (global one first), L text tokens, M masked positions, Dv image width, Dt text width,
+D shared width, V vocabulary. Source: Yang et al., Towards Unified Text-based Person Retrieval (ACM MM 2023).
+"""
+
+import functools
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.models.heads import MlmHead, matching_head
+from pretrain.models.settings import AptmConfig, TextConfig
+from pretrain.models.text import Bert
+from pretrain.models.vision import SwinEncoder
+
+
+class TextEncoder(nn.Module):
+    """BERT and its masked-LM head, under the names of a BERT checkpoint."""
+
+    def __init__(self, config: TextConfig, image_dim: int) -> None:
+        super().__init__()
+        self.bert = Bert(config, image_dim)
+        self.cls = MlmHead(config, self.bert.embeddings.word_embeddings)
+        self.apply(functools.partial(_initialise, std=config.init_std))
+
+
+class APTM(nn.Module):
+    """Parameter names are those of the published checkpoints (`pretrain.models.layout` translates the temperature's shape)."""
+
+    def __init__(self, config: AptmConfig) -> None:
+        super().__init__()
+        self.config = config
+        image_dim, text_dim = config.vision.output_dim, config.text.hidden_size
+        self.temp = nn.Parameter(torch.full((1,), config.temperature))  # [1]: DeepSpeed refuses a parameter without dimensions
+        self.vision_encoder = SwinEncoder(config.vision)
+        self.text_encoder = TextEncoder(config.text, image_dim)
+        self.vision_proj = nn.Linear(image_dim, config.embed_dim)
+        self.text_proj = nn.Linear(text_dim, config.embed_dim)
+        self.itm_head = matching_head(text_dim)
+
+    def encode_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalised -> image_embeds (B, N, Dv), image_feat (B, D), not normalised."""
+        image_embeds = self.vision_encoder(image)
+        return image_embeds, self.vision_proj(image_embeds[:, 0])
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """ids, mask (B, L) int64 -> text_embeds (B, L, Dt), text_feat (B, D), not normalised."""
+        text_embeds = self.text_encoder.bert.text(ids, mask)
+        return text_embeds, self.text_proj(text_embeds[:, 0])
+
+    def cross(self, text_embeds: Tensor, mask: Tensor, image_embeds: Tensor) -> Tensor:
+        """Pairs of text_embeds (B, L, Dt) and image_embeds (B, N, Dv) -> (B, L, Dt)."""
+        return self.text_encoder.bert.fuse(text_embeds, mask, image_embeds)
+
+    def match_logits(self, cross: Tensor) -> Tensor:
+        """Output of `cross` -> (B, 2): no match, match."""
+        return self.itm_head(cross[:, 0])
+
+    def match(self, text_embeds: Tensor, mask: Tensor, image_embeds: Tensor) -> Tensor:
+        """The same from the inputs of `cross`, faster: the last layer computes [CLS] alone."""
+        first = mask.new_zeros(len(mask), 1)
+        return self.match_logits(self.text_encoder.bert.fuse(text_embeds, mask, image_embeds, first))
+
+    def mlm_logits(self, masked_ids: Tensor, mask: Tensor, image_embeds: Tensor, positions: Tensor) -> Tensor:
+        """masked_ids, mask (B, L), image_embeds (B, N, Dv), positions (B, M) int64 -> (B, M, V)."""
+        text_embeds = self.text_encoder.bert.text(masked_ids, mask)
+        return self.text_encoder.cls.predictions(self.text_encoder.bert.fuse(text_embeds, mask, image_embeds, positions))
+
+
+def _initialise(module: nn.Module, std: float) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=std)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,40 @@
+"""All comparisons of a parity folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pipeline.contracts.errors import ContractError
+from pretrain.parity.evaluation import evaluation_checks
+from pretrain.parity.fixture import Check, Fixture
+from pretrain.parity.losses import gradient_checks, loss_checks
+from pretrain.parity.misc import misc_checks
+from pretrain.parity.model import checkpoint_checks, full_size_checks, output_checks
+from pretrain.parity.texts import text_checks
+
+GROUPS: tuple[tuple[tuple[str, ...], Callable[[Fixture], list[Check]]], ...] = (
+    (("model.safetensors",), checkpoint_checks),
+    ((), full_size_checks),
+    (("inputs.safetensors", "outputs.safetensors", "losses.json"), output_checks),
+    (("inputs.safetensors", "losses.json"), loss_checks),
+    (("inputs.safetensors", "losses.json", "grads.safetensors"), gradient_checks),
+    (("inputs.safetensors", "text.json", "vocab.txt"), text_checks),
+    (("inputs.safetensors", "eval.safetensors", "eval.json"), evaluation_checks),
+    (("misc.safetensors", "misc.json"), misc_checks),
+)
+"""The files that a group reads, and the group. A group whose files are absent is left out."""
+
+
+def run_parity(folder: Path) -> list[Check]:
+    """Every comparison that the folder allows. Raises ContractError if the folder is no fixture or a file lacks what it should hold."""
+    fixture = Fixture(folder)
+    torch.set_num_threads(1)  # golden numbers were made with one thread
+    checks: list[Check] = []
+    for files, group in GROUPS:
+        if all(fixture.has(name) for name in files):
+            try:
+                checks += group(fixture)
+            except KeyError as err:
+                raise ContractError(f"{folder}: {', '.join(files)} lack {err}; this is no whole parity set of APTM") from err
+    return checks

@@ -1,0 +1,47 @@
+"""Prompts, cleaning, tokenisation and masks: all compared exactly."""
+
+from random import Random
+
+from pipeline.contracts.attributes import PERSON_27
+from pretrain.captions import pre_caption
+from pretrain.masking import Masker
+from pretrain.parity.fixture import Check, Fixture, equal
+from pretrain.settings import MaskingConfig
+from pretrain.tokenizer import CaptionTokenizer
+
+
+def text_checks(fixture: Fixture) -> list[Check]:
+    golden, settings = fixture.json("text.json"), fixture.settings
+    tokenizer = CaptionTokenizer(fixture.folder / "vocab.txt")
+    config = MaskingConfig(
+        probability=settings["mask_prob"],
+        max_masks=settings["max_masks"],
+        skipgram_probability=settings["skipgram_prb"],
+        skipgram_size=settings["skipgram_size"],
+        mlm_candidates="padded",
+    )
+    masker = Masker(tokenizer, config)
+    cleaned = [pre_caption(case["text"], case["max_words"], case["clean"]) for case in golden["pre_caption"]]
+    masked = [masker.one(run["input_ids"], Random(run["seed"])) for run in golden["masking_runs"]]
+    tokenized = [_tokenized(tokenizer, case) for case in golden["tokenize"]]
+    return [
+        equal("text/prompts", list(PERSON_27.prompts), golden["prompts_mals"]),
+        equal("text/pre_caption", cleaned, [case["out"] for case in golden["pre_caption"]]),
+        equal("text/tokenize", tokenized, [_expected(case) for case in golden["tokenize"]]),
+        equal("text/masking", masked, [(run["masked_ids"], run["masked_pos"]) for run in golden["masking_runs"]]),
+        *(_input_check(fixture, tokenizer, name, golden[f"prompts_{space}"]) for name, space in (("attr", "mals"), ("pa", "pa100k"))),
+    ]
+
+
+def _tokenized(tokenizer: CaptionTokenizer, case: dict) -> tuple[list[int], list[int]]:
+    ids, mask = tokenizer([case["text"]], case["max_length"], "max")
+    return ids[0].tolist(), mask[0].tolist()
+
+
+def _expected(case: dict) -> tuple[list[int], list[int]]:
+    return case["input_ids"], case["attention_mask"]
+
+
+def _input_check(fixture: Fixture, tokenizer: CaptionTokenizer, name: str, prompts: list[str]) -> Check:
+    ids, _ = tokenizer(prompts, None)
+    return equal(f"text/ids of {name} prompts", ids.tolist(), fixture.inputs[f"{name}_ids"].tolist())

@@ -1,0 +1,98 @@
+"""Sections of the config that pre-training and fine-tuning share. No torch: a config is read and refused before torch loads."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.contracts.errors import ConfigError
+
+MALS_MEAN = (0.4416847, 0.41812873, 0.4237452)
+MALS_STD = (0.3088255, 0.29743394, 0.301009)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingConfig:
+    """MLM and MAM: how much is hidden, and in what pieces."""
+
+    probability: float = 0.25  # of the candidates' length
+    max_masks: int = 10  # per text; also the number of slots M
+    skipgram_probability: float = 0.2  # that a span of pieces is hidden instead of one
+    skipgram_size: int = 3  # longest span, in pieces
+    mlm_candidates: Literal["tokens", "padded"] = "tokens"  # "padded": padding is hidden and predicted too, as published
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability <= 1 or self.max_masks < 1:
+            raise ConfigError(f"masking.probability={self.probability}, max_masks={self.max_masks}; accepted: above 0 to 1, and 1 and more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Pre-training and fine-tuning use the same augmentation."""
+
+    flip: float = 0.5  # probability of a mirrored picture
+    operations: int = 2  # RandAugment: how many are drawn, with replacement
+    level: int = 7  # RandAugment: strength, 0 to 10
+    erasing: float = 0.6  # probability that a rectangle is set to the mean colour
+    published_autocontrast: bool = False  # True: AutoContrast whites most pictures out, as the research code does
+    mean: tuple[float, float, float] = MALS_MEAN  # of the data set, per channel, of pixels in [0, 1]
+    std: tuple[float, float, float] = MALS_STD
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.flip <= 1 and 0 <= self.erasing <= 1 and 0 <= self.level <= 10 and self.operations >= 0):
+            raise ConfigError(
+                f"image: flip={self.flip}, erasing={self.erasing}, level={self.level}, operations={self.operations}; "
+                f"accepted: probabilities in [0, 1], level in [0, 10], operations 0 and more"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The numbers of the objective."""
+
+    attribute_weight: float = 0.8  # of the mean of IAC, IAM and MAM
+    label_smoothing: float = 0.4  # of attribute labels in IAC and IAM
+    num_matching_prompts: int = 5  # prompts that IAM draws per step
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1 or self.num_matching_prompts < 1:
+            raise ConfigError(
+                f"objective.label_smoothing={self.label_smoothing}, num_matching_prompts={self.num_matching_prompts}; "
+                f"accepted: 0 to below 1, and 1 and more"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW and its schedule."""
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    boosted: Literal["cross_attention", "upper_layers", "nothing"] = "cross_attention"
+    """Which parameters learn faster: as published, "cross_attention" in pre-training and "upper_layers" in fine-tuning."""
+    boost: float = 2.0  # their learning rate, as a multiple of lr
+    schedule: Literal["linear", "step"] = "linear"  # "step": linear too, halved from 4 and cut to a fifth from 7 times the warm-up
+    warmup: float = 0.1  # in steps, or below 1 as a share of all steps
+    clip_norm: float = 0.0  # gradient norm above which gradients are scaled down; 0: never, as published
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ConfigError(f"optim.lr={self.lr}; accepted: above 0")
+        if self.warmup < 0:
+            raise ConfigError(f"optim.warmup={self.warmup}; accepted: steps from 1, a share of all steps below 1, or 0")
+        if self.clip_norm < 0:
+            raise ConfigError(f"optim.clip_norm={self.clip_norm}; accepted: above 0, or 0 for no clipping")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """What runs the training step."""
+
+    kind: Literal["deepspeed", "torch"] = "deepspeed"
+    zero_stage: int = 0  # DeepSpeed: 0 replicates, 1 shards optimizer states, 2 gradients too
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights, losses and optimizer stay float32
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.zero_stage not in (0, 1, 2):
+            raise ConfigError(f"engine.zero_stage={self.zero_stage}; accepted: 0, 1, 2")

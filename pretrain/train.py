@@ -1,0 +1,141 @@
+"""Pre-training, read top to bottom: set-up, data, model, engine, restore, loop. Also what a run writes into its folder.
+
+OUT/config.yaml (resolved), OUT/metrics.jsonl (a line per logged step), OUT/checkpoint/ (its own module), OUT/summary.json (last).
+Running again continues from the newest checkpoint; a finished training is left as it is.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config import to_yaml
+from pipeline.fileio import digest, read_json, write_bytes
+from pipeline.signals import Stopped, StopRequest
+from pretrain import loop
+from pretrain.chance import Chance
+from pretrain.config import PretrainConfig
+from pretrain.data import Batch, train_batches
+from pretrain.distributed import rank, world_size
+from pretrain.engine import build_engine, pick_device, start_process_group
+from pretrain.initialize import initialise
+from pretrain.loop import Progress, Saver
+from pretrain.masking import Masker
+from pretrain.metrics_log import MetricsLog, write_summary
+from pretrain.models.aptm import APTM
+from pretrain.objective import Texts, pretrain_weights, weighted_total
+from pretrain.optim import lr_factor, parameter_groups
+from pretrain.order import check_batch
+from pretrain.shards import ShardReader
+from pretrain.step import PretrainStep
+from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
+
+TERMS = ("itc", "itm", "mlm", "iac", "iam", "mam")
+REPORTS = 20  # progress lines per training
+log = logging.getLogger("pretrain")
+
+
+def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
+    """Train to the end and return the summary. Raises Stopped after a checkpoint when asked to leave, StageError on a non-finite loss."""
+    # set-up
+    out, device = Path(config.out), pick_device(config.engine.device)
+    start_process_group(config.engine, device)
+
+    # data
+    reader = ShardReader(Path(config.data.shards), config.data.train_split)
+    tokenizer = CaptionTokenizer(resolve_vocab(config.text.vocab))
+    check_batch(config.train.global_batch, world_size(), len(reader))
+    num_steps = config.train.num_steps(len(reader))
+    identity = digest([config.training_digest(), reader.digest(), num_steps])
+    newest = loop.newest(out / "checkpoint", identity)
+    if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
+        log.info("%s is a finished training of this config; nothing to do", out)
+        return read_json(out / "summary.json")
+    masker = Masker(tokenizer, config.text.masking)
+    prompts = Texts(*tokenizer(reader.attribute_space.prompts, None))
+
+    # model and engine; weights come from this run's newest checkpoint, else from init, else at random
+    model = build_model(config, tokenizer)
+    if not newest:
+        for source, report in initialise(model, config.init).items():
+            log.info("weights from %s: %s", source, report.summary())
+    module = PretrainStep(model, config.objective, config.engine.precision)
+    engine = build_engine(module, parameter_groups(model, model.config, config.optim), config.optim, config.engine, device)
+    progress = loop.restore(newest, model, engine) if newest else Progress()
+    batches = train_batches(reader, config, tokenizer, progress.position, num_steps - progress.step, rank(), world_size())
+    log.info("%s", _plan(config, model, len(reader), num_steps, progress))
+
+    # loop
+    root, keep = out / "checkpoint", config.train.keep
+    saver = Saver(root=root, model=model, tokenizer=tokenizer, engine=engine, identity=identity, keep=keep, extra={"seed": config.seed})
+    if rank() == 0:
+        write_bytes(out / "config.yaml", to_yaml(config).encode())
+    metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
+    weights = pretrain_weights(config.objective)
+    chance = Chance(config.seed, rank(), device)
+    began = time.monotonic() - progress.seconds
+    for step in range(progress.step, num_steps):
+        started = time.monotonic()
+        batch, texts = _next(batches, chance, masker, prompts, step)
+        waited = time.monotonic() - started
+        draws = chance.start(step)
+        terms = engine(batch.to(device), texts.to(device), draws)
+        total = weighted_total(terms, weights)
+        values, leaving = loop.agree(terms, total, step, stop)
+        factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)
+        engine.backward(total)
+        engine.step(factor)
+
+        seconds = time.monotonic() - started
+        progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
+        if metrics and (progress.step % config.train.log_every == 0 or progress.step == num_steps):
+            speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
+            line = {f"train/{name}": value for name, value in values.items()}
+            metrics.write({"step": progress.step, "num_steps": num_steps, "lr": config.optim.lr * factor, **line, **speed})
+        if progress.step % max(1, num_steps // REPORTS) == 0:
+            log.info("%s", progress.text(num_steps, values))
+        if leaving or progress.step % config.train.save_every == 0 or progress.step == num_steps:
+            saver.save(progress)
+        if leaving and progress.step < num_steps:
+            raise Stopped(f"stopped at step {progress.step} of {num_steps}; its checkpoint is in {saver.root}, run again to continue")
+
+    if not metrics:
+        return {}
+    metrics.close()
+    facts = {
+        "steps": num_steps,
+        "samples": progress.position,
+        "train_samples": len(reader),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seconds": round(progress.seconds, 2),
+        "device": str(device),
+        "world_size": world_size(),
+    }
+    return write_summary(out, TERMS, facts)
+
+
+def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:
+    """A model with random weights that follow from the seed."""
+    torch.manual_seed(config.seed)
+    return APTM(config.model.with_vocab(len(tokenizer)))
+
+
+def _next(batches: Iterator[Batch], chance: Chance, masker: Masker, prompts: Texts, step: int) -> tuple[Batch, Texts]:
+    """The next batch and the prompts, both with their masks."""
+    batch = next(batches)
+    texts = chance.masked(masker, batch.texts, step, "captions")
+    return Batch(batch.image, texts, batch.identities, batch.labels), chance.masked(masker, prompts, step, "prompts")
+
+
+def _plan(config: PretrainConfig, model: APTM, num_samples: int, num_steps: int, progress: Progress) -> str:
+    local = config.train.global_batch // world_size()
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    epochs = num_steps * config.train.global_batch / num_samples
+    where = f"from step {progress.step}" if progress.step else "from the start"
+    return (
+        f"{size:.1f} M parameters, {num_samples} samples; batch {local} x {world_size()} ranks = {config.train.global_batch}; "
+        f"{num_steps} steps ({epochs:.1f} epochs) {where}"
+    )

@@ -1,0 +1,53 @@
+"""Batches: the same samples whoever loads them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain.config import PretrainConfig
+from pretrain.data import Batch, train_batches
+from pretrain.shards import ShardReader
+from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
+from tests.unit.pretrain.samples import tiny_config
+
+
+def _batches(config: PretrainConfig, position: int, steps: int, rank: int = 0, world: int = 1) -> list[Batch]:
+    reader = ShardReader(Path(config.data.shards), "train")
+    return list(train_batches(reader, config, CaptionTokenizer(EMBEDDED_VOCAB), position, steps, rank, world))
+
+
+def test_two_ranks_load_what_one_would(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path)
+    alone = _batches(config, 0, 3)
+    ranks = [_batches(config, 0, 3, rank, 2) for rank in (0, 1)]
+    for step, whole in enumerate(alone):
+        assert torch.equal(whole.image, torch.cat([ranks[0][step].image, ranks[1][step].image]))
+        assert torch.equal(whole.identities, torch.cat([ranks[0][step].identities, ranks[1][step].identities]))
+
+
+def test_loading_from_a_position_gives_the_rest_of_the_stream(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path)
+    assert torch.equal(_batches(config, 0, 3)[2].image, _batches(config, 8, 1)[0].image)
+
+
+@pytest.mark.parametrize("change", [{"workers": 1}, {"cache_mb": 0}])
+def test_workers_and_cache_change_nothing(shards: Path, tmp_path: Path, change: dict[str, int]) -> None:
+    plain, other = _batches(tiny_config(shards, tmp_path), 0, 6), _batches(tiny_config(shards, tmp_path, data=change), 0, 6)
+    assert all(torch.equal(a.image, b.image) and torch.equal(a.texts.ids, b.texts.ids) for a, b in zip(plain, other, strict=True))
+
+
+def test_augmentation_differs_between_epochs_and_not_within_one(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path, train={"global_batch": 12})
+    first, second = _batches(config, 0, 2)
+    by_person = [dict(zip(batch.identities.tolist(), batch.image, strict=True)) for batch in (first, second)]
+    assert set(by_person[0]) == set(by_person[1]) == set(range(12))
+    unequal = sum(not torch.equal(by_person[0][person], by_person[1][person]) for person in range(12))
+    assert unequal > 6  # a sample may draw no change at all, twice
+
+
+def test_texts_are_padded_to_the_batch_or_to_the_maximum(shards: Path, tmp_path: Path) -> None:
+    longest = _batches(tiny_config(shards, tmp_path), 0, 1)[0].texts
+    assert longest.mask.sum(1).max() == longest.ids.shape[1]
+    padded = _batches(tiny_config(shards, tmp_path, text={"pad": "max", "max_tokens": 40}), 0, 1)[0].texts
+    assert padded.ids.shape[1] == 40

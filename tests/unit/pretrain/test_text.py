@@ -1,0 +1,113 @@
+"""Tokeniser, vocabulary, cleaning and masks."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.challenge import BITS_21
+from pipeline.contracts.errors import ConfigError, ContractError
+from pretrain.captions import pre_caption
+from pretrain.masking import IGNORED, Masker
+from pretrain.settings import MaskingConfig
+from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer, resolve_vocab
+from pretrain.vocabulary import build_vocabulary
+
+CAPTIONS = ["a man in a black shirt with a backpack", "a woman wears a red dress and a hat"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> CaptionTokenizer:
+    return CaptionTokenizer(EMBEDDED_VOCAB)
+
+
+def test_a_text_starts_with_cls_and_ends_without_sep(tokenizer: CaptionTokenizer) -> None:
+    ids, mask = tokenizer(["a man", "a man with a hat"], 56)
+    pieces = [[tokenizer.pieces[i] for i in row] for row in ids]
+    assert pieces == [["[CLS]", "a", "man", "[PAD]", "[PAD]", "[PAD]"], ["[CLS]", "a", "man", "with", "a", "hat"]]
+    assert mask.tolist() == [[1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]]
+
+
+def test_max_tokens_counts_cls_and_pads_on_request(tokenizer: CaptionTokenizer) -> None:
+    assert tokenizer(["a man with a hat"], 4)[0].shape == (1, 4)
+    assert tokenizer(["a man"], 10, "max")[0].shape == (1, 10)
+    assert tokenizer(["a man with a hat " * 30], None)[0].shape == (1, 151)
+
+
+def test_the_shipped_vocabulary_knows_every_word_of_its_world(tokenizer: CaptionTokenizer) -> None:
+    words = {word.strip(",") for text in (*PERSON_27.prompts, *BITS_21.prompts) for word in text.split()}
+    assert [word for word in words if word not in tokenizer.pieces] == []
+
+
+def test_no_english_text_holds_an_unknown_piece(tokenizer: CaptionTokenizer) -> None:
+    ids, _ = tokenizer(["Zebra-striped sneakers; 42 (forty-two) naïve cafés & quips!"], None)
+    assert "[UNK]" not in [tokenizer.pieces[i] for i in ids[0]]
+
+
+def test_a_vocabulary_is_built_alike_twice_with_the_words_of_captions_and_templates() -> None:
+    first, second = (build_vocabulary(["a man in a turquoise shirt"] * 3, 1500) for _ in range(2))
+    assert first == second
+    assert {"turquoise", "backpack", "volkswagen", "wearning"} <= set(first)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[PAD]\n[UNK]\nman\n", r"\[CLS\], \[SEP\], \[MASK\] missing"),
+        ("[UNK]\n[PAD]\n[CLS]\n[SEP]\n[MASK]\n", "its id must be 0"),
+        ("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n", "twice"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "vocab.txt").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        CaptionTokenizer(resolve_vocab(str(tmp_path)))
+
+
+def test_a_missing_vocabulary_names_the_ways_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="or 'embedded'"):
+        CaptionTokenizer(resolve_vocab(str(tmp_path / "no.txt")))
+
+
+def test_a_caption_of_no_words_is_refused() -> None:
+    with pytest.raises(ContractError, match="empty"):
+        pre_caption(" !? ", clean=True)
+
+
+def test_a_short_caption_keeps_its_own_spacing_and_a_long_one_loses_it() -> None:
+    assert pre_caption("a  man\tin red", max_words=4) == "a  man\tin red"
+    assert pre_caption("a  man\tin red", max_words=3) == "a man in"
+
+
+def test_masked_slots_hold_the_original_pieces_and_unused_slots_are_ignored(tokenizer: CaptionTokenizer) -> None:
+    masker = Masker(tokenizer, MaskingConfig(max_masks=4))
+    ids, mask = tokenizer(CAPTIONS, None)
+    masked = masker.batch(ids, mask, torch.Generator().manual_seed(3))
+    used = masked.targets != IGNORED
+    assert torch.equal(masked.targets[used], ids.gather(1, masked.positions)[used])
+    assert (masked.positions[~used] == 0).all()
+    changed = masked.ids != ids
+    assert all(set(row.nonzero()[:, 0].tolist()) <= set(pos.tolist()) for row, pos in zip(changed, masked.positions, strict=True))
+
+
+def test_the_same_generator_state_gives_the_same_masks(tokenizer: CaptionTokenizer) -> None:
+    masker, (ids, mask) = Masker(tokenizer, MaskingConfig()), tokenizer(CAPTIONS, None)
+    first, second = (masker.batch(ids, mask, torch.Generator().manual_seed(5)).ids for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_pieces_of_one_word_are_hidden_together(tokenizer: CaptionTokenizer) -> None:
+    masker = Masker(tokenizer, MaskingConfig(probability=0.01, skipgram_probability=0.0, max_masks=10))
+    ids, _ = tokenizer(["zebra hat"], None)  # "zebra" is spelled in letters
+    lengths = {len(masker.one(ids[0].tolist(), random.Random(seed))[1]) for seed in range(30)}
+    assert lengths == {1}  # more were collected than wanted, and one of them kept, as published
+
+
+def test_as_published_padding_is_hidden_and_predicted(tokenizer: CaptionTokenizer) -> None:
+    masker = Masker(tokenizer, MaskingConfig(mlm_candidates="padded"))
+    ids, mask = tokenizer(CAPTIONS, 56, "max")
+    masked = masker.batch(ids, mask, torch.Generator().manual_seed(0))
+    assert (masked.targets != IGNORED).sum(1).tolist() == [10, 10]
+    assert (masked.targets == tokenizer.pad_id).any()

@@ -1,0 +1,127 @@
+"""The training loop through its real entry point, on tiny shards."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
+from pipeline.signals import Stopped, StopRequest
+from pretrain import checkpoint
+from pretrain.train import TERMS, train
+from tests.unit.pretrain.samples import make_shards, tiny_config
+
+
+class StopAfter(StopRequest):
+    """Asks to leave once `steps` steps are done; the loop looks once per step."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    @property
+    def received(self) -> int | None:
+        self._left -= 1
+        return 10 if self._left < 0 else None
+
+    @received.setter
+    def received(self, value: int | None) -> None:
+        pass
+
+
+def _weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoint.resolve(out / "checkpoint") / "model.safetensors")
+
+
+def test_a_training_writes_config_metrics_checkpoint_and_summary(shards: Path, tmp_path: Path) -> None:
+    summary = train(tiny_config(shards, tmp_path), StopRequest())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert all(line[f"train/{name}"] >= 0 for line in lines for name in TERMS)
+    assert set(summary["losses"]) == {*TERMS, "total"}
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert (tmp_path / "config.yaml").is_file()
+    loaded = checkpoint.load_model(tmp_path / "checkpoint")
+    assert loaded.report.clean
+    assert loaded.metadata["position"] == 16
+
+
+def test_a_continued_training_equals_an_uninterrupted_one_to_the_bit(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path / "whole"), StopRequest())
+    for stop_after in (1, 2):
+        with pytest.raises(Stopped, match="run again"):
+            train(tiny_config(shards, tmp_path / "parts"), StopAfter(stop_after - 1))
+    train(tiny_config(shards, tmp_path / "parts"), StopRequest())
+    whole, parts = _weights(tmp_path / "whole"), _weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    losses = [
+        [(line["step"], line["train/total"]) for line in map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())]
+        for name in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_finished_training_is_left_as_it_is(shards: Path, tmp_path: Path) -> None:
+    first = train(tiny_config(shards, tmp_path), StopRequest())
+    before = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
+    assert train(tiny_config(shards, tmp_path), StopRequest()) == first
+    assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_another_config_in_the_same_folder_is_refused(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())
+    with pytest.raises(ContractError, match="another config"):
+        train(tiny_config(shards, tmp_path, train={"steps": 1}, optim={"lr": 5e-4}), StopRequest())
+
+
+def test_a_non_finite_loss_names_step_and_term_and_updates_nothing(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pretrain.objective.iac_loss", lambda *args: args[0].sum() * float("nan"))
+    with pytest.raises(StageError, match=r"step 0: iac, total"):
+        train(tiny_config(shards, tmp_path), StopRequest())
+    assert checkpoint.latest(tmp_path / "checkpoint") is None
+
+
+def test_only_the_newest_checkpoints_stay_and_latest_names_the_last(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path, train={"save_every": 1, "keep": 2}), StopRequest())
+    root = tmp_path / "checkpoint"
+    assert sorted(p.name for p in root.iterdir()) == ["latest", "step-00000003", "step-00000004"]
+    assert checkpoint.latest(root) == root / "step-00000004"
+
+
+def test_a_checkpoint_without_metadata_does_not_count(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())
+    (checkpoint.resolve(tmp_path / "checkpoint") / "metadata.json").unlink()
+    assert checkpoint.latest(tmp_path / "checkpoint") is None
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        checkpoint.load_model(tmp_path / "checkpoint")
+
+
+def test_training_starts_from_the_weights_of_another_checkpoint(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path / "first", train={"steps": 2}), StopRequest())
+    init = {"checkpoint": str(tmp_path / "first" / "checkpoint")}
+    # One step at the start of a warm-up has a learning rate of 0, so the weights must come out as they went in.
+    train(tiny_config(shards, tmp_path / "second", train={"steps": 1}, optim={"warmup": 5}, init=init), StopRequest())
+    first, second = _weights(tmp_path / "first"), _weights(tmp_path / "second")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_losses_fall_on_a_set_that_can_be_learned_by_heart(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path / "shards", train=8, val=1)
+    no_noise = {"flip": 0.0, "operations": 0, "erasing": 0.0}
+    config = tiny_config(shards, tmp_path / "out", image=no_noise, train={"steps": 40, "global_batch": 8}, optim={"lr": 3e-3})
+    losses = train(config, StopRequest())["losses"]
+    assert losses["total"]["last"] < 0.8 * losses["total"]["first"]
+    assert losses["mlm"]["last"] < 0.8 * losses["mlm"]["first"]
+
+
+@pytest.mark.parametrize(("batch", "message"), [(13, "exceeds the 12 training samples")])
+def test_a_batch_that_does_not_fit_is_refused(shards: Path, tmp_path: Path, batch: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_config(shards, tmp_path, train={"global_batch": batch}), StopRequest())
+
+
+def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"index\.parquet"):
+        train(tiny_config(tmp_path / "nothing", tmp_path / "out"), StopRequest())
