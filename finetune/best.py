@@ -1,0 +1,46 @@
+"""The checkpoint that validation chose: OUT/checkpoint/best names its folder, beside `latest`, which names the newest.
+
+The pointer is renamed into place after the folder is whole, so that a kill at any time leaves the old choice or the new one.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.fileio import read_json, write_bytes
+from pretrain.checkpoint import METADATA_FILE, save_model
+from pretrain.models.aptm import APTM
+from pretrain.tokenizer import CaptionTokenizer
+
+POINTER = "best"
+
+
+def save_best(root: Path, step: int, model: APTM, tokenizer: CaptionTokenizer, extra: dict[str, Any]) -> None:
+    """Keep this model as the best so far and forget the one before."""
+    folder = root / f"best-{step:08d}"
+    save_model(folder, model, tokenizer, {"step": step, **extra})
+    write_bytes(root / POINTER, f"{folder.name}\n".encode())
+    for other in set(root.glob("best-*")) - {folder}:
+        shutil.rmtree(other)
+
+
+def best_folder(root: Path) -> Path | None:
+    """The chosen checkpoint below OUT/checkpoint, None if there is none yet."""
+    pointer = root / POINTER
+    if not pointer.is_file():
+        return None
+    folder = root / pointer.read_text(encoding="utf-8").strip()
+    return folder if (folder / METADATA_FILE).is_file() else None
+
+
+def best_metadata(root: Path) -> dict[str, Any] | None:
+    folder = best_folder(root)
+    return read_json(folder / METADATA_FILE) if folder else None
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """OUT or OUT/checkpoint of a fine-tuning mean its best checkpoint; any other folder is returned as it is."""
+    for root in (folder / "checkpoint", folder):
+        if best := best_folder(root):
+            return best
+    return folder

@@ -1,0 +1,124 @@
+"""`passerby challenge parse | predict | validate | score`: label files to JSONL; submission files written, checked and scored."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from finetune.datasets.challenge import (
+    KINDS,
+    Pedestrian,
+    Record,
+    gold_path,
+    images_folder,
+    list_gallery,
+    queries_path,
+    read_gold,
+    read_labels,
+    read_queries,
+)
+from finetune.submission import find_problems, read_submission, score
+from pipeline.contracts.challenge import BITS_21
+from pipeline.contracts.errors import ConfigError, ContractError
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def challenge() -> None:
+    """The retrieval challenge's files: labels, queries, submissions."""
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable output on stdout.")(command)
+
+
+def data_option(command: F) -> F:
+    return click.option("--data", type=FILE, help="Data folder in the organisers' layout; fills in what is not given.")(command)
+
+
+@challenge.command()
+@click.argument("file", type=FILE)
+@json_option
+def parse(file: Path, as_json: bool) -> None:
+    """Label lines to JSONL on stdout. A summary goes to stderr, unless --json. A bad line is named and the file refused."""
+    records = read_labels(file)
+    for record in records:
+        click.echo(json.dumps(to_row(record), ensure_ascii=False))
+    if not as_json:
+        counts = ", ".join(f"{sum(r.kind == kind for r in records)} {kind}s" for kind in KINDS)
+        click.echo(f"{file}: {len(records)} lines, {counts}, {len({r.identity for r in records})} classes", err=True)
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """One JSONL row. `mentioned` holds what the text itself says: 1, 0 (ruled out) or -1 (not said)."""
+    head = {"image": record.image, "kind": record.kind}
+    if isinstance(record, Pedestrian):
+        named = {"attributes": BITS_21.to_named(list(record.bits)), "mentioned": BITS_21.to_named(list(record.mentioned))}
+        return head | {"bits": list(record.bits)} | named | {"text": record.text}
+    tag = record.tag
+    return head | {"tag": str(tag), "colour": tag.colour, "brand": tag.brand, "type": tag.type, "text": record.text}
+
+
+@challenge.command()
+@click.argument("submission", type=FILE)
+@data_option
+@click.option("--queries", type=FILE, help="test_text.txt")
+@click.option("--images", type=FILE, help="Folder of test pictures, or a text file with one name per line.")
+@json_option
+def validate(submission: Path, data: Path | None, queries: Path | None, images: Path | None, as_json: bool) -> int:
+    """Check a submission: count, order, wording, ten different known names per query. Exit code 2 if anything is wrong."""
+    texts = read_queries(_given(queries, data, queries_path, "--queries"))
+    gallery = _gallery(images, data)
+    problems = find_problems(read_submission(submission), texts, gallery)
+    if as_json:
+        report = {"valid": not problems, "queries": len(texts), "images": None if gallery is None else len(gallery), "problems": problems}
+        click.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        checked = "names not checked (no --images)" if gallery is None else f"{len(gallery)} pictures"
+        click.echo("\n".join(problems) or f"{submission}: valid, {len(texts)} queries, {checked}")
+    return ContractError.exit_code if problems else 0
+
+
+@challenge.command("score")
+@click.argument("submission", type=FILE)
+@data_option
+@click.option("--gold", type=FILE, help="test_gt.txt: text$image$image... per query")
+@json_option
+def score_command(submission: Path, data: Path | None, gold: Path | None, as_json: bool) -> None:
+    """The organisers' mAP (denominator: hits in the list) beside the standard mAP@10 (denominator: min(positives, 10)) and recall@k."""
+    scores = score(read_gold(_given(gold, data, gold_path, "--gold")), read_submission(submission))
+    click.echo(json.dumps(scores) if as_json else "\n".join(f"{name:10} {value:.4f}" for name, value in scores.items()))
+
+
+@challenge.command()
+@click.argument("checkpoint", type=FILE)
+@click.option("--data", type=FILE, required=True, help="Data folder in the organisers' layout.")
+@click.option("--out", type=FILE, required=True, help="Submission file to write.")
+@click.option("--device", default="auto", show_default=True)
+@json_option
+def predict(checkpoint: Path, data: Path, out: Path, device: str, as_json: bool) -> None:
+    """Rank the test pictures for every test query with a fine-tuned checkpoint and write a submission."""
+    from finetune.evaluate import predict_submission
+
+    report = predict_submission(checkpoint, data, out, device=device)
+    click.echo(json.dumps(report) if as_json else f"{out}: {report['queries']} queries, {report['images']} pictures")
+
+
+def _given(path: Path | None, data: Path | None, default: Callable[[Path], Path], option: str) -> Path:
+    return path if path is not None else default(_required(data, option))
+
+
+def _required(data: Path | None, option: str) -> Path:
+    if data is None:
+        raise ConfigError(f"{option} is missing; give it, or the whole data folder with --data")
+    return data
+
+
+def _gallery(images: Path | None, data: Path | None) -> list[str] | None:
+    if images is None:
+        return list_gallery(data) if data is not None and images_folder(data, "test").is_dir() else None
+    return sorted(path.name for path in images.iterdir() if path.is_file()) if images.is_dir() else read_queries(images)

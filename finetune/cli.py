@@ -1,0 +1,91 @@
+"""`python -m finetune VERB`. Only what a verb needs is imported, when it runs. The last line on stdout is the answer; logs go to stderr."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from finetune.challenge_cli import challenge
+from pipeline.entry import call
+
+if TYPE_CHECKING:
+    from finetune.config import FinetuneConfig
+
+_CONFIG = click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training.")
+_SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
+_PRINT = click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def finetune() -> None:
+    """Fine-tune a pre-trained checkpoint, evaluate it, and handle the challenge's files."""
+
+
+finetune.add_command(challenge)
+
+
+@finetune.command()
+@_CONFIG
+@_SET
+@_PRINT
+@click.option("--seeds", metavar="0,1,2", help="Train from each of these seeds and report mean and spread; instead of the config's seed.")
+def train(path: Path, overrides: tuple[str, ...], print_config: bool, seeds: str | None) -> None:
+    """Train, or continue. Also under torchrun, deepspeed and srun."""
+    config = _config(path, overrides, print_config)
+    numbers = _numbers(seeds) if seeds is not None else []
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    from finetune.seeds import train_seeds
+    from finetune.train import train
+    from pipeline.signals import stop_requests
+
+    with stop_requests() as stop:
+        summary = train_seeds(config, numbers, stop) if seeds is not None else train(config, stop)
+    if summary:
+        click.echo(json.dumps(summary))
+
+
+@finetune.command()
+@_CONFIG
+@_SET
+@_PRINT
+@click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the best of `out`.")
+@click.option("--split", type=click.Choice(("val", "test")), default="val", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
+def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, split: str, as_json: bool) -> None:
+    """Score a checkpoint, fine-tuned or only pre-trained, on a split: recall@k, mAP, mINP, mAP@10 and the official score."""
+    config = _config(path, overrides, print_config)
+    from finetune.evaluate import evaluate
+
+    scores = evaluate(config, folder or Path(config.out), split)
+    if as_json:
+        click.echo(json.dumps(scores))
+        return
+    for kind, values in scores.items():
+        for name, value in values.items():
+            click.echo(f"{kind:10} {name:10} {100 * value:6.2f} %")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as err:
+        raise click.BadParameter(f"{text!r}; accepted: whole numbers with commas between them", param_hint="--seeds") from err
+
+
+def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "FinetuneConfig":
+    from finetune.config import FinetuneConfig
+    from pipeline.config import load, to_yaml
+
+    config = load(FinetuneConfig, path, overrides)
+    if print_only:
+        click.echo(to_yaml(config), nl=False)
+        raise click.exceptions.Exit(0)
+    return config
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    sys.exit(call(finetune, arguments, "python -m finetune"))

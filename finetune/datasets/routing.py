@@ -1,0 +1,26 @@
+"""Which queries and which pictures belong together: pedestrians and vehicles are searched apart."""
+
+from collections.abc import Sequence
+
+from finetune.datasets.challenge import KINDS, PEDESTRIAN, VEHICLE, kind_of_image
+from pipeline.contracts.challenge_sentences import is_pedestrian_text
+
+
+def kind_of_query(text: str) -> str:
+    """ "pedestrian" or "vehicle" by the wording; right for every published validation line."""
+    return PEDESTRIAN if is_pedestrian_text(text) else VEHICLE
+
+
+def route(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, tuple[list[int], list[int]]]:
+    """kind -> (indices of its queries, indices of the pictures they are searched in), both ascending.
+
+    A picture whose name tells nothing is searched for both kinds.
+    """
+    names = [kind_of_image(name) for name in gallery]
+    return {
+        kind: (
+            [i for i, text in enumerate(queries) if kind_of_query(text) == kind],
+            [i for i, name in enumerate(names) if name in (kind, None)],
+        )
+        for kind in KINDS
+    }

@@ -1,0 +1,58 @@
+"""The fine-tuning objective: two views of each caption, and, if wanted, the 21 bits of pedestrians as attribute prompts.
+
+Source: APTM's fine-tuning on CUHK-PEDES and others (`pretrain.objective.finetune_terms`), with its attribute terms beside it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from finetune.config import FinetuneObjective
+from finetune.data import Batch
+from pretrain.draws import Draws
+from pretrain.models.aptm import APTM
+from pretrain.objective import Texts, attribute_terms, encode_images, encode_texts, itc_term, itm_term, mlm_term
+from pretrain.settings import ObjectiveConfig
+
+ATTRIBUTE_TERMS = ("iac", "iam", "mam")
+
+
+class FinetuneStep(nn.Module):
+    """batch, prompts (None: no attribute terms), draws -> named loss terms. One module, so that an engine sees one forward pass."""
+
+    def __init__(self, model: APTM, config: FinetuneObjective, precision: str) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        self.autocast = precision == "bfloat16"
+
+    def forward(self, batch: Batch, prompts: Texts | None, draws: Draws) -> dict[str, Tensor]:
+        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
+            return challenge_terms(self.model, batch, prompts, draws, self.config)
+
+
+def challenge_terms(model: APTM, batch: Batch, prompts: Texts | None, draws: Draws, config: FinetuneObjective) -> dict[str, Tensor]:
+    """The terms that have weight: ITC and ITM on each view, MLM on the first, and IAC, IAM, MAM on the prompts. Scalars.
+
+    Pictures are encoded once. Vehicles have no bits (their labels are all -1), so they leave the attribute terms at 0.
+    """
+    image, terms = encode_images(model, batch.image), {}
+    for suffix, texts in (("", batch.texts), ("_second", batch.second)):
+        if texts is not None:
+            text = encode_texts(model, texts)
+            terms[f"itc{suffix}"] = itc_term(model, image, text, batch.identities)
+            if config.itm_weight:
+                terms[f"itm{suffix}"] = itm_term(model, image, texts, text, batch.identities, draws)
+    if config.mlm_weight:
+        terms["mlm"] = mlm_term(model, image, batch.texts)
+    if prompts is not None:
+        shared = ObjectiveConfig(label_smoothing=config.label_smoothing, num_matching_prompts=config.num_matching_prompts)
+        terms |= attribute_terms(model, image, batch.labels, prompts, draws, shared)
+    return terms
+
+
+def term_weights(config: FinetuneObjective) -> dict[str, float]:
+    """Weights of `weighted_total`, for the terms that are computed."""
+    plain = {"itc": 1.0, "itm": config.itm_weight}
+    second = {f"{name}_second": config.second_view * weight for name, weight in plain.items()}
+    attributes = dict.fromkeys(ATTRIBUTE_TERMS, config.attribute_weight / len(ATTRIBUTE_TERMS))
+    every = {**plain, **second, "mlm": config.mlm_weight, **attributes}
+    return {name: weight for name, weight in every.items() if weight}

@@ -1,0 +1,37 @@
+"""The same fine-tuning from several seeds: what a difference between two recipes must be compared with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from finetune.config import FinetuneConfig
+from finetune.train import train
+from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import write_json
+from pipeline.signals import StopRequest
+
+
+def train_seeds(config: FinetuneConfig, seeds: Sequence[int], stop: StopRequest) -> dict[str, Any]:
+    """Train in OUT/seed-N for each seed and write OUT/seeds.json: kind -> score -> {mean, std, values} of the test split.
+
+    std is the sample standard deviation (n - 1). Trainings that are finished are not repeated. Raises ConfigError for fewer than two seeds.
+    """
+    if len(set(seeds)) < 2 or len(set(seeds)) != len(seeds):
+        raise ConfigError(f"seeds {list(seeds)}; accepted: at least two different ones, because a spread is reported")
+    summaries = [train(config.with_seed(seed, str(Path(config.out) / f"seed-{seed}")), stop) for seed in seeds]
+    tests = [summary["test"] for summary in summaries if summary.get("test")]
+    if not tests:
+        return {}
+    result = {"seeds": list(seeds), "test": spread(tests)}
+    write_json(Path(config.out) / "seeds.json", result)
+    return result
+
+
+def spread(runs: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Scores of several runs, kind -> score -> value, as kind -> score -> {mean, std, values}."""
+    return {kind: {name: _group([run[kind][name] for run in runs]) for name in scores} for kind, scores in runs[0].items()}
+
+
+def _group(values: Sequence[float]) -> dict[str, Any]:
+    return {"mean": fmean(values), "std": stdev(values), "values": list(values)}

@@ -1,0 +1,118 @@
+"""Ranking and measuring: who answers whom, routing, ties, duplicates, submissions from a checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from finetune.datasets.challenge import Pedestrian, gold_path, read_gold
+from finetune.datasets.retrieval_split import RetrievalSplit, inclusion_matrix, read_test, read_val, relevant_pictures
+from finetune.evaluate import Protocol, measure, predict_submission, rank_split, ranked_names
+from finetune.initialize import start_model
+from finetune.submission import find_problems, read_submission
+from pipeline.contracts.challenge import includes
+from pipeline.contracts.errors import ContractError
+from pretrain.checkpoint import save_model
+
+
+def split_of(relevant: np.ndarray, routes=None) -> RetrievalSplit:
+    queries, gallery = relevant.shape
+    everything = {"pedestrian": (list(range(queries)), list(range(gallery))), "vehicle": ([], [])}
+    names = tuple(f"{i:06d}.jpg" for i in range(gallery))
+    return RetrievalSplit(Path(), tuple(f"text {i}" for i in range(queries)), names, routes or everything, relevant)
+
+
+@given(arrays(np.int64, (6, 21), elements=st.integers(0, 1)))
+def test_the_inclusion_matrix_is_the_rule_for_all_pairs(bits):
+    matrix = inclusion_matrix(bits)
+    assert all(matrix[i, j] == includes(bits[i].tolist(), bits[j].tolist()) for i in range(6) for j in range(6))
+
+
+def test_validation_pictures_answer_by_inclusion_and_by_tag(miniature):
+    from finetune.datasets.challenge import labels_path, read_labels
+
+    records = read_labels(labels_path(miniature, "val"))
+    relevant = relevant_pictures(records)
+    for i, query in enumerate(records):
+        for j, image in enumerate(records):
+            both = isinstance(query, Pedestrian), isinstance(image, Pedestrian)
+            expected = includes(query.bits, image.bits) if all(both) else not any(both) and query.identity == image.identity
+            assert relevant[i, j] == expected
+    assert read_val(miniature).relevant.diagonal().all()
+
+
+def test_a_perfect_ranking_scores_one_and_the_reverse_little():
+    relevant = np.zeros((3, 30), bool)
+    relevant[:, :2] = True
+    perfect = measure(split_of(relevant), np.tile(-np.arange(30.0), (3, 1)))["all"]
+    assert perfect.pop("official") == pytest.approx(1.0, abs=1e-6)
+    assert set(perfect.values()) == {1.0}
+    worst = measure(split_of(relevant), np.tile(np.arange(30.0), (3, 1)))["all"]
+    assert worst["recall@10"] == worst["official"] == worst["map@10"] == 0
+    assert worst["minp"] == pytest.approx(2 / 30)
+
+
+def test_each_kind_is_averaged_over_its_own_queries():
+    relevant = np.eye(4, dtype=bool)
+    routes = {"pedestrian": ([0, 1, 2], [0, 1, 2]), "vehicle": ([3], [3])}
+    scores = np.eye(4)
+    scores[0, 0] = -1
+    result = measure(split_of(relevant, routes), scores)
+    assert (result["all"]["recall@1"], result["pedestrian"]["recall@1"], result["vehicle"]["recall@1"]) == (0.75, pytest.approx(2 / 3), 1.0)
+
+
+def test_without_answers_nothing_is_measured():
+    split = split_of(np.eye(2, dtype=bool))
+    unknown = RetrievalSplit(split.folder, split.queries, split.gallery, split.routes, None)
+    with pytest.raises(ContractError, match=r"test_gt\.txt"):
+        measure(unknown, np.eye(2))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, request) -> Path:
+    from finetune.config import FinetuneConfig
+    from pipeline.config import build
+    from tests.unit.finetune.conftest import MODEL
+
+    start = start_model(build(FinetuneConfig, {"out": "x", "data": {"folder": "x"}, "model": MODEL}, "test"))
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_model(folder, start.model, start.tokenizer, {})
+    return folder
+
+
+def test_queries_are_ranked_among_pictures_of_their_kind_and_equal_texts_equally(miniature, checkpoint):
+    from pretrain.checkpoint import load_model
+
+    loaded, split = load_model(checkpoint), read_test(miniature)
+    scores = rank_split(loaded.model, loaded.tokenizer, split, Protocol())
+    for rows, columns in split.routes.values():
+        assert np.isfinite(scores[np.ix_(rows, columns)]).all()
+        others = sorted(set(range(len(split.gallery))) - set(columns))
+        assert np.isneginf(scores[np.ix_(rows, others)]).all()
+    for i, text in enumerate(split.queries):
+        assert (scores[i] == scores[split.queries.index(text)]).all()
+    assert all(len(set(names)) == 10 for names in ranked_names(split, scores))
+
+
+def test_a_predicted_submission_is_valid(miniature, checkpoint, tmp_path):
+    report = predict_submission(checkpoint, miniature, tmp_path / "s.json", device="cpu")
+    split = read_test(miniature)
+    assert (report["queries"], report["images"]) == (len(split.queries), len(split.gallery))
+    assert find_problems(read_submission(tmp_path / "s.json"), split.queries, split.gallery) == []
+
+
+def test_gold_that_does_not_fit_is_refused(miniature, tmp_path):
+    import shutil
+
+    shutil.copytree(miniature, tmp_path / "copy")
+    path = gold_path(tmp_path / "copy")
+    gold = read_gold(path)
+    path.write_text("\n".join("$".join([text, *names]) for text, names in gold[1:]) + "\n")
+    with pytest.raises(ContractError, match="line by line"):
+        read_test(tmp_path / "copy")
+    path.write_text("\n".join(f"{text}$nobody.jpg" for text, _ in gold) + "\n")
+    with pytest.raises(ContractError, match=r"line 1 names nobody\.jpg"):
+        read_test(tmp_path / "copy")
