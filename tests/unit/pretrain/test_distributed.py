@@ -39,6 +39,8 @@ def _worker(rank: int, folder: str) -> None:
     mean = mean_over_ranks(torch.tensor([float(rank)]))
     if rank == 0:
         torch.save({"loss": loss.detach(), "grad": layer.module.weight.grad, "flags": flags, "mean": mean}, f"{folder}/result.pt")
+    del layer, loss  # DDP's reducer must be gone before its process group, and no rank may leave while another still talks to it
+    dist.barrier()
     dist.destroy_process_group()
 
 
