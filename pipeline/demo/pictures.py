@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.stage import Row
 from pipeline.demo.flow import attributes_of, read_units
+from pipeline.demo.measures import Shown, split_measures
 from pipeline.graph import STAGES
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One picture of a contact sheet. picture: data URI. stage and reason: where and why it was dropped, empty for a kept one."""
+    """One picture of a contact sheet. picture: data URI. stage, reason, deciding and other measures: of dropped ones."""
 
     key: str
     picture: str = field(repr=False)
@@ -33,7 +34,8 @@ class Card:
     attributes: tuple[str, ...] = ()
     stage: str = ""
     reason: str = ""
-    measures: tuple[tuple[str, str], ...] = ()
+    deciding: Shown = ()
+    measures: Shown = ()
 
 
 def kept_cards(paths: RunPaths, rows: Sequence[Row], space: AttributeSpace, count: int) -> list[Card]:
@@ -68,6 +70,7 @@ def dropped_cards(paths: RunPaths, per_reason: int) -> list[Card]:
 
 
 def _dropped_card(stage: str, row: Row, picture: bytes) -> Card:
+    deciding, others = split_measures(row["reason"], row.get("measures") or {})
     return Card(
         key=row["key"],
         picture=data_uri(picture),
@@ -75,7 +78,8 @@ def _dropped_card(stage: str, row: Row, picture: bytes) -> Card:
         caption=row.get("caption") or "",
         stage=stage,
         reason=row["reason"],
-        measures=tuple((name, short(value)) for name, value in (row.get("measures") or {}).items() if isinstance(value, int | float)),
+        deciding=deciding,
+        measures=others,
     )
 
 
@@ -131,11 +135,6 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     if len(items) <= count:
         return list(items)
     return [items[i * len(items) // count] for i in range(count)]
-
-
-def short(value: float) -> str:
-    """Three significant digits, whole numbers as they are."""
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 def data_uri(picture: bytes) -> str:

@@ -10,6 +10,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.demo.collect import collect
 from pipeline.demo.flow import attribute_counts, read_flow
 from pipeline.demo.layout import DemoPaths
+from pipeline.demo.measures import split_measures
 from pipeline.demo.pictures import spread, stated
 from pipeline.demo.queries import answered_queries
 from pipeline.demo.training import SCORES, compare, read_history, read_lines
@@ -86,7 +87,23 @@ def test_dropped_cards_come_from_every_stage_with_a_picture(demo):
         ("caption", "no_clothing"),
         ("shard", "duplicate"),
     ]
-    assert cards[0].measures == (("entropy_bits", "5.25"), ("num_persons", "1"))
+    assert cards[0].deciding == (("num_persons", "1"),)
+    assert cards[0].measures == (("entropy_bits", "5.25"),)
+
+
+def test_measures_are_short_and_those_of_another_stages_reason_stay_together():
+    measures = {
+        "num_persons": 0,
+        "luma_std": 41.2378,
+        "encoded_bytes": 26814,
+        "channel_variance": 1212.36,
+        "margin_top": -0.00004,
+        "text": "x",
+    }
+    assert split_measures("no_clothing", measures)[0] == ()
+    deciding, others = split_measures("blank_image", measures)
+    assert deciding == (("luma_std", "41.2"),)
+    assert dict(others) == {"num_persons": "0", "encoded_bytes": "26814", "channel_variance": "1212", "margin_top": "-0.000"}
 
 
 def test_right_answers_are_told_from_wrong_ones(demo):

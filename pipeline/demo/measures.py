@@ -1,0 +1,35 @@
+"""Which of the many measures of a dropped picture a reader wants first: those that its reason speaks of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Shown = tuple[tuple[str, str], ...]  # (name, value in words)
+
+_SPEAKS_OF = {  # reason of the filter -> beginnings of names of measures
+    "blank_image": ("luma_std", "entropy_bits"),
+    "grayscale_image": ("colour_variance", "channel_variance"),
+    "blurred_image": ("laplacian_variance",),
+    "noisy_image": ("noise_sigma",),
+    "tiny_file": ("jpeg_bytes_per_px", "encoded_bytes"),
+    "no_person": ("num_persons",),
+    "several_persons": ("num_persons",),
+    "incomplete_body": ("visible_keypoints", "presence_", "visibility_knees", "visibility_ankles"),
+    "body_out_of_frame": ("margin_",),
+    "not_standing": ("leg_ratio", "head_ratio"),
+    "small_person": ("body_share",),
+}
+
+
+def split_measures(reason: str, measures: Mapping[str, Any]) -> tuple[Shown, Shown]:
+    """(measures that `reason` speaks of, all others); the first is empty for a reason that is not of the filter."""
+    wanted = _SPEAKS_OF.get(reason, ())
+    shown = [(name, short(value)) for name, value in measures.items() if isinstance(value, int | float)]
+    first = tuple(item for item in shown if item[0].startswith(wanted)) if wanted else ()
+    return first, tuple(item for item in shown if item not in first)
+
+
+def short(value: float) -> str:
+    """Three significant digits, never in powers of ten; whole numbers as they are."""
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.3f}"
