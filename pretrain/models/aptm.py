@@ -14,6 +14,8 @@ from pretrain.models.settings import AptmConfig, TextConfig
 from pretrain.models.text import Bert
 from pretrain.models.vision import SwinEncoder
 
+EMBEDDING_STD = 0.02  # BERT's; a LayerNorm follows, so the width of the model does not matter here
+
 
 class TextEncoder(nn.Module):
     """BERT and its masked-LM head, under the names of a BERT checkpoint."""
@@ -22,7 +24,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.bert = Bert(config, image_dim)
         self.cls = MlmHead(config, self.bert.embeddings.word_embeddings)
-        self.apply(functools.partial(_initialise, std=config.init_std))
+        for part in (self.bert, self.cls.predictions.transform):  # not the decoder: it is the word embedding
+            part.apply(functools.partial(_initialise, std=config.init_std))
 
 
 class APTM(nn.Module):
@@ -69,7 +72,8 @@ class APTM(nn.Module):
 
 
 def _initialise(module: nn.Module, std: float) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=EMBEDDING_STD)
+    elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=std)
-    if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

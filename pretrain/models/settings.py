@@ -73,7 +73,7 @@ class TextConfig:
     fusion_layer: int = 6
     max_positions: int = 512
     dropout: float = 0.1  # of hidden states and attention, while training
-    init_std: float = 0.02  # of random weights; about hidden_size ** -0.5 lets a narrow model start
+    init_std: float = 0.02  # of random linear weights; about hidden_size ** -0.5 lets a narrow model start
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
