@@ -12,7 +12,9 @@ from pipeline.contracts.stage import Drop, Fail, Item, Keep
 
 
 def check_folder(folder: Path, config: FilterConfig) -> Iterator[dict[str, Any]]:
-    """One row per picture of `folder`, by name: file, verdict (keep, drop, fail), reason (None if kept), measures.
+    """One row per picture of `folder`, by name: file, verdict (keep or drop), reason (None if kept), measures.
+
+    A file that is no readable picture is dropped too, reason corrupt_image, without measures.
 
     Raises ContractError if the folder is missing or holds no picture.
     """
@@ -39,7 +41,6 @@ def to_json(row: dict[str, Any]) -> str:
 
 
 def _row(name: str, outcome: Keep | Drop | Fail) -> dict[str, Any]:
-    verdict = {Keep: "keep", Drop: "drop", Fail: "fail"}[type(outcome)]
-    reason = None if isinstance(outcome, Keep) else outcome.reason
+    verdict, reason = ("keep", None) if isinstance(outcome, Keep) else ("drop", outcome.reason)
     measures = {} if isinstance(outcome, Fail) else outcome.row["measures"]
     return {"file": name, "verdict": verdict, "reason": reason, "measures": measures}

@@ -288,7 +288,7 @@ def test_check_folder_gives_a_row_for_every_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"broken")
     (tmp_path / "notes.txt").write_text("no picture")
     rows = list(check_folder(tmp_path, IN_PROCESS))
-    assert [(r["file"], r["verdict"], r["reason"]) for r in rows] == [("a.png", "fail", "corrupt_image"), ("b.jpg", "keep", None)]
+    assert [(r["file"], r["verdict"], r["reason"]) for r in rows] == [("a.png", "drop", "corrupt_image"), ("b.jpg", "keep", None)]
     assert rows[1]["measures"]["num_persons"] == 1
 
 

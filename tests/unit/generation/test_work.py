@@ -169,7 +169,7 @@ def test_check_images_and_annotate_text_answer_in_json(tmp_path: Path, capsys: p
     (tmp_path / "broken.png").write_bytes(b"x")
     code, out, _ = call(capsys, "check-images", str(tmp_path), "--json", "--set", "filter.num_workers=0")
     assert code == 0
-    assert json.loads(out) == {"file": "broken.png", "verdict": "fail", "reason": "corrupt_image", "measures": {}}
+    assert json.loads(out) == {"file": "broken.png", "verdict": "drop", "reason": "corrupt_image", "measures": {}}
     (tmp_path / "captions.txt").write_text("a man in a red shirt\n")
     code, out, _ = call(capsys, "annotate-text", str(tmp_path / "captions.txt"))
     assert code == 0
