@@ -45,14 +45,19 @@ def render_corpus(work: Path, seed: int, chunks: int, first: int) -> None:
 @seed_option
 @click.option("--out", type=click.Path(path_type=Path), default=WEIGHTS / "diffusion", show_default=False)
 @click.option("--chunks", default=24, show_default=True)
-@click.option("--vae-steps", default=1200, show_default=True)
-@click.option("--text-steps", default=500, show_default=True)
+@click.option("--vae-steps", default=1400, show_default=True)
+@click.option("--decoder-steps", default=1500, show_default=True)
+@click.option("--text-steps", default=300, show_default=True)
 @click.option("--unet-steps", default=3000, show_default=True)
-def train_diffusion_command(work: Path, seed: int, out: Path, chunks: int, vae_steps: int, text_steps: int, unet_steps: int) -> None:
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="Pipeline folder to go on from instead of random weights.")
+def train_diffusion_command(
+    work: Path, seed: int, out: Path, chunks: int, vae_steps: int, decoder_steps: int, text_steps: int, unet_steps: int, start: Path | None
+) -> None:
     """Train VAE, text encoder and UNet; write a StableDiffusionPipeline folder."""
-    from generation.embedded.diffusion import train_diffusion
+    from generation.embedded.diffusion import Steps, train_diffusion
 
-    train_diffusion(work, out, chunks=chunks, vae_steps=vae_steps, text_steps=text_steps, unet_steps=unet_steps, seed=seed)
+    steps = Steps(vae=vae_steps, decoder=decoder_steps, text=text_steps, unet=unet_steps)
+    train_diffusion(work, out, chunks=chunks, steps=steps, seed=seed, start=start)
 
 
 @main.command("train-captioner")
@@ -60,12 +65,13 @@ def train_diffusion_command(work: Path, seed: int, out: Path, chunks: int, vae_s
 @seed_option
 @click.option("--out", type=click.Path(path_type=Path), default=WEIGHTS / "captioner", show_default=False)
 @click.option("--chunks", default=24, show_default=True)
-@click.option("--steps", default=3000, show_default=True)
-def train_captioner_command(work: Path, seed: int, out: Path, chunks: int, steps: int) -> None:
+@click.option("--vision-steps", default=1600, show_default=True)
+@click.option("--steps", default=1200, show_default=True)
+def train_captioner_command(work: Path, seed: int, out: Path, chunks: int, vision_steps: int, steps: int) -> None:
     """Train the BLIP captioner; write a BlipForConditionalGeneration + BlipProcessor folder."""
     from generation.embedded.captioner import train_captioner
 
-    train_captioner(work, out, chunks=chunks, steps=steps, seed=seed)
+    train_captioner(work, out, chunks=chunks, vision_steps=vision_steps, steps=steps, seed=seed)
 
 
 @main.command("evaluate")

@@ -16,7 +16,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from generation.embedded.corpus import Corpus
-from generation.embedded.loop import LoopConfig, train
+from generation.embedded.loop import LoopConfig, has_native_bfloat16, train
 
 CHANNELS, LATENT_CHANNELS, BATCH = (32, 48, 96, 128), 8, 8
 HEIGHT, WIDTH = 128, 64
@@ -129,7 +129,7 @@ def encode_corpus(vae: AutoencoderKL, corpus: Corpus, path: Path) -> np.ndarray:
     if path.exists():
         return np.load(path)
     parts = np.array_split(np.arange(len(corpus)), max(1, len(corpus) // 32))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16()):
         latents = np.concatenate([vae.encode(to_tensor(corpus.small_images(p))).latent_dist.mean.half().numpy() for p in parts])
     np.save(path, latents)
     return latents

@@ -16,6 +16,12 @@ from pipeline.fileio import atomic_open
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
+def has_native_bfloat16() -> bool:
+    """False where the processor only emulates it: there bfloat16 is three times slower than float32, elsewhere twice as fast."""
+    abilities = torch.cpu.get_capabilities()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """Warm-up, constant learning rate, linear decay to zero over the last `decay_share` of the steps."""
@@ -49,7 +55,7 @@ def train(name: str, folder: Path, model: AnyModule, config: LoopConfig, loss_of
     for step in range(start, config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * config.lr_factor(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16()):
             loss = loss_of(step)
         if not torch.isfinite(loss):
             raise StageError(f"{name}: loss is {loss.item()} at step {step}; the last state is {state_path}")
