@@ -39,7 +39,11 @@ class Texts:
     masked: Masked | None = None
 
     def to(self, device: torch.device) -> "Texts":
-        return Texts(self.ids.to(device), self.mask.to(device), self.masked and self.masked.to(device))
+        masked = self.masked and self.masked.to(device)
+        return Texts(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True), masked)
+
+    def pin_memory(self) -> "Texts":
+        return Texts(self.ids.pin_memory(), self.mask.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
