@@ -24,7 +24,7 @@ class Chance:
         return RandomDraws(torch.Generator(self.device).manual_seed(derive_seed(self.seed, "draws", step, self.rank)))
 
     def masked(self, masker: Masker, texts: Texts, step: int, name: str) -> Texts:
-        """`texts` (on the CPU) with their masks of this step; `name` tells several texts of a step apart."""
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "mask", name, step, self.rank))
+        """`texts` with their masks of this step, drawn where the texts are; `name` tells several texts of a step apart."""
+        generator = torch.Generator(texts.ids.device).manual_seed(derive_seed(self.seed, "mask", name, step, self.rank))
         masked: Masked = masker.batch(texts.ids, texts.mask, generator)
         return Texts(texts.ids, texts.mask, masked)

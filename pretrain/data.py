@@ -1,8 +1,8 @@
 """Samples to batches: decode, augment, tokenise. What a sample becomes depends on (seed, epoch, key) alone, never on rank or worker."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,13 @@ class Batch:
     labels: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(self.image.to(device), self.texts.to(device), self.identities.to(device), self.labels.to(device))
+        """Pinned batches travel while the device still works on the one before."""
+        send = functools.partial(Tensor.to, device=device, non_blocking=True)
+        return Batch(send(self.image), self.texts.to(device), send(self.identities), send(self.labels))
+
+    def pin_memory(self) -> "Batch":
+        """Called by the loader."""
+        return Batch(self.image.pin_memory(), self.texts.pin_memory(), self.identities.pin_memory(), self.labels.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,7 @@ def train_batches(
         num_workers=config.data.workers,
         collate_fn=Collate(str(tokenizer.vocab_file), config.text),
         persistent_workers=config.data.workers > 0,
+        pin_memory=torch.cuda.is_available() and config.engine.device != "cpu",
     )
     return iter(loader)
 
@@ -128,7 +135,7 @@ def evaluation_pixels(reader: ShardReader, config: PretrainConfig, batch_size: i
         yield torch.from_numpy(np.stack([normalise(cache.get(number)[0], config.image) for number in numbers]))
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def _tokenizer(vocab_file: str) -> CaptionTokenizer:
     """One per process."""
     return CaptionTokenizer(Path(vocab_file))

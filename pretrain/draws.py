@@ -43,9 +43,11 @@ class RandomDraws:
         return torch.arange(matches.shape[1], device=matches.device), self._pick(matches.T.float())
 
     def _pick(self, weights: Tensor) -> Tensor:
-        """One column per row; any column where all weights are 0."""
-        empty = weights.sum(1, keepdim=True) == 0
-        return torch.multinomial(weights + empty, 1, generator=self.generator).squeeze(1)
+        """One column per row in proportion to its weight; any column where all weights are 0.
+
+        The largest of weight / exponential noise has that distribution. torch.multinomial would wait for the device to check its argument.
+        """
+        return (weights / torch.empty_like(weights).exponential_(generator=self.generator)).argmax(1)
 
 
 class RecordedDraws:

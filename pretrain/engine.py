@@ -3,6 +3,8 @@
 Both hold the same client optimizer (torch AdamW) and take the learning rate of each step from outside, so that their losses agree.
 """
 
+import atexit
+import gc
 import logging
 import os
 from collections.abc import Mapping
@@ -61,7 +63,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def start_process_group(config: EngineConfig, device: torch.device) -> None:
-    """Join the ranks that torchrun, deepspeed or srun announced; a single process makes a group of its own where DeepSpeed needs one."""
+    """Join the ranks that torchrun, deepspeed or srun announced; a single process makes a group of its own where DeepSpeed needs one.
+
+    A group that was started here is left when the interpreter ends, whichever way: its threads must not outlive it.
+    """
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if dist.is_initialized():
@@ -71,6 +76,15 @@ def start_process_group(config: EngineConfig, device: torch.device) -> None:
         dist.init_process_group(backend)
     elif config.kind == "deepspeed":
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    if dist.is_initialized():
+        atexit.register(leave_process_group)
+
+
+def leave_process_group() -> None:
+    """Destroy the group; wrappers that still reduce gradients through it (they hang on reference cycles) go first."""
+    gc.collect()
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def build_engine(module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device) -> Engine:

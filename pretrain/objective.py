@@ -1,6 +1,8 @@
 """From a batch to named loss terms and their weighted total. The only place with weights.
 
-Images are encoded once and shared by all objectives, prompts once per step and shared by all images.
+Each picture is encoded once, and what the cross encoder reads of it is computed once; prompts are encoded once per step and shared by all
+pictures. Captions and their masked copies go through the text encoder together, and so do prompts; then two passes of the cross encoder,
+one with all pairs of captions (ITM, MLM), one with all pairs of prompts (IAM, MAM): two, because prompts are far shorter than captions.
 Legend: B local batch, P = 2A prompts of A attributes, L tokens, N image tokens, D shared width.
 """
 
@@ -21,6 +23,7 @@ from pretrain.losses.mam import mam_loss, positive_matches
 from pretrain.losses.mlm import mlm_loss
 from pretrain.masking import Masked
 from pretrain.models.aptm import APTM
+from pretrain.models.text import ImageMemory, Reading
 from pretrain.settings import ObjectiveConfig
 
 SECOND_VIEW_WEIGHT = 0.8
@@ -36,56 +39,112 @@ class Texts:
     masked: Masked | None = None
 
     def to(self, device: torch.device) -> "Texts":
-        return Texts(self.ids.to(device), self.mask.to(device), self.masked and self.masked.to(device))
+        masked = self.masked and self.masked.to(device)
+        return Texts(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True), masked)
+
+    def pin_memory(self) -> "Texts":
+        return Texts(self.ids.pin_memory(), self.mask.pin_memory())
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """B pictures: tokens (B, N, Dv), feat (B, D) L2-normalised, and what the cross encoder reads of them."""
+
+    tokens: Tensor
+    feat: Tensor
+    memory: ImageMemory
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Features of B pictures or texts: tokens (B, N or L, width) and feat (B, D), L2-normalised."""
+    """B texts: tokens (B, L, Dt) and feat (B, D), L2-normalised; masked (B, L, Dt), of the copies with hidden pieces."""
 
     tokens: Tensor
     feat: Tensor
+    masked: Tensor | None = None
 
 
-def encode_images(model: APTM, image: Tensor) -> Encoded:
+def encode_images(model: APTM, image: Tensor) -> Pictures:
     tokens, feat = model.encode_image(image)
-    return Encoded(tokens, F.normalize(feat.float(), dim=-1))
+    return Pictures(tokens, F.normalize(feat.float(), dim=-1), model.image_memory(tokens))
 
 
 def encode_texts(model: APTM, texts: Texts) -> Encoded:
+    """The texts as they are."""
     tokens, feat = model.encode_text(texts.ids, texts.mask)
     return Encoded(tokens, F.normalize(feat.float(), dim=-1))
 
 
-def itc_term(model: APTM, image: Encoded, text: Encoded, identities: Tensor | None) -> Tensor:
+def encode_with_masked(model: APTM, texts: Texts) -> Encoded:
+    """The texts and their masked copies, in one pass."""
+    assert texts.masked is not None, "MLM and MAM need masked texts"
+    tokens, feat = model.encode_text(torch.cat([texts.ids, texts.masked.ids]), torch.cat([texts.mask, texts.mask]))
+    plain, masked = tokens.chunk(2)
+    return Encoded(plain, F.normalize(feat[: len(plain)].float(), dim=-1), masked)
+
+
+def itc_term(model: APTM, image: Pictures, text: Encoded, identities: Tensor | None) -> Tensor:
     """ITC over the samples of all ranks. identities (B,) int64, equal for the same person; None: only the own text matches."""
     everyone = None if identities is None else gather_rows(identities)
     return itc_loss(gather_rows(image.feat), gather_rows(text.feat), model.temp, everyone)
 
 
-def itm_term(model: APTM, image: Encoded, texts: Texts, text: Encoded, identities: Tensor, draws: Draws) -> Tensor:
+def itm_term(model: APTM, image: Pictures, texts: Texts, text: Encoded, identities: Tensor, draws: Draws) -> Tensor:
     """ITM with hard negatives of the local batch."""
+    reading, targets = _matching(model, image, text, identities, draws)
+    (states,) = model.read(text.tokens, texts.mask, image.memory, [reading])
+    return itm_loss(model.match_logits(states), targets)
+
+
+def mlm_term(model: APTM, image: Pictures, texts: Texts) -> Tensor:
+    assert texts.masked is not None, "MLM needs masked texts"
+    tokens, _ = model.encode_text(texts.masked.ids, texts.mask)
+    rows = torch.arange(len(tokens), device=tokens.device)
+    (hidden,) = model.read(tokens, texts.mask, image.memory, [Reading(rows, rows, texts.masked.positions)])
+    return mlm_loss(model.word_logits(hidden), texts.masked.targets)
+
+
+def matching_terms(model: APTM, image: Pictures, texts: Texts, text: Encoded, identities: Tensor, draws: Draws) -> dict[str, Tensor]:
+    """itm and mlm as above, in one pass of the cross encoder. `text` comes from encode_with_masked."""
+    assert texts.masked is not None, "MLM needs masked texts"
+    assert text.masked is not None
+    matching, targets = _matching(model, image, text, identities, draws)
+    rows = torch.arange(len(texts.ids), device=texts.ids.device)
+    completing = Reading(rows + len(rows), rows, texts.masked.positions)
+    tokens, mask = torch.cat([text.tokens, text.masked]), torch.cat([texts.mask, texts.mask])
+    states, hidden = model.read(tokens, mask, image.memory, [matching, completing])
+    return {"itm": itm_loss(model.match_logits(states), targets), "mlm": mlm_loss(model.word_logits(hidden), texts.masked.targets)}
+
+
+def _matching(model: APTM, image: Pictures, text: Encoded, identities: Tensor, draws: Draws) -> tuple[Reading, Tensor]:
+    """The pairs of ITM and their targets (3B,)."""
     weights = negative_weights(image.feat, text.feat, model.temp, identities)
     pairs = matching_pairs(weights, *draws.negatives(weights))
-    chosen = pairs.text_index
-    return itm_loss(model.match(text.tokens[chosen], texts.mask[chosen], image.tokens[pairs.image_index]), pairs.targets)
-
-
-def mlm_term(model: APTM, image: Encoded, texts: Texts) -> Tensor:
-    assert texts.masked is not None, "MLM needs masked texts"
-    masked = texts.masked
-    return mlm_loss(model.mlm_logits(masked.ids, texts.mask, image.tokens, masked.positions), masked.targets)
+    first = pairs.text_index.new_zeros(len(pairs.text_index), 1)
+    return Reading(pairs.text_index, pairs.image_index, first), pairs.targets
 
 
 def attribute_terms(
-    model: APTM, image: Encoded, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
+    model: APTM, image: Pictures, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
 ) -> dict[str, Tensor]:
-    """IAC, IAM and MAM. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
-    encoded = encode_texts(model, prompts)
+    """iac, iam and mam. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
+    assert prompts.masked is not None, "MAM needs masked prompts"
+    prompt = encode_with_masked(model, prompts)
+    assert prompt.masked is not None
+    drawn = draws.prompts(len(prompts.ids), config.num_matching_prompts)
+    matches = positive_matches(labels)
+    completed, seen = draws.positives(matches)
+    count, batch = len(drawn), len(labels)
+    every_image = torch.arange(batch, device=labels.device).repeat(count)
+    matching = Reading(drawn.repeat_interleave(batch), every_image, drawn.new_zeros(count * batch, 1))
+    completing = Reading(completed + len(prompts.ids), seen, prompts.masked.positions[completed])
+    tokens, mask = torch.cat([prompt.tokens, prompt.masked]), torch.cat([prompts.mask, prompts.mask])
+    states, hidden = model.read(tokens, mask, image.memory, [matching, completing])
+    logits = model.match_logits(states).view(count, batch, 2)
     return {
-        "iac": iac_loss(image.feat, encoded.feat, model.temp, labels, config.label_smoothing),
-        "iam": _iam_term(model, image, labels, prompts, encoded, draws, config),
-        "mam": _mam_term(model, image, labels, prompts, draws),
+        "iac": iac_loss(image.feat, prompt.feat, model.temp, labels, config.label_smoothing),
+        "iam": iam_loss(logits, matching_targets(labels, drawn), config.label_smoothing),
+        "mam": mam_loss(model.word_logits(hidden), prompts.masked.targets[completed], matches[seen, completed]),
     }
 
 
@@ -93,11 +152,10 @@ def pretrain_terms(
     model: APTM, image: Tensor, texts: Texts, identities: Tensor, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
 ) -> dict[str, Tensor]:
     """image (B, 3, H, W), identities (B,), labels (B, A) -> the six terms itc, itm, mlm, iac, iam, mam; scalars."""
-    pictures, text = encode_images(model, image), encode_texts(model, texts)
+    pictures, text = encode_images(model, image), encode_with_masked(model, texts)
     return {
         "itc": itc_term(model, pictures, text, identities),
-        "itm": itm_term(model, pictures, texts, text, identities, draws),
-        "mlm": mlm_term(model, pictures, texts),
+        **matching_terms(model, pictures, texts, text, identities, draws),
         **attribute_terms(model, pictures, labels, prompts, draws, config),
     }
 
@@ -105,13 +163,12 @@ def pretrain_terms(
 def finetune_terms(model: APTM, image: Tensor, texts: Texts, second: Texts, identities: Tensor, draws: Draws) -> dict[str, Tensor]:
     """Two views of each caption: ITC and ITM on both, MLM on the first. Source: research code, fine-tuning on CUHK-PEDES and others."""
     pictures = encode_images(model, image)
-    text, other = encode_texts(model, texts), encode_texts(model, second)
+    text, other = encode_with_masked(model, texts), encode_texts(model, second)
     return {
         "itc": itc_term(model, pictures, text, identities),
         "itc_second": itc_term(model, pictures, other, identities),
-        "itm": itm_term(model, pictures, texts, text, identities, draws),
+        **matching_terms(model, pictures, texts, text, identities, draws),
         "itm_second": itm_term(model, pictures, second, other, identities, draws),
-        "mlm": mlm_term(model, pictures, texts),
     }
 
 
@@ -123,22 +180,3 @@ def pretrain_weights(config: ObjectiveConfig) -> dict[str, float]:
 def weighted_total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Scalar to minimise. Every term needs a weight."""
     return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
-
-
-def _iam_term(
-    model: APTM, image: Encoded, labels: Tensor, prompts: Texts, encoded: Encoded, draws: Draws, config: ObjectiveConfig
-) -> Tensor:
-    drawn = draws.prompts(len(prompts.ids), config.num_matching_prompts)
-    count, batch = len(drawn), len(image.tokens)
-    every_prompt = drawn.repeat_interleave(batch)
-    logits = model.match(encoded.tokens[every_prompt], prompts.mask[every_prompt], image.tokens.repeat(count, 1, 1))
-    return iam_loss(logits.view(count, batch, 2), matching_targets(labels, drawn), config.label_smoothing)
-
-
-def _mam_term(model: APTM, image: Encoded, labels: Tensor, prompts: Texts, draws: Draws) -> Tensor:
-    assert prompts.masked is not None, "MAM needs masked prompts"
-    matches = positive_matches(labels)
-    drawn, images = draws.positives(matches)
-    masked = prompts.masked[drawn]
-    logits = model.mlm_logits(masked.ids, prompts.mask[drawn], image.tokens[images], masked.positions)
-    return mam_loss(logits, masked.targets, matches[images, drawn])

@@ -61,7 +61,7 @@ def boosted_names(kind: Boosted, config: AptmConfig) -> Callable[[str], bool]:
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 def lr_factor(step: int, total_steps: int, warmup: float, schedule: Schedule) -> float:

@@ -6,7 +6,6 @@ Running again continues from the newest checkpoint; a finished training is left 
 
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")
     masker = Masker(tokenizer, config.text.masking)
-    prompts = Texts(*tokenizer(reader.attribute_space.prompts, None))
+    prompts = Texts(*tokenizer(reader.attribute_space.prompts, None)).to(device)
 
     # model and engine; weights come from this run's newest checkpoint, else from init, else at random
     model = build_model(config, tokenizer)
@@ -79,14 +78,14 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     began = time.monotonic() - progress.seconds
     for step in range(progress.step, num_steps):
         started = time.monotonic()
-        batch, texts = _next(batches, chance, masker, prompts, step)
+        batch = next(batches)
         waited = time.monotonic() - started
-        draws = chance.start(step)
-        terms = engine(batch.to(device), texts.to(device), draws)
+        batch, texts = _masked(batch.to(device), prompts, masker, chance, step)
+        terms = engine(batch, texts, chance.start(step))
         total = weighted_total(terms, weights)
-        values, leaving = loop.agree(terms, total, step, stop)
-        factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)
         engine.backward(total)
+        values, leaving = loop.agree(terms, total, step, stop)  # the one place where the host waits: backward is on its way by now
+        factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)
         engine.step(factor)
 
         seconds = time.monotonic() - started
@@ -123,9 +122,8 @@ def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:
     return APTM(config.model.with_vocab(len(tokenizer)))
 
 
-def _next(batches: Iterator[Batch], chance: Chance, masker: Masker, prompts: Texts, step: int) -> tuple[Batch, Texts]:
-    """The next batch and the prompts, both with their masks."""
-    batch = next(batches)
+def _masked(batch: Batch, prompts: Texts, masker: Masker, chance: Chance, step: int) -> tuple[Batch, Texts]:
+    """The batch and the prompts, both with their masks."""
     texts = chance.masked(masker, batch.texts, step, "captions")
     return Batch(batch.image, texts, batch.identities, batch.labels), chance.masked(masker, prompts, step, "prompts")
 

@@ -1,10 +1,11 @@
 """IAM: image-attribute matching; each drawn prompt is paired with every image of the local batch."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.contracts.attributes import MISSING
-from pretrain.losses.reduce import cross_entropy_mean, in_float32
+from pretrain.losses.reduce import in_float32
 
 
 def matching_targets(labels: Tensor, prompts: Tensor) -> Tensor:
@@ -20,5 +21,6 @@ def iam_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
 
     Mean over the rows that state the attribute, then over the K prompts; a prompt that no row states adds 0 and counts.
     """
-    losses = [cross_entropy_mean(one, target, MISSING, smoothing) for one, target in zip(logits, targets, strict=True)]
-    return torch.stack(losses).mean()
+    per_row = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=MISSING, reduction="none", label_smoothing=smoothing)
+    stated = (targets != MISSING).sum(1).clamp(min=1)
+    return (per_row.view_as(targets).sum(1) / stated).mean()

@@ -5,13 +5,14 @@ D shared width, V vocabulary. Source: Yang et al., Towards Unified Text-based Pe
 """
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from pretrain.models.heads import MlmHead, matching_head
 from pretrain.models.settings import AptmConfig, TextConfig
-from pretrain.models.text import Bert
+from pretrain.models.text import Bert, ImageMemory, Reading
 from pretrain.models.vision import SwinEncoder
 
 EMBEDDING_STD = 0.02  # BERT's; a LayerNorm follows, so the width of the model does not matter here
@@ -60,15 +61,33 @@ class APTM(nn.Module):
         """Output of `cross` -> (B, 2): no match, match."""
         return self.itm_head(cross[:, 0])
 
+    def image_memory(self, image_embeds: Tensor) -> ImageMemory:
+        """image_embeds (B, N, Dv) -> what the cross encoder reads of them; compute it once per image."""
+        return self.text_encoder.bert.image_memory(image_embeds)
+
+    def read(self, text_embeds: Tensor, mask: Tensor, memory: ImageMemory, readings: Sequence[Reading]) -> list[Tensor]:
+        """Pairs of texts (T, L, Dt) and images in one pass -> (P, M, Dt) per reading. See `Bert.fuse_pairs`."""
+        return self.text_encoder.bert.fuse_pairs(text_embeds, mask, memory, readings)
+
+    def match_pairs(self, text_embeds: Tensor, mask: Tensor, memory: ImageMemory, text_index: Tensor, image_index: Tensor) -> Tensor:
+        """text_index, image_index (P,) int64 -> (P, 2) as from `match_logits`, faster."""
+        first = text_index.new_zeros(len(text_index), 1)
+        return self.match_logits(self.read(text_embeds, mask, memory, [Reading(text_index, image_index, first)])[0])
+
     def match(self, text_embeds: Tensor, mask: Tensor, image_embeds: Tensor) -> Tensor:
-        """The same from the inputs of `cross`, faster: the last layer computes [CLS] alone."""
-        first = mask.new_zeros(len(mask), 1)
-        return self.match_logits(self.text_encoder.bert.fuse(text_embeds, mask, image_embeds, first))
+        """Text i with image i -> (B, 2), the same from the inputs of `cross`."""
+        rows = torch.arange(len(mask), device=mask.device)
+        return self.match_pairs(text_embeds, mask, self.image_memory(image_embeds), rows, rows)
+
+    def word_logits(self, states: Tensor) -> Tensor:
+        """States of the cross encoder (..., Dt) -> (..., V)."""
+        return self.text_encoder.cls.predictions(states)
 
     def mlm_logits(self, masked_ids: Tensor, mask: Tensor, image_embeds: Tensor, positions: Tensor) -> Tensor:
         """masked_ids, mask (B, L), image_embeds (B, N, Dv), positions (B, M) int64 -> (B, M, V)."""
+        rows = torch.arange(len(mask), device=mask.device)
         text_embeds = self.text_encoder.bert.text(masked_ids, mask)
-        return self.text_encoder.cls.predictions(self.text_encoder.bert.fuse(text_embeds, mask, image_embeds, positions))
+        return self.word_logits(self.read(text_embeds, mask, self.image_memory(image_embeds), [Reading(rows, rows, positions)])[0])
 
 
 def _initialise(module: nn.Module, std: float) -> None:

@@ -1,11 +1,16 @@
 """The image encoder: Swin with a global token, in the parameter names of the published checkpoints.
 
 Legend: B pictures, (R, C) rows and columns of the token grid, N = R*C tokens, T = window**2 tokens of a window, K heads, D channels.
+Everything but attention treats each token by itself, so the tokens of a stage lie in the order of the block's windows and move once, between
+two blocks whose windows differ: no rolling, cutting and joining inside each block. Between stages they lie row by row.
 Source: Liu et al., Swin Transformer (ICCV 2021); APTM's variant puts the mean of the normalised tokens first.
 """
 
 import functools
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,22 +45,21 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
-        """windows (B*W, T, D), W windows of a picture; mask (W, T, T) or None."""
-        tokens, dim = windows.shape[-2:]
-        shape = (-1, tokens, 3, self.num_heads, dim // self.num_heads)
-        query, key, value = self.qkv(windows).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
-        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        logits = logits + self._bias(mask, logits)
-        mixed = logits.softmax(-1) @ value
-        return self.proj(mixed.transpose(1, 2).reshape(-1, tokens, dim))
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x (B, N, D), window by window; mask (W, T, T) or None."""
+        batch, tokens, dim = x.shape
+        size, heads = self.relative_position_index.shape[0], self.num_heads
+        split = self.qkv(x).view(batch, tokens // size, size, 3, heads, dim // heads)
+        query, key, value = split.permute(3, 0, 1, 4, 2, 5).flatten(2, 3).unbind(0)  # (B, W*K, T, d) each
+        mixed = attention_with_bias(query, key, value, self._bias(mask, tokens // size), fused=x.is_cuda)
+        return self.proj(mixed.unflatten(1, (-1, heads)).transpose(2, 3).reshape(batch, tokens, dim))
 
-    def _bias(self, mask: Tensor | None, logits: Tensor) -> Tensor:
-        """(1, K, T, T), or (B*W, K, T, T) where windows are masked differently."""
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1).unsqueeze(0)
+    def _bias(self, mask: Tensor | None, num_windows: int) -> Tensor:
+        """(W*K, T, T)."""
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         if mask is None:
-            return bias
-        return (bias + mask.unsqueeze(1)).repeat(logits.shape[0] // mask.shape[0], 1, 1, 1)
+            return bias.expand(num_windows, -1, -1, -1).flatten(0, 1)
+        return (bias + mask.unsqueeze(1)).flatten(0, 1)
 
 
 class Mlp(nn.Module):
@@ -73,7 +77,7 @@ class SwinBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, grid: tuple[int, int], window: int, shift: int, drop_path: float) -> None:
         super().__init__()
-        self.grid, self.window, self.shift, self.drop_rate = grid, window, shift, drop_path
+        self.drop_rate = drop_path
         self.register_buffer("attn_mask", shift_mask(grid, window, shift) if shift else None)
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, window, num_heads)
@@ -81,19 +85,9 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, 4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        x = x + self._dropped(self._attend(self.norm1(x)))
+        """(B, N, D) -> (B, N, D), tokens in the order of `window_order`."""
+        x = x + self._dropped(self.attn(self.norm1(x), self.attn_mask))
         return x + self._dropped(self.mlp(self.norm2(x)))
-
-    def _attend(self, x: Tensor) -> Tensor:
-        maps = x.unflatten(1, self.grid)
-        if self.shift:
-            maps = maps.roll((-self.shift, -self.shift), (1, 2))
-        windows = self.attn(to_windows(maps, self.window), self.attn_mask)
-        maps = from_windows(windows, self.grid, self.window)
-        if self.shift:
-            maps = maps.roll((self.shift, self.shift), (1, 2))
-        return maps.flatten(1, 2)
 
     def _dropped(self, branch: Tensor) -> Tensor:
         if not self.training or self.drop_rate == 0.0:
@@ -103,36 +97,67 @@ class SwinBlock(nn.Module):
         return branch * chosen / keep
 
 
-class PatchMerging(nn.Module):
-    """(B, N, D) -> (B, N/4, 2D): each 2x2 neighbourhood becomes one token, column by column."""
+class _Permute(torch.autograd.Function):
+    """Rows of dimension 1 in another order. The general gradient of indexing would add up rows; here each occurs once."""
 
-    def __init__(self, dim: int, grid: tuple[int, int]) -> None:
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(1, order)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return gradient.index_select(1, inverse), None, None
+
+
+class Reorder(nn.Module):
+    """(B, N, D) tokens from one order to another. Orders are (N,) int64 numpy arrays: the token, counted row by row, at each place."""
+
+    def __init__(self, given: np.ndarray, wanted: np.ndarray) -> None:
         super().__init__()
-        self.grid = grid
+        order = np.argsort(given)[wanted]
+        self.is_identity = bool((order == np.arange(len(order))).all())
+        self.register_buffer("order", torch.from_numpy(order), persistent=False)
+        self.register_buffer("inverse", torch.from_numpy(np.argsort(order)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.is_identity else _Permute.apply(x, self.order, self.inverse)
+
+
+class PatchMerging(nn.Module):
+    """(B, N, D) with the four tokens of each 2x2 neighbourhood beside each other, column by column -> (B, N/4, 2D)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.norm = nn.LayerNorm(4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = x.unflatten(1, self.grid)
-        corners = [maps[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, -1).flatten(1, 2)))
+        return self.reduction(self.norm(x.unflatten(1, (-1, 4)).flatten(2)))
 
 
 class Stage(nn.Module):
-    """Blocks of one resolution, then merging, except after the last stage."""
+    """Blocks of one resolution, then merging, except after the last stage. Tokens go in and come out row by row."""
 
     def __init__(self, config: VisionConfig, stage: int, drop_rates: list[float]) -> None:
         super().__init__()
         dim, grid = config.stage_dim(stage), config.grid(stage)
         window, shift = config.window(stage)
+        shifts = [shift if block % 2 else 0 for block in range(len(drop_rates))]
         self.blocks = nn.ModuleList(
-            SwinBlock(dim, config.num_heads[stage], grid, window, shift if block % 2 else 0, rate) for block, rate in enumerate(drop_rates)
+            SwinBlock(dim, config.num_heads[stage], grid, window, shift, rate) for shift, rate in zip(shifts, drop_rates, strict=True)
         )
-        self.downsample = PatchMerging(dim, grid) if stage + 1 < config.num_stages else None
+        last = stage + 1 == config.num_stages
+        rows = np.arange(grid[0] * grid[1])
+        orders = [rows, *(window_order(grid, window, shift) for shift in shifts), rows if last else neighbour_order(grid)]
+        self.moves = nn.ModuleList(Reorder(given, wanted) for given, wanted in zip(orders, orders[1:], strict=False))
+        self.downsample = None if last else PatchMerging(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
+        for move, block in zip(self.moves, self.blocks, strict=False):
+            x = block(move(x))
+        x = self.moves[-1](x)
         return x if self.downsample is None else self.downsample(x)
 
 
@@ -167,11 +192,31 @@ def to_windows(maps: Tensor, window: int) -> Tensor:
     return tiles.transpose(2, 3).reshape(-1, window * window, dim)
 
 
-def from_windows(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
-    """Inverse of to_windows."""
+def window_order(grid: tuple[int, int], window: int, shift: int) -> np.ndarray:
+    """(N,) int64: tokens, counted row by row, in the order of the windows after a cyclic shift by `shift` up and left."""
+    maps = np.roll(np.arange(grid[0] * grid[1]).reshape(grid), (-shift, -shift), (0, 1))
+    return to_windows(torch.from_numpy(maps).view(1, *grid, 1), window).flatten().numpy()
+
+
+def neighbour_order(grid: tuple[int, int]) -> np.ndarray:
+    """(N,) int64: the four tokens of each 2x2 neighbourhood together, the left two first."""
     rows, columns = grid
-    tiles = windows.view(-1, rows // window, columns // window, window, window, windows.shape[-1])
-    return tiles.transpose(2, 3).reshape(-1, rows, columns, windows.shape[-1])
+    return np.arange(rows * columns).reshape(rows // 2, 2, columns // 2, 2).transpose(0, 2, 3, 1).ravel()
+
+
+def attention_with_bias(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, fused: bool) -> Tensor:
+    """softmax(query key^T / sqrt(d) + bias) value: (B, H, T, d) each, bias (H, T, T) -> (B, H, T, d).
+
+    fused: torch's attention, for GPUs. On a CPU it has no fused kernel where the bias has a gradient, and falls back to more passes over
+    the logits than the two of this one.
+    """
+    if fused:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias.unsqueeze(0).to(query.dtype))
+    batch, heads, tokens, dim = query.shape
+    flat_query, flat_key, flat_value = (t.reshape(batch * heads, tokens, dim) for t in (query, key, value))
+    products = torch.baddbmm(query.new_zeros(1, 1, 1), flat_query, flat_key.transpose(1, 2), beta=0, alpha=dim**-0.5)
+    weights = (products.view(batch, heads, tokens, tokens) + bias).softmax(-1)
+    return torch.bmm(weights.flatten(0, 1), flat_value).view(batch, heads, tokens, dim)
 
 
 def relative_position_index(window: int) -> Tensor:

@@ -4,6 +4,8 @@ The process group of one that DeepSpeed needs stays until the tests end: DeepSpe
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,23 @@ def test_deepspeed_is_never_left_to_clip_by_itself() -> None:
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match="torch sees no GPU"):
         pick_device("cuda")
+
+
+@pytest.mark.parametrize("ending", ["pass", "raise KeyError(0)"])
+def test_the_process_group_is_gone_at_the_end_whatever_the_end(ending: str) -> None:
+    script = f"""
+import atexit, sys
+import torch.distributed as dist
+from pretrain.engine import pick_device, start_process_group
+from pretrain.settings import EngineConfig
+atexit.register(lambda: print("left" if not dist.is_initialized() else "still there"))
+start_process_group(EngineConfig(kind="deepspeed"), pick_device("cpu"))
+assert dist.is_initialized()
+{ending}
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "left\n"
+    assert (done.returncode == 0) == (ending == "pass")
 
 
 def _two_ranks(rank: int, shards: Path, folder: Path) -> None:

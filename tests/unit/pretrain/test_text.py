@@ -111,3 +111,23 @@ def test_as_published_padding_is_hidden_and_predicted(tokenizer: CaptionTokenize
     masked = masker.batch(ids, mask, torch.Generator().manual_seed(0))
     assert (masked.targets != IGNORED).sum(1).tolist() == [10, 10]
     assert (masked.targets == tokenizer.pad_id).any()
+
+
+@pytest.mark.parametrize("candidates", ["tokens", "padded"])
+def test_masks_of_a_batch_are_distributed_like_those_drawn_one_by_one(tokenizer: CaptionTokenizer, candidates: str) -> None:
+    """How often each place is hidden, and how often each number of places, over many draws of a text with long words and an unknown one."""
+    masker = Masker(tokenizer, MaskingConfig(mlm_candidates=candidates, skipgram_probability=0.5))
+    ids, mask = tokenizer(["a zebra zoo man in \u4e00 red shirt", "a man in a black shirt with a backpack and a very long story"], 56, "longest")
+    rows, draws = ids[:1].expand(4000, -1), 2000
+    length = int(mask[0].sum()) if candidates == "tokens" else ids.shape[1]
+    batch = masker.batch(rows, mask[:1].expand(4000, -1), torch.Generator().manual_seed(0))
+    used = batch.targets != IGNORED
+    hidden = torch.zeros(ids.shape[1]).index_add(0, batch.positions[used], torch.ones(int(used.sum()))) / len(rows)
+    singly = [masker.one(ids[0, :length].tolist(), random.Random(seed))[1] for seed in range(draws)]
+    expected = torch.tensor([sum(place in places for places in singly) / draws for place in range(ids.shape[1])])
+    assert (hidden - expected).abs().max() < 0.05  # four standard deviations of the difference are 0.055 at worst
+    numbers = [sum(len(places) == count for places in singly) / draws for count in range(11)]
+    assert torch.allclose(torch.bincount(used.sum(1), minlength=11) / len(rows), torch.tensor(numbers), atol=0.05)
+    share = (batch.ids != rows).sum() / used.sum()
+    assert 0.86 < share < 0.93  # 80 % [MASK], 10 % another piece
+    assert (batch.ids.gather(1, batch.positions)[used] == tokenizer.mask_id).float().mean() == pytest.approx(0.8, abs=0.02)
