@@ -67,11 +67,12 @@ def train_diffusion_command(
 @click.option("--chunks", default=24, show_default=True)
 @click.option("--vision-steps", default=1600, show_default=True)
 @click.option("--steps", default=1200, show_default=True)
-def train_captioner_command(work: Path, seed: int, out: Path, chunks: int, vision_steps: int, steps: int) -> None:
+@click.option("--start", type=click.Path(path_type=Path, exists=True), help="Captioner folder to go on from instead of random weights.")
+def train_captioner_command(work: Path, seed: int, out: Path, chunks: int, vision_steps: int, steps: int, start: Path | None) -> None:
     """Train the BLIP captioner; write a BlipForConditionalGeneration + BlipProcessor folder."""
     from generation.embedded.captioner import train_captioner
 
-    train_captioner(work, out, chunks=chunks, vision_steps=vision_steps, steps=steps, seed=seed)
+    train_captioner(work, out, chunks=chunks, vision_steps=vision_steps, steps=steps, seed=seed, start=start)
 
 
 @main.command("evaluate")

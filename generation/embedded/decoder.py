@@ -1,7 +1,7 @@
 """Sharpen the VAE's decoder while its encoder, and with it every latent, stays: the UNet need not be trained again.
 
-Reconstruction loss alone averages over what the latents do not tell, and pictures come out soft. A patch discriminator that sees renders and
-reconstructions adds two terms (VQGAN, Esser et al. 2021, section 3.1; feature matching as in pix2pixHD, Wang et al. 2018, equation 4).
+Reconstruction loss alone averages over what the latents do not tell, and pictures come out soft. A patch discriminator that sees renders
+and reconstructions adds two terms (VQGAN, Esser et al. 2021, section 3.1; feature matching as in pix2pixHD, Wang et al. 2018, eq. 4).
 """
 
 from pathlib import Path
