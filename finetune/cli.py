@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from finetune.challenge_cli import challenge
+from finetune.search.cli import index, search
 from pipeline.entry import call
 
 if TYPE_CHECKING:
-    from finetune.config import FinetuneConfig
+    from finetune.recipes import Recipe
 
 _CONFIG = click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
@@ -26,16 +27,19 @@ def finetune() -> None:
 
 
 finetune.add_command(challenge)
+finetune.add_command(index)
+finetune.add_command(search)
 
 
 @finetune.command()
 @_CONFIG
 @_SET
 @_PRINT
+@click.option("--paper-protocol", is_flag=True, help="Choose the checkpoint on the test split, as published codes do; tables say so.")
 @click.option("--seeds", metavar="0,1,2", help="Train from each of these seeds and report mean and spread; instead of the config's seed.")
-def train(path: Path, overrides: tuple[str, ...], print_config: bool, seeds: str | None) -> None:
+def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_protocol: bool, seeds: str | None) -> None:
     """Train, or continue. Also under torchrun, deepspeed and srun."""
-    config = _config(path, overrides, print_config)
+    config = _config(path, (*overrides, *(("eval.paper_protocol=true",) if paper_protocol else ())), print_config)
     numbers = _numbers(seeds) if seeds is not None else []
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     from finetune.seeds import train_seeds
@@ -54,19 +58,88 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool, seeds: str
 @_PRINT
 @click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the best of `out`.")
 @click.option("--split", type=click.Choice(("val", "test")), default="val", show_default=True)
+@click.option("--cost", is_flag=True, help="Also measure milliseconds per query with and without re-ranking.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
-def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, split: str, as_json: bool) -> None:
+def evaluate(
+    path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, split: str, cost: bool, as_json: bool
+) -> None:
     """Score a checkpoint, fine-tuned or only pre-trained, on a split: recall@k, mAP, mINP, mAP@10 and the official score."""
     config = _config(path, overrides, print_config)
-    from finetune.evaluate import evaluate
+    from finetune.evaluate import cost_of, evaluate
 
     scores = evaluate(config, folder or Path(config.out), split)
+    if cost:
+        scores["cost"] = cost_of(config, folder or Path(config.out), split)
     if as_json:
         click.echo(json.dumps(scores))
         return
     for kind, values in scores.items():
         for name, value in values.items():
-            click.echo(f"{kind:10} {name:10} {100 * value:6.2f} %")
+            click.echo(f"{kind:10} {name:11} " + (f"{value:8.2f}" if kind == "cost" else f"{100 * value:6.2f} %"))
+
+
+@finetune.command()
+@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--score", default="recall@1", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
+def matrix(configs: tuple[Path, ...], score: str, as_json: bool) -> None:
+    """Train on A, test on B: the finished trainings of CONFIGS, each on the test split of every data set among them."""
+    from finetune.matrix import cross_domain, table
+    from finetune.recipes import load_recipe
+
+    result = cross_domain([load_recipe(path) for path in configs], score)
+    click.echo(json.dumps(result) if as_json else table(result))
+
+
+@finetune.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--encoders", is_flag=True, help="Also write both encoders as torch.export programs, checked against eager.")
+def export(checkpoint: Path, out: Path, encoders: bool) -> None:
+    """A checkpoint as a folder to give away: weights, config, tokenizer, model card; `finetune.export.from_pretrained` opens it."""
+    from finetune.export import export_checkpoint
+
+    click.echo(json.dumps(export_checkpoint(checkpoint, out, encoders)))
+
+
+@finetune.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def parity(folder: Path, as_json: bool) -> int:
+    """Compare this code with the golden numbers of FOLDER, APTM's or the challenge's; exit 1 if any comparison fails."""
+    from finetune.parity.report import run
+
+    checks = run(folder)
+    num_failed = sum(not check.passed for check in checks)
+    if as_json:
+        rows = [{"name": c.name, "max_abs_error": c.error, "tolerance": c.tolerance, "pass": c.passed} for c in checks]
+        click.echo(json.dumps({"passed": num_failed == 0, "num_failed": num_failed, "checks": rows}))
+    else:
+        for check in checks:
+            click.echo(f"{'pass' if check.passed else 'FAIL'}  {check.error:9.2e}  {check.name}")
+        click.echo(f"{len(checks) - num_failed} of {len(checks)} comparisons pass")
+    return int(num_failed > 0)
+
+
+@finetune.command("verify-data")
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--skip-pictures", is_flag=True, help="Check annotations only; open no picture.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a list.")
+def verify_data(name: str, folder: Path, skip_pictures: bool, as_json: bool) -> int:
+    """What FOLDER lacks to be the data set NAME: cuhk-pedes, icfg-pedes, rstpreid, pa-100k, challenge or own. Exit code 1 if unsound."""
+    from finetune.verify import verify
+
+    verdict = verify(name, folder, pictures=not skip_pictures)
+    if as_json:
+        click.echo(json.dumps(verdict.to_json(), ensure_ascii=False))
+    else:
+        for split, counts in verdict.counts.items():
+            click.echo(f"{split:6}" + "".join(f"{number:10} {what}" for what, number in counts.items()))
+        for finding in verdict.findings:
+            click.echo(f"{'' if finding.harm else 'note: '}{finding.kind}{f' ({finding.split})' if finding.split else ''}: {finding.text}")
+        click.echo(f"{folder}: {'sound' if verdict.sound else 'not sound'} as {name}")
+    return 0 if verdict.sound else 1
 
 
 def _numbers(text: str) -> list[int]:
@@ -76,11 +149,11 @@ def _numbers(text: str) -> list[int]:
         raise click.BadParameter(f"{text!r}; accepted: whole numbers with commas between them", param_hint="--seeds") from err
 
 
-def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "FinetuneConfig":
-    from finetune.config import FinetuneConfig
-    from pipeline.config import load, to_yaml
+def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "Recipe":
+    from finetune.recipes import load_recipe
+    from pipeline.config import to_yaml
 
-    config = load(FinetuneConfig, path, overrides)
+    config = load_recipe(path, overrides)
     if print_only:
         click.echo(to_yaml(config), nl=False)
         raise click.exceptions.Exit(0)
