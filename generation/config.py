@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.filter_decision import Thresholds
+from generation.target import check_target
 from pipeline.contracts.errors import ConfigError
 
 EMBEDDED = "embedded"
@@ -49,20 +50,34 @@ class RunConfig:
 class PromptsConfig:
     """Where the sentences come from."""
 
-    kind: str = "sampler"  # sampler: balanced over the 27 attributes; text: one prompt a line; json: CUHK-PEDES or ICFG-PEDES captions
-    file: str | None = None  # for text and json
-    splits: tuple[str, ...] = ("train",)  # json only: records of other splits are left out, so that no test caption is used
-    num_prompts: int | None = None  # sampler: how many (default 1000); text and json: at most so many, in file order (default all)
+    kind: str = "sampler"  # sampler: balanced over the 27 attributes; text: one a line; json: caption lists; table: .jsonl or .parquet
+    file: str | tuple[str, ...] | None = None  # for text, json and table; several are read one after the other
+    splits: tuple[str, ...] = ("train",)  # json only: captions of other splits are left out or refused, so that no test caption is used
+    num_prompts: int | None = None  # sampler: how many (default 1000); files: at most so many, in file order (default all)
     variants: int = 1  # images per prompt, each with its own seed
-    licence: str | None = None  # of the prompts; None: CC0-1.0 for the sampler, "unknown" for a file
-    source: str | None = None  # where they come from; None: "sampler" or the file's name
+    licence: str | None = None  # of the prompts; None: what a table's row says, CC0-1.0 for the sampler, else "unknown"
+    source: str | None = None  # where they come from; None: what a table's row says, else "sampler" or the file's name
+    unrepeated: bool = True  # files: texts that differ in case, spacing or punctuation only are taken once
+    target: dict[str, Any] | None = None  # sampler: shares of its values (generation/target.py), which fill the long tail where not given
+    check_against: tuple[str, ...] = ()  # test caption files: refuse to start if a prompt stands in one
+    max_similarity: float = 0.7  # of a prompt to a test caption: Jaccard index of their pairs of neighbouring words
+    allow_leak: bool = False  # start all the same, with a warning in the log
 
     def __post_init__(self) -> None:
-        _refuse(self.kind not in ("sampler", "text", "json"), "prompts.kind", self.kind, "sampler, text, json")
-        _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text or json")
-        _refuse(self.kind != "sampler" and self.file is None, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
+        kinds = ("sampler", "text", "json", "table")
+        _refuse(self.kind not in kinds, "prompts.kind", self.kind, ", ".join(kinds))
+        _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text, json or table")
+        _refuse(self.kind != "sampler" and not self.file, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
         _refuse(self.num_prompts is not None and not 1 <= self.num_prompts <= 10**9, "prompts.num_prompts", self.num_prompts, "1 to 10^9")
         _refuse(not 1 <= self.variants <= 100, "prompts.variants", self.variants, "1 to 100")
+        _refuse(not 0 < self.max_similarity <= 1, "prompts.max_similarity", self.max_similarity, "above 0, up to 1")
+        _refuse(self.target is not None and self.kind != "sampler", "prompts.target", self.target, "nothing, or prompts.kind sampler")
+        if self.target is not None:
+            check_target(self.target)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.file,) if isinstance(self.file, str) else self.file or ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +87,25 @@ class GenerateConfig:
     model: str = EMBEDDED  # embedded, a folder in diffusers layout, or a name on the model hub
     device: str = "auto"  # auto: cuda, else mps, else cpu
     dtype: str = "auto"  # auto: float32 on the CPU, float16 elsewhere (what such checkpoints were published for)
-    batch_size: int = 16  # images at once; halved by itself when memory runs out. Batches never cross a unit
+    batch_size: int = 16  # images at once, halved when memory runs out; 0: found by trying (rounding then depends on the machine's speed)
     steps: int = 20
     guidance: float = 4.0  # 1 or less: no guidance, half the cost
     scheduler: str | None = None  # class name in diffusers, e.g. DPMSolverMultistepScheduler; None: the checkpoint's own
     negative_prompt: str = ""
     height: int | None = None  # px; None: the model's own size
     width: int | None = None
-    safety_checker: bool = False  # load the checkpoint's checker, which blanks what it takes for unsafe
+    lora: str | None = None  # .safetensors file, fused into the weights
+    lora_scale: float = 1.0
+    channels_last: bool = False  # memory layout; faster on NVIDIA tensor cores with fp16 and bf16, slower on CPUs
+    compile: bool = False  # torch.compile of the denoiser: a minute at the start of each task, then faster
+    attention: str = "auto"  # auto, sliced (less memory), or a backend of diffusers: native, flash, xformers, sage, ...
+    safety_checker: bool = False  # load the checkpoint's checker; what it takes for unsafe is dropped
     prefix: str = ""  # put before every prompt, e.g. "a full body photo of "; not stored in the prompt
     suffix: str = ""
 
     def __post_init__(self) -> None:
         _check_device("generate", self.device, self.dtype)
-        _refuse(self.batch_size < 1, "generate.batch_size", self.batch_size, "1 or more")
+        _refuse(self.batch_size < 0, "generate.batch_size", self.batch_size, "1 or more, or 0: found by trying")
         _refuse(self.steps < 1, "generate.steps", self.steps, "1 or more")
         for name in ("height", "width"):
             value = getattr(self, name)
@@ -129,13 +149,16 @@ class RecropConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """Any BLIP captioner of transformers, and the gate behind it."""
+    """Any BLIP captioner or image-text-to-text model of transformers, and the gate behind it."""
 
     model: str = EMBEDDED  # embedded, a folder, or a name on the model hub
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int = 32
     num_beams: int = 1
+    num_candidates: int = 1  # BLIP: the best so many beams; the gate sees all of them
+    choose: str = "likelihood"  # among candidates that pass: likelihood (of the model), or attributes (most stated, then likelihood)
+    require_answers: bool = True  # vision-language models: drop pictures whose answers about attributes are no valid JSON
     min_new_tokens: int = 5
     max_new_tokens: int = 48
     repetition_penalty: float = 1.0  # above 1 discourages words that were used; 1.1-1.5 helps stock BLIP
@@ -147,7 +170,8 @@ class CaptionConfig:
 
     def __post_init__(self) -> None:
         _check_device("caption", self.device, self.dtype)
-        for name in ("batch_size", "num_beams", "max_new_tokens", "min_words", "max_loop_words", "max_loop_repeats"):
+        _refuse(self.choose not in ("likelihood", "attributes"), "caption.choose", self.choose, "likelihood, attributes")
+        for name in ("batch_size", "num_beams", "num_candidates", "max_new_tokens", "min_words", "max_loop_words", "max_loop_repeats"):
             _refuse(getattr(self, name) < 1, f"caption.{name}", getattr(self, name), "1 or more")
         _refuse(not 0 <= self.min_new_tokens <= self.max_new_tokens, "caption.min_new_tokens", self.min_new_tokens, "0 to max_new_tokens")
         _refuse(self.repetition_penalty <= 0, "caption.repetition_penalty", self.repetition_penalty, "above 0")
@@ -159,9 +183,12 @@ class AnnotateConfig:
     """Caption to 27 labels. The rules are data of this version (`annotation/rules.yaml`); their digest goes into the stage's."""
 
     text: str = "caption"  # caption, or prompt: which text the labels are read from
+    precedence: str = "text"  # over answers of a model: text, answers, text_first, answers_first, agree (annotation/merge.py)
 
     def __post_init__(self) -> None:
         _refuse(self.text not in ("caption", "prompt"), "annotate.text", self.text, "caption, prompt")
+        known = ("text", "answers", "text_first", "answers_first", "agree")
+        _refuse(self.precedence not in known, "annotate.precedence", self.precedence, ", ".join(known))
 
 
 @dataclass(frozen=True, kw_only=True)
