@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from generation.config import RecropConfig
 from generation.crop import crop_to_size, person_box
 from generation.images import decode_item, encode_jpeg
-from generation.pose_measures import BODY
+from generation.pose_measures import box_points
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
 
-MIN_PRESENCE = 0.5
 REASONS = ("small_crop",)
 
 
@@ -41,7 +39,7 @@ class RecropStage:
         if isinstance(image, Fail):
             return image
         box = person_box(
-            _seen_points(item.row["keypoints"]),
+            box_points(np.array(item.row["keypoints"], np.float32)),
             pad_top=config.pad_top,
             pad_bottom=config.pad_bottom,
             pad_side=config.pad_side,
@@ -51,11 +49,3 @@ class RecropStage:
         if box[3] - box[1] < config.min_height_px:
             return Drop("small_crop", row)
         return Keep(row, encode_jpeg(crop_to_size(image, box, config.height, config.width), config.jpeg_quality))
-
-
-def _seen_points(keypoints: list[list[float]]) -> npt.NDArray[np.float32]:
-    """(N, 2): the body's points, and hands, feet and face where the picture shows them; guesses would stretch the box."""
-    person = np.array(keypoints, np.float32)
-    seen = person[:, 3] > MIN_PRESENCE
-    seen[list(BODY)] = True
-    return person[seen, :2]

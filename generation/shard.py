@@ -41,7 +41,7 @@ def write_shards(config: GenerationConfig, paths: RunPaths, num_units: int, conf
         finally:
             spool.close()
             (building / "spool").unlink()
-        counts = _counts(rows)
+        counts = Counts.of(rows)
         write_rows(building / "index.parquet", index)
         write_json(building / "manifest.json", _manifest(building, shards, counts, config_digest).to_json())
         names = sorted(path.name for path in building.iterdir())
@@ -124,14 +124,6 @@ def _manifest(folder: Path, shards: dict[str, list[str]], counts: Counts, config
         config_digest=config_digest,
         attribute_space=PERSON_27.to_json(),
         code_version=code_version(),
-    )
-
-
-def _counts(rows: list[Row]) -> Counts:
-    status = Counter(row["status"] for row in rows)
-    reasons = Counter(row["reason"] for row in rows if row["status"] != "kept")
-    return Counts(
-        seen=len(rows), kept=status["kept"], dropped=status["dropped"], failed=status["failed"], reasons=dict(sorted(reasons.items()))
     )
 
 
