@@ -5,7 +5,7 @@ anything nested or mixed is stored as JSON text and decoded when it is read. Equ
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +42,66 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     """Inverse of write_rows; `columns` limits what is read. Raises ContractError on a missing or corrupt file or an unknown column."""
+    table = _table(path, columns)
+    if table is None:
+        return []
+    decoded = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+    names = list(decoded)
+    return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
+
+
+def _table(path: Path, columns: Sequence[str] | None) -> Any:
+    """The pyarrow table, or None for an empty one, which has no columns that could be asked for."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
             if file.metadata.num_rows == 0:
-                return []  # an empty table has no columns that could be asked for
-            if columns and (absent := sorted(set(columns) - set(schema.names))):
-                raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(schema.names)}")
-            table = file.read(columns=list(columns) if columns else None, use_threads=False)
+                return None
+            names = file.schema_arrow.names
+            if columns and (absent := sorted(set(columns) - set(names))):
+                raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(names)}")
+            return file.read(columns=list(columns) if columns else None, use_threads=False)
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist; if a done record names it, delete that record and run again") from err
     except (pa.ArrowException, OSError) as err:
         reason = str(err).splitlines()[0]
         raise ContractError(f"{path} is not a readable Parquet file ({reason}); delete it and its done record, then run again") from err
-    decoded = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
-    names = list(decoded)
-    return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns as lists, decoded: a third of the memory of rows; empty lists for an empty table. Raises ContractError as read_rows does."""
+    table = _table(path, columns)
+    if table is None:
+        return {name: [] for name in columns}
+    return {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+
+
+def iter_rows(path: Path, columns: Sequence[str], batch_size: int = 8192) -> Iterator[Row]:
+    """Rows of plain columns one after the other, for tables that do not fit in memory as rows. Raises ContractError as read_rows does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if absent := sorted(set(columns) - set(column_names(path))):
+        raise ContractError(f"{path}: no column {', '.join(absent)}")
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size, columns=list(columns), use_threads=False):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as err:
+        raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns. Raises ContractError on a missing or corrupt file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as err:
+        raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
 
 
 def _kind(values: Iterable[Any]) -> str:
