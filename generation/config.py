@@ -114,16 +114,42 @@ class GenerateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginConfig:
+    """One measure by a model of transformers, beside those that are built in. Stored like them; thresholds.min_measures may use it."""
+
+    name: str  # of the measure, e.g. clip_score
+    kind: str  # image_text: cosine of picture and prompt (CLIP, SigLIP); classifier: score of a label (aesthetic models and others)
+    model: str  # a folder in transformers layout, or a name on the model hub
+    label: str | None = None  # classifier: which label's probability; None: the last one, or the bare value of a model with one output
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        _refuse(not self.name.isidentifier(), "filter.plugins.name", self.name, "letters, digits and _")
+        _refuse(self.kind not in ("image_text", "classifier"), "filter.plugins.kind", self.kind, "image_text, classifier")
+        _check_device("filter.plugins", self.device, self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterConfig:
     """Quality gate; what it measures is stored for kept and dropped pictures alike."""
 
     pose_model: str = EMBEDDED  # embedded: the model inside the mediapipe wheel; or the path of a pose_landmarker .task file
-    num_workers: int = 1  # processes that find key points; 0: in the stage's own process
+    num_workers: int | None = 1  # processes that find key points; 0: in the stage's own process; null: one a core that this task may use
     batch_size: int = 64  # pictures in memory at once
     thresholds: Thresholds = field(default_factory=Thresholds)
+    plugins: tuple[PluginConfig, ...] = ()
 
     def __post_init__(self) -> None:
-        _refuse(not 0 <= self.num_workers <= 256, "filter.num_workers", self.num_workers, "0 to 256")
+        names = [plugin.name for plugin in self.plugins]
+        _refuse(len(set(names)) < len(names), "filter.plugins", names, "a name of its own for each")
+        unknown = sorted(set(self.thresholds.min_measures) - set(names))
+        _refuse(
+            bool(unknown), "filter.thresholds.min_measures", unknown, f"names of filter.plugins ({', '.join(names) or 'there are none'})"
+        )
+        _refuse(
+            self.num_workers is not None and not 0 <= self.num_workers <= 256, "filter.num_workers", self.num_workers, "0 to 256, or null"
+        )
         _refuse(self.batch_size < 1, "filter.batch_size", self.batch_size, "1 or more")
 
 
@@ -195,14 +221,17 @@ class AnnotateConfig:
 class ShardConfig:
     """Accepted samples to WebDataset shards."""
 
-    samples_per_shard: int = 1000
+    samples_per_shard: int = 1000  # at most
+    max_shard_bytes: int | None = None  # at most, as the tar stands on disk; a single larger sample has a shard of its own
     val_fraction: float = 0.1  # of the prompts; no prompt text stands on both sides
-    max_hash_distance: int | None = 0  # drop pictures whose 64-bit perceptual hash equals an earlier one's; None: keep all
+    max_hash_distance: int | None = 0  # drop pictures whose 64-bit perceptual hash differs in at most so many bits; None: keep all
 
     def __post_init__(self) -> None:
         _refuse(self.samples_per_shard < 1, "shard.samples_per_shard", self.samples_per_shard, "1 or more")
         _refuse(not 0 <= self.val_fraction < 1, "shard.val_fraction", self.val_fraction, "0 to below 1")
-        _refuse(self.max_hash_distance not in (None, 0), "shard.max_hash_distance", self.max_hash_distance, "0 (equal hashes) or null")
+        too_small = self.max_shard_bytes is not None and self.max_shard_bytes < 20_000
+        _refuse(too_small, "shard.max_shard_bytes", self.max_shard_bytes, "20000 or more, or null")
+        _refuse(self.max_hash_distance not in (None, 0, 1, 2, 3, 4), "shard.max_hash_distance", self.max_hash_distance, "0 to 4, or null")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ threshold stays close to the bad side: a dropped good picture costs a generation
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.contracts.errors import ConfigError
 
@@ -52,6 +52,7 @@ class Thresholds:
     min_box_height_px: float = 48.0  # of the key points, unpadded: below it a garment is a few pixels; embedded pictures show 80 and more
     min_box_width_px: float = 12.0  # whole renders of 256x128: 45-80
     min_box_aspect: float = 0.12  # width / height: whole renders 0.22-0.38; a sliver is a pose that folded onto itself
+    min_measures: dict[str, float] = field(default_factory=dict)  # of filter.plugins, by name: what is lower is dropped as low_NAME
     max_box_aspect: float = 0.75  # spread arms or a long step; above it the body lies or two bodies were joined
 
     def __post_init__(self) -> None:
@@ -100,6 +101,12 @@ def pose_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | 
     return _box_reason(measures, thresholds)
 
 
+def plugin_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
+    """low_NAME for the first plug-in measure under its limit. What was not measured (a picture without a prompt) is not judged."""
+    low = (name for name, limit in thresholds.min_measures.items() if name in measures and measures[name] < limit)
+    return next((f"low_{name}" for name in low), None)
+
+
 def _box_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
     """Limits of the box around the key points, before it is padded: too few pixels to show clothes, or no standing person's shape."""
     if "box_aspect" not in measures:  # stored before boxes were measured
@@ -112,8 +119,8 @@ def _box_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | 
 
 
 def decide(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
-    """Reason to drop (one of REASONS) or None to keep, from the measures of `image_measures` and `pose_measures` together."""
-    return image_reason(measures, thresholds) or pose_reason(measures, thresholds)
+    """Reason to drop (one of REASONS, or low_NAME of a plug-in) or None to keep, from all measures of a picture together."""
+    return image_reason(measures, thresholds) or pose_reason(measures, thresholds) or plugin_reason(measures, thresholds)
 
 
 def _is_incomplete(measures: Mapping[str, float], thresholds: Thresholds) -> bool:
