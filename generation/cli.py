@@ -164,6 +164,48 @@ def regenerate(run: Path, key: str, out: Path | None, alone: bool, as_json: bool
         click.echo(line)
 
 
+@cli.command("export-mals")
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|SHARDS")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
+def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
+    """Write samples in the published layout of MALS: gene_attrs/g_*_attrs.json (91 lists) and gene_crop."""
+    from generation.exchange import mals, shards
+
+    click.echo(json.dumps(mals.export_mals(shards.shards_folder(source), out, splits)))
+
+
+@cli.command("import-mals")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--samples-per-shard", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--val-fraction", type=click.FloatRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of the captions.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
+def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: float, seed: int) -> None:
+    """Make shards, index and manifest from a MALS download (gene_attrs and gene_crop)."""
+    from dataclasses import asdict
+
+    from generation.exchange import mals
+
+    manifest = mals.import_mals(folder, out, samples_per_shard=samples_per_shard, val_fraction=val_fraction, seed=seed)
+    click.echo(json.dumps({"folder": str(out), "splits": manifest.split_counts, "shards": len(manifest.shards), **asdict(manifest.counts)}))
+
+
+@cli.command("export-hf")
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|SHARDS")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--name", help="Title of the data card; default: the name of SOURCE.")
+def export_hf(source: Path, out: Path, name: str | None) -> None:
+    """Write a folder for Hugging Face `datasets`, with a data card filled in from the run."""
+    from generation.exchange import hf, shards
+    from pipeline.paths import RunPaths
+    from pipeline.stats import stage_counts
+
+    folder = shards.shards_folder(source)
+    stages = stage_counts(RunPaths(source)) if folder != source else None
+    click.echo(json.dumps(hf.export_hf(folder, out, name or source.resolve().name, stages)))
+
+
 def _load(config_file: Path | None, overrides: tuple[str, ...]) -> "GenerationConfig":
     from generation.config import GenerationConfig
     from pipeline.config import apply_overrides, build, load

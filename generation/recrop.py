@@ -7,6 +7,7 @@ import numpy as np
 from generation.config import RecropConfig
 from generation.crop import crop_to_size, person_box
 from generation.images import decode_item, encode_jpeg
+from generation.near_duplicates import perceptual_hash
 from generation.pose_measures import box_points
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
 
@@ -14,7 +15,7 @@ REASONS = ("small_crop",)
 
 
 class RecropStage:
-    """Adds `crop_xyxy_px` (in the generated picture; may reach outside it)."""
+    """Adds `crop_xyxy_px` (in the generated picture; may reach outside it) and `phash`, by which `shard` finds near-duplicates."""
 
     name = "recrop"
     reads_images = True
@@ -48,4 +49,5 @@ class RecropStage:
         row = {"crop_xyxy_px": list(box)}
         if box[3] - box[1] < config.min_height_px:
             return Drop("small_crop", row)
-        return Keep(row, encode_jpeg(crop_to_size(image, box, config.height, config.width), config.jpeg_quality))
+        cropped = crop_to_size(image, box, config.height, config.width)
+        return Keep({**row, "phash": perceptual_hash(cropped)}, encode_jpeg(cropped, config.jpeg_quality))

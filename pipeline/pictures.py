@@ -21,6 +21,14 @@ def jpeg_problem(data: bytes) -> str | None:
     return None
 
 
+def picture_size(data: bytes) -> tuple[int, int]:
+    """(width, height) in px, from the header."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size
+
+
 def require_pillow() -> None:
     """Raises ConfigError where Pillow is not installed, before anything is read."""
     try:

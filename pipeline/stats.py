@@ -13,7 +13,7 @@ from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.distributions import Distribution, Distributions, Texts
 from pipeline.fileio import read_json
 from pipeline.paths import RunPaths
-from pipeline.tables import column_names, read_columns
+from pipeline.tables import read_columns
 
 
 def stats(paths: RunPaths) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def stats(paths: RunPaths) -> dict[str, Any]:
     Returns: run; stages (units, counts, reasons, seconds by stage); measures (of kept and of dropped images); attributes (how often 0, 1,
     not stated); captions, prompts; sources, licences, models (counts); splits and shards. Raises ContractError if the folder is no run.
     """
-    stages = {spec.name: found for spec in graph.STAGES if (found := _stage(paths, spec.name))}
+    stages = stage_counts(paths)
     if not stages:
         raise ContractError(f"{paths.root} holds no done record of any stage; accepted: the folder of a run that was started")
     answer: dict[str, Any] = {"run": str(paths.root), "stages": stages}
@@ -35,6 +35,11 @@ def stats(paths: RunPaths) -> dict[str, Any]:
     if "shard" in stages:
         answer["shards"] = _shards(paths)
     return answer
+
+
+def stage_counts(paths: RunPaths) -> dict[str, Any]:
+    """stage -> units, seen, kept, dropped, failed, reasons, seconds, from its done records; stages without any are left out."""
+    return {spec.name: found for spec in graph.STAGES if (found := _stage(paths, spec.name))}
 
 
 def _stage(paths: RunPaths, name: str) -> dict[str, Any] | None:
@@ -55,11 +60,7 @@ def _stage(paths: RunPaths, name: str) -> dict[str, Any] | None:
 def _tables(paths: RunPaths, stage: str, wanted: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
     """The wanted columns of every done unit; a column that a table lacks is a list of None."""
     for unit in paths.done_units(stage):
-        path = paths.units(stage, unit, "parquet")
-        there = [name for name in wanted if name in column_names(path)]
-        columns = read_columns(path, there)
-        length = len(next(iter(columns.values()), []))
-        yield {name: columns.get(name) or [None] * length for name in wanted}
+        yield read_columns(paths.units(stage, unit, "parquet"), wanted, optional=True)
 
 
 def _measures(paths: RunPaths) -> dict[str, Any]:

@@ -5,13 +5,14 @@ anything nested or mixed is stored as JSON text and decoded when it is read. Equ
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.stage import Row
-from pipeline.fileio import write_bytes
+from pipeline.fileio import atomic_open, write_bytes
 
 _ENCODING = {b"passerby": b"json"}  # field metadata of a column that holds JSON text
 _EXACT_FLOAT = 2**53  # whole numbers up to here survive a column of floats
@@ -25,6 +26,14 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    sink = pa.BufferOutputStream()
+    pq.write_table(_to_table(rows), sink, compression="zstd")
+    write_bytes(path, sink.getvalue())
+
+
+def _to_table(rows: Sequence[Row]) -> Any:
+    import pyarrow as pa
+
     names = list(dict.fromkeys(name for row in rows for name in row))
     fields, arrays = [], []
     for name in names:
@@ -35,9 +44,38 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         arrow_type = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}.get(kind, pa.string())
         fields.append(pa.field(name, arrow_type, metadata=_ENCODING if kind == "json" else None))
         arrays.append(pa.array(values, arrow_type))
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(arrays, schema=pa.schema(fields)), sink, compression="zstd")
-    write_bytes(path, sink.getvalue())
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+@contextmanager
+def row_writer(path: Path, batch_size: int = 50_000) -> Iterator[Callable[[Row], None]]:
+    """Rows one after the other into a Parquet file, whole or not at all, without holding them all: `with row_writer(p) as add: add(row)`.
+
+    All rows have the columns of the first, whose kinds the first batch decides.
+    """
+    import pyarrow.parquet as pq
+
+    waiting: list[Row] = []
+    writer: pq.ParquetWriter | None = None
+    with atomic_open(path) as file:
+
+        def flush() -> None:
+            nonlocal writer
+            table = _to_table(waiting)
+            writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+            writer.write_table(table.cast(writer.schema))
+            waiting.clear()
+
+        def add(row: Row) -> None:
+            waiting.append(row)
+            if len(waiting) == batch_size:
+                flush()
+
+        yield add
+        if waiting or writer is None:
+            flush()
+        assert writer is not None
+        writer.close()
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
@@ -50,7 +88,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
 
 
-def _table(path: Path, columns: Sequence[str] | None) -> Any:
+def _table(path: Path, columns: Sequence[str] | None, optional: bool = False) -> Any:
     """The pyarrow table, or None for an empty one, which has no columns that could be asked for."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -60,9 +98,10 @@ def _table(path: Path, columns: Sequence[str] | None) -> Any:
             if file.metadata.num_rows == 0:
                 return None
             names = file.schema_arrow.names
-            if columns and (absent := sorted(set(columns) - set(names))):
+            if columns and not optional and (absent := sorted(set(columns) - set(names))):
                 raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(names)}")
-            return file.read(columns=list(columns) if columns else None, use_threads=False)
+            wanted = [name for name in columns if name in names] if columns else None
+            return file.read(columns=wanted, use_threads=False)
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist; if a done record names it, delete that record and run again") from err
     except (pa.ArrowException, OSError) as err:
@@ -70,12 +109,16 @@ def _table(path: Path, columns: Sequence[str] | None) -> Any:
         raise ContractError(f"{path} is not a readable Parquet file ({reason}); delete it and its done record, then run again") from err
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns as lists, decoded: a third of the memory of rows; empty lists for an empty table. Raises ContractError as read_rows does."""
-    table = _table(path, columns)
+def read_columns(path: Path, columns: Sequence[str], *, optional: bool = False) -> dict[str, list[Any]]:
+    """Columns as lists, decoded: a third of the memory of rows; empty lists for an empty table.
+
+    optional: a column that the table lacks is a list of None. Otherwise ContractError is raised, as read_rows does.
+    """
+    table = _table(path, columns, optional)
     if table is None:
         return {name: [] for name in columns}
-    return {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+    found = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+    return {name: found.get(name, [None] * table.num_rows) for name in columns}
 
 
 def iter_rows(path: Path, columns: Sequence[str], batch_size: int = 8192) -> Iterator[Row]:
