@@ -57,6 +57,8 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
     Weights of the user's own models are not read here (gigabytes); their hash stands in every row instead.
     """
     if stage == "prompts":
+        if absent := [file for file in config.prompts.check_against if not Path(file).is_file()]:
+            raise ContractError(f"prompts.check_against: {', '.join(absent)} does not exist; give the paths of test caption files")
         return " ".join(_sha256(Path(file)) for file in config.prompts.files)
     if stage == "annotate":
         return sha256_file(RULES_FILE)

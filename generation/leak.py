@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from generation.caption_lists import read_evaluation_captions
 from generation.prompt_files import normalised, read_table_prompts, read_text_prompts
@@ -43,32 +44,37 @@ class LeakIndex:
     """Test captions by file, ready to be compared with any number of prompts."""
 
     def __init__(self, captions: Mapping[str, Sequence[str]], min_similarity: float) -> None:
-        from datasketch import MinHashLSH
+        from datasketch import MinHash, MinHashLSH
 
         self._threshold = min_similarity
+        self._blank = MinHash(num_perm=NUM_HASHES, seed=1)
         self._captions = [(file, text) for file, texts in captions.items() for text in dict.fromkeys(texts)]
         self._exact = {text: i for i, (_, text) in reversed(list(enumerate(self._captions)))}
         self._normalised = {normalised(text): i for i, (_, text) in reversed(list(enumerate(self._captions)))}
         self._pairs = [word_pairs(text) for _, text in self._captions]
         self._lsh = MinHashLSH(threshold=min_similarity, num_perm=NUM_HASHES, weights=_FAVOUR_RECALL)
         with self._lsh.insertion_session() as session:
-            for i, signature in enumerate(_signatures(self._pairs)):
-                session.insert(i, signature)
+            for i, pairs in enumerate(self._pairs):
+                session.insert(i, self._signature(pairs))
 
     def find(self, prompts: Iterable[str]) -> Iterator[Leak]:
         """At most one leak per prompt: exact before normalised before the nearest."""
-        texts = list(prompts)
-        pairs = [word_pairs(text) for text in texts]
-        for index, (text, own, signature) in enumerate(zip(texts, pairs, _signatures(pairs), strict=True)):
+        for index, text in enumerate(prompts):
+            own = word_pairs(text)
             if text in self._exact:
                 yield self._leak(index, text, "exact", 1.0, self._exact[text])
             elif normalised(text) in self._normalised:
                 yield self._leak(index, text, "normalised", 1.0, self._normalised[normalised(text)])
             else:
-                near = ((jaccard(own, self._pairs[i]), -i) for i in self._lsh.query(signature))
+                near = ((jaccard(own, self._pairs[i]), -i) for i in self._lsh.query(self._signature(own)))
                 similarity, minus = max(near, default=(0.0, 0))
                 if similarity >= self._threshold:
                     yield self._leak(index, text, "near", round(similarity, 4), -minus)
+
+    def _signature(self, pairs: frozenset[str]) -> Any:
+        signature = self._blank.copy()
+        signature.update_batch([pair.encode() for pair in sorted(pairs)])
+        return signature
 
     def _leak(self, index: int, prompt: str, kind: str, similarity: float, caption: int) -> Leak:
         file, text = self._captions[caption]
@@ -96,9 +102,3 @@ def word_pairs(text: str) -> frozenset[str]:
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
     """|intersection| / |union|, 0 to 1."""
     return len(one & other) / len(one | other)
-
-
-def _signatures(sets: Sequence[frozenset[str]]) -> Iterator[object]:
-    from datasketch import MinHash
-
-    return iter(MinHash.generator([[pair.encode() for pair in sorted(s)] for s in sets], num_perm=NUM_HASHES, seed=1))

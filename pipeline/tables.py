@@ -71,11 +71,13 @@ def row_writer(path: Path, batch_size: int = 50_000) -> Iterator[Callable[[Row],
             if len(waiting) == batch_size:
                 flush()
 
-        yield add
-        if waiting or writer is None:
-            flush()
-        assert writer is not None
-        writer.close()
+        try:
+            yield add
+            if waiting or writer is None:
+                flush()
+        finally:
+            if writer is not None:
+                writer.close()
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
