@@ -48,7 +48,8 @@ def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
 
 def _drawn(index: Path, count: int) -> list[dict[str, Any]]:
     """Reservoir sampling: the index is read once, row by row."""
-    rng, chosen = random.Random(0), []
+    rng = random.Random(0)
+    chosen: list[dict[str, Any]] = []
     columns = ("key", "shard", "image_offset", "image_bytes", "meta_offset", "meta_bytes")
     for i, row in enumerate(iter_rows(index, columns)):
         if len(chosen) < count:
