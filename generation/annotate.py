@@ -5,14 +5,20 @@ to. Its words are data in `annotation/rules.yaml`. Reads the captions of the cap
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
-from generation.annotation.labels import complete, labels_of
+from generation.annotation.labels import colour_group
 from generation.annotation.lexicon import lexicon
-from generation.annotation.subject import find_subject, settle_modifiers
+from generation.annotation.merge import merge
+from generation.annotation.skeleton import stated_by_tokens
+from generation.annotation.subject import settle_modifiers
 from generation.annotation.tokens import tokenise
 from generation.config import AnnotateConfig
-from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
+
+_NOT_STATED = dict.fromkeys(PERSON_27.names, MISSING)
 
 
 def annotate(caption: str) -> dict[str, int]:
@@ -20,12 +26,23 @@ def annotate(caption: str) -> dict[str, int]:
 
     Polarity as in PERSON_27: for hats, bags and colours 0 means "has it". Any text is accepted; what is not understood stays -1.
     """
-    tokens = settle_modifiers(tokenise(caption))
-    return complete(labels_of(tokens, find_subject(tokens)), PERSON_27.names)
+    return dict(_annotated(caption))
+
+
+@lru_cache(maxsize=65536)
+def _annotated(caption: str) -> dict[str, int]:
+    """Remembered: captioners repeat themselves. Callers copy."""
+    stated = stated_by_tokens(settle_modifiers(tokenise(caption)))
+    labels = _NOT_STATED | stated.labels
+    if stated.upper is not None:
+        labels |= colour_group("upper", frozenset(stated.upper))
+    if stated.lower is not None:
+        labels |= colour_group("lower", frozenset(stated.lower))
+    return labels
 
 
 class AnnotateStage:
-    """Adds `attributes` and `labels` to every row; drops nothing."""
+    """Adds `attributes` and `labels` to every row, and `label_conflicts` where there are answers of a model; drops nothing."""
 
     name = "annotate"
     reads_images = False
@@ -33,14 +50,18 @@ class AnnotateStage:
     batch_size = 1024
 
     def __init__(self, config: AnnotateConfig) -> None:
-        self._text = config.text
+        self._config = config
 
     def setup(self) -> None:
         lexicon()
 
     def process(self, batch: Sequence[Item]) -> Sequence[Outcome]:
-        named = [annotate(item.row[self._text]) for item in batch]
-        return [Keep({"attributes": values, "labels": PERSON_27.to_labels(values)}) for values in named]
+        return [self._one(item) for item in batch]
 
     def teardown(self) -> None:
         pass
+
+    def _one(self, item: Item) -> Outcome:
+        values, conflicts = merge(annotate(item.row[self._config.text]), item.row.get("answers"), self._config.precedence)
+        row: dict[str, Any] = {"attributes": values, "labels": PERSON_27.to_labels(values)}
+        return Keep(row | {"label_conflicts": conflicts} if item.row.get("answers") is not None else row)

@@ -1,10 +1,12 @@
 """`annotate-text`: captions in a file or on standard input -> labels as JSONL."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from generation.annotate import annotate
+from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 
 
@@ -22,6 +24,32 @@ def annotate_lines(lines: IO[bytes], where: str) -> Iterator[dict[str, Any]]:
         if line:
             identity, caption = _record(line, f"{where}, line {number}") if line.startswith("{") else (str(number), line)
             yield {"id": identity, "labels": annotate(caption)}
+
+
+class Coverage:
+    """How often each attribute is 0, 1, and not stated."""
+
+    def __init__(self) -> None:
+        self.num_captions = 0
+        self._counts: dict[str, Counter[int]] = {name: Counter() for name in PERSON_27.names}
+
+    def add(self, labels: Mapping[str, int]) -> None:
+        self.num_captions += 1
+        for name, counter in self._counts.items():
+            counter[labels[name]] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """{"captions", "attributes": {name: {"0", "1", "not_stated"}}}."""
+        rows = {name: {"0": c[0], "1": c[1], "not_stated": c[MISSING]} for name, c in self._counts.items()}
+        return {"captions": self.num_captions, "attributes": rows}
+
+    def to_lines(self) -> list[str]:
+        """A table for people."""
+        lines = [f"{'attribute':16}{'label 0':>10}{'label 1':>10}{'stated':>9}"]
+        for name, c in self._counts.items():
+            share = (c[0] + c[1]) / self.num_captions if self.num_captions else 0.0
+            lines.append(f"{name:16}{c[0]:>10}{c[1]:>10}{share:>9.1%}")
+        return lines
 
 
 def _record(line: str, where: str) -> tuple[Any, str]:

@@ -3,7 +3,7 @@
 from generation.annotation.tokens import tokenise
 from generation.config import CaptionConfig
 
-REASONS = ("caption_short", "caption_loop", "caption_no_clothing")
+REASONS = ("caption_short", "caption_loop", "caption_no_clothing", "invalid_answers")
 
 
 def caption_reason(caption: str, config: CaptionConfig) -> str | None:

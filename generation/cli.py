@@ -86,12 +86,124 @@ def check_images(folder: Path, as_json: bool, config_file: Path | None, override
 
 @cli.command("annotate-text")
 @click.argument("file", type=click.File("rb"))
-def annotate_text(file: IO[bytes]) -> None:
+@click.option("--coverage", is_flag=True, help="Also print how often each attribute is stated, on stderr.")
+@click.option("--coverage-json", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as JSON.")
+def annotate_text(file: IO[bytes], coverage: bool, coverage_json: Path | None) -> None:
     """Captions in FILE (one a line, or JSONL with `id` and `caption`; - for stdin) to JSONL {id, labels}."""
-    from generation.annotate_text import annotate_lines
+    from generation.annotate_text import Coverage, annotate_lines
+    from pipeline.fileio import write_json
 
+    counted = Coverage()
     for record in annotate_lines(file, getattr(file, "name", "<stdin>")):
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        if coverage or coverage_json:
+            counted.add(record["labels"])
+    if coverage:
+        click.echo("\n".join(counted.to_lines()), err=True)
+    if coverage_json:
+        write_json(coverage_json, counted.to_json())
+
+
+@cli.command("check-leak")
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|RUN|FILE")
+@click.option(
+    "--against", multiple=True, metavar="FILE", help="Test captions (.json, .jsonl, .parquet, .txt); default: prompts.check_against."
+)
+@click.option("--min-similarity", type=click.FloatRange(0, 1, min_open=True), help="Near from here on; default: prompts.max_similarity.")
+@click.option("--clean", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write the prompts without a leak to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+@_SET
+def check_leak(
+    source: Path, against: tuple[str, ...], min_similarity: float | None, clean: Path | None, as_json: bool, overrides: tuple[str, ...]
+) -> int:
+    """Compare prompts with test captions: exact, normalised, near. Exit code 1 if one leaks."""
+    from generation.check_leak import check, load_prompts, to_lines, write_clean
+
+    config, prompts = load_prompts(source, overrides)
+    answer = check(prompts, against or config.check_against, min_similarity or config.max_similarity)
+    for line in [json.dumps(answer, ensure_ascii=False)] if as_json else to_lines(answer):
+        click.echo(line)
+    if clean is not None:
+        click.echo(f"{write_clean(clean, prompts, answer)} prompts without a leak: {clean}", err=True)
+    return 1 if answer["leaks"] else 0
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|RUN")
+@click.option("--yes", is_flag=True, help="Do it; without this flag the command only shows what would change.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+@_SET
+def redecide(source: Path, yes: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
+    """Other filter.thresholds on a filtered run, from stored measures; later stages are removed, to be made again."""
+    from generation.recipes import load_recipe
+    from generation.redecide import redecide as decide_again
+    from generation.redecide import to_lines
+
+    answer = decide_again(load_recipe(source, overrides), yes)
+    for line in [json.dumps(answer)] if as_json else to_lines(answer):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("key")
+@click.option("--out", type=click.Path(path_type=Path), help="PNG file to write; default: KEY.png here.")
+@click.option("--alone", is_flag=True, help="Make this picture only, not the batch it was made in: faster, may differ by rounding.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def regenerate(run: Path, key: str, out: Path | None, alone: bool, as_json: bool) -> None:
+    """Make the picture KEY of a run again, and compare it with the stored one."""
+    from generation.recipes import load_started
+    from generation.regenerate import regenerate as make_again
+    from generation.regenerate import to_lines
+    from pipeline.fileio import write_bytes
+
+    image, report = make_again(load_started(run), key, alone)
+    file = out or Path(f"{key}.png")
+    write_bytes(file, image)
+    for line in [json.dumps({**report, "file": str(file)}, ensure_ascii=False)] if as_json else to_lines(report, str(file)):
+        click.echo(line)
+
+
+@cli.command("export-mals")
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|SHARDS")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
+def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
+    """Write samples in the published layout of MALS: gene_attrs/g_*_attrs.json (91 lists) and gene_crop."""
+    from generation.exchange import mals, shards
+
+    click.echo(json.dumps(mals.export_mals(shards.shards_folder(source), out, splits)))
+
+
+@cli.command("import-mals")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--samples-per-shard", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--val-fraction", type=click.FloatRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of the captions.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
+def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: float, seed: int) -> None:
+    """Make shards, index and manifest from a MALS download (gene_attrs and gene_crop)."""
+    from dataclasses import asdict
+
+    from generation.exchange import mals
+
+    manifest = mals.import_mals(folder, out, samples_per_shard=samples_per_shard, val_fraction=val_fraction, seed=seed)
+    click.echo(json.dumps({"folder": str(out), "splits": manifest.split_counts, "shards": len(manifest.shards), **asdict(manifest.counts)}))
+
+
+@cli.command("export-hf")
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|SHARDS")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--name", help="Title of the data card; default: the name of SOURCE.")
+def export_hf(source: Path, out: Path, name: str | None) -> None:
+    """Write a folder for Hugging Face `datasets`, with a data card filled in from the run."""
+    from generation.exchange import hf, shards
+    from pipeline.paths import RunPaths
+    from pipeline.stats import stage_counts
+
+    folder = shards.shards_folder(source)
+    stages = stage_counts(RunPaths(source)) if folder != source else None
+    click.echo(json.dumps(hf.export_hf(folder, out, name or source.resolve().name, stages)))
 
 
 def _load(config_file: Path | None, overrides: tuple[str, ...]) -> "GenerationConfig":

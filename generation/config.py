@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.filter_decision import Thresholds
+from generation.target import check_target
 from pipeline.contracts.errors import ConfigError
 
 EMBEDDED = "embedded"
@@ -49,20 +50,34 @@ class RunConfig:
 class PromptsConfig:
     """Where the sentences come from."""
 
-    kind: str = "sampler"  # sampler: balanced over the 27 attributes; text: one prompt a line; json: CUHK-PEDES or ICFG-PEDES captions
-    file: str | None = None  # for text and json
-    splits: tuple[str, ...] = ("train",)  # json only: records of other splits are left out, so that no test caption is used
-    num_prompts: int | None = None  # sampler: how many (default 1000); text and json: at most so many, in file order (default all)
+    kind: str = "sampler"  # sampler: balanced over the 27 attributes; text: one a line; json: caption lists; table: .jsonl or .parquet
+    file: str | tuple[str, ...] | None = None  # for text, json and table; several are read one after the other
+    splits: tuple[str, ...] = ("train",)  # json only: captions of other splits are left out or refused, so that no test caption is used
+    num_prompts: int | None = None  # sampler: how many (default 1000); files: at most so many, in file order (default all)
     variants: int = 1  # images per prompt, each with its own seed
-    licence: str | None = None  # of the prompts; None: CC0-1.0 for the sampler, "unknown" for a file
-    source: str | None = None  # where they come from; None: "sampler" or the file's name
+    licence: str | None = None  # of the prompts; None: what a table's row says, CC0-1.0 for the sampler, else "unknown"
+    source: str | None = None  # where they come from; None: what a table's row says, else "sampler" or the file's name
+    unrepeated: bool = True  # files: texts that differ in case, spacing or punctuation only are taken once
+    target: dict[str, Any] | None = None  # sampler: shares of its values (generation/target.py), which fill the long tail where not given
+    check_against: tuple[str, ...] = ()  # test caption files: refuse to start if a prompt stands in one
+    max_similarity: float = 0.7  # of a prompt to a test caption: Jaccard index of their pairs of neighbouring words
+    allow_leak: bool = False  # start all the same, with a warning in the log
 
     def __post_init__(self) -> None:
-        _refuse(self.kind not in ("sampler", "text", "json"), "prompts.kind", self.kind, "sampler, text, json")
-        _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text or json")
-        _refuse(self.kind != "sampler" and self.file is None, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
+        kinds = ("sampler", "text", "json", "table")
+        _refuse(self.kind not in kinds, "prompts.kind", self.kind, ", ".join(kinds))
+        _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text, json or table")
+        _refuse(self.kind != "sampler" and not self.file, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
         _refuse(self.num_prompts is not None and not 1 <= self.num_prompts <= 10**9, "prompts.num_prompts", self.num_prompts, "1 to 10^9")
         _refuse(not 1 <= self.variants <= 100, "prompts.variants", self.variants, "1 to 100")
+        _refuse(not 0 < self.max_similarity <= 1, "prompts.max_similarity", self.max_similarity, "above 0, up to 1")
+        _refuse(self.target is not None and self.kind != "sampler", "prompts.target", self.target, "nothing, or prompts.kind sampler")
+        if self.target is not None:
+            check_target(self.target)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.file,) if isinstance(self.file, str) else self.file or ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +87,25 @@ class GenerateConfig:
     model: str = EMBEDDED  # embedded, a folder in diffusers layout, or a name on the model hub
     device: str = "auto"  # auto: cuda, else mps, else cpu
     dtype: str = "auto"  # auto: float32 on the CPU, float16 elsewhere (what such checkpoints were published for)
-    batch_size: int = 16  # images at once; halved by itself when memory runs out. Batches never cross a unit
+    batch_size: int = 16  # images at once, halved when memory runs out; 0: found by trying (rounding then depends on the machine's speed)
     steps: int = 20
     guidance: float = 4.0  # 1 or less: no guidance, half the cost
     scheduler: str | None = None  # class name in diffusers, e.g. DPMSolverMultistepScheduler; None: the checkpoint's own
     negative_prompt: str = ""
     height: int | None = None  # px; None: the model's own size
     width: int | None = None
-    safety_checker: bool = False  # load the checkpoint's checker, which blanks what it takes for unsafe
+    lora: str | None = None  # .safetensors file, fused into the weights
+    lora_scale: float = 1.0
+    channels_last: bool = False  # memory layout; faster on NVIDIA tensor cores with fp16 and bf16, slower on CPUs
+    compile: bool = False  # torch.compile of the denoiser: a minute at the start of each task, then faster
+    attention: str = "auto"  # auto, sliced (less memory), or a backend of diffusers: native, flash, xformers, sage, ...
+    safety_checker: bool = False  # load the checkpoint's checker; what it takes for unsafe is dropped
     prefix: str = ""  # put before every prompt, e.g. "a full body photo of "; not stored in the prompt
     suffix: str = ""
 
     def __post_init__(self) -> None:
         _check_device("generate", self.device, self.dtype)
-        _refuse(self.batch_size < 1, "generate.batch_size", self.batch_size, "1 or more")
+        _refuse(self.batch_size < 0, "generate.batch_size", self.batch_size, "1 or more, or 0: found by trying")
         _refuse(self.steps < 1, "generate.steps", self.steps, "1 or more")
         for name in ("height", "width"):
             value = getattr(self, name)
@@ -94,16 +114,42 @@ class GenerateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginConfig:
+    """One measure by a model of transformers, beside those that are built in. Stored like them; thresholds.min_measures may use it."""
+
+    name: str  # of the measure, e.g. clip_score
+    kind: str  # image_text: cosine of picture and prompt (CLIP, SigLIP); classifier: score of a label (aesthetic models and others)
+    model: str  # a folder in transformers layout, or a name on the model hub
+    label: str | None = None  # classifier: which label's probability; None: the last one, or the bare value of a model with one output
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        _refuse(not self.name.isidentifier(), "filter.plugins.name", self.name, "letters, digits and _")
+        _refuse(self.kind not in ("image_text", "classifier"), "filter.plugins.kind", self.kind, "image_text, classifier")
+        _check_device("filter.plugins", self.device, self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterConfig:
     """Quality gate; what it measures is stored for kept and dropped pictures alike."""
 
     pose_model: str = EMBEDDED  # embedded: the model inside the mediapipe wheel; or the path of a pose_landmarker .task file
-    num_workers: int = 1  # processes that find key points; 0: in the stage's own process
+    num_workers: int | None = 1  # processes that find key points; 0: in the stage's own process; null: one a core that this task may use
     batch_size: int = 64  # pictures in memory at once
     thresholds: Thresholds = field(default_factory=Thresholds)
+    plugins: tuple[PluginConfig, ...] = ()
 
     def __post_init__(self) -> None:
-        _refuse(not 0 <= self.num_workers <= 256, "filter.num_workers", self.num_workers, "0 to 256")
+        names = [plugin.name for plugin in self.plugins]
+        _refuse(len(set(names)) < len(names), "filter.plugins", names, "a name of its own for each")
+        unknown = sorted(set(self.thresholds.min_measures) - set(names))
+        _refuse(
+            bool(unknown), "filter.thresholds.min_measures", unknown, f"names of filter.plugins ({', '.join(names) or 'there are none'})"
+        )
+        _refuse(
+            self.num_workers is not None and not 0 <= self.num_workers <= 256, "filter.num_workers", self.num_workers, "0 to 256, or null"
+        )
         _refuse(self.batch_size < 1, "filter.batch_size", self.batch_size, "1 or more")
 
 
@@ -129,13 +175,16 @@ class RecropConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """Any BLIP captioner of transformers, and the gate behind it."""
+    """Any BLIP captioner or image-text-to-text model of transformers, and the gate behind it."""
 
     model: str = EMBEDDED  # embedded, a folder, or a name on the model hub
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int = 32
     num_beams: int = 1
+    num_candidates: int = 1  # BLIP: the best so many beams; the gate sees all of them
+    choose: str = "likelihood"  # among candidates that pass: likelihood (of the model), or attributes (most stated, then likelihood)
+    require_answers: bool = True  # vision-language models: drop pictures whose answers about attributes are no valid JSON
     min_new_tokens: int = 5
     max_new_tokens: int = 48
     repetition_penalty: float = 1.0  # above 1 discourages words that were used; 1.1-1.5 helps stock BLIP
@@ -147,7 +196,8 @@ class CaptionConfig:
 
     def __post_init__(self) -> None:
         _check_device("caption", self.device, self.dtype)
-        for name in ("batch_size", "num_beams", "max_new_tokens", "min_words", "max_loop_words", "max_loop_repeats"):
+        _refuse(self.choose not in ("likelihood", "attributes"), "caption.choose", self.choose, "likelihood, attributes")
+        for name in ("batch_size", "num_beams", "num_candidates", "max_new_tokens", "min_words", "max_loop_words", "max_loop_repeats"):
             _refuse(getattr(self, name) < 1, f"caption.{name}", getattr(self, name), "1 or more")
         _refuse(not 0 <= self.min_new_tokens <= self.max_new_tokens, "caption.min_new_tokens", self.min_new_tokens, "0 to max_new_tokens")
         _refuse(self.repetition_penalty <= 0, "caption.repetition_penalty", self.repetition_penalty, "above 0")
@@ -159,23 +209,29 @@ class AnnotateConfig:
     """Caption to 27 labels. The rules are data of this version (`annotation/rules.yaml`); their digest goes into the stage's."""
 
     text: str = "caption"  # caption, or prompt: which text the labels are read from
+    precedence: str = "text"  # over answers of a model: text, answers, text_first, answers_first, agree (annotation/merge.py)
 
     def __post_init__(self) -> None:
         _refuse(self.text not in ("caption", "prompt"), "annotate.text", self.text, "caption, prompt")
+        known = ("text", "answers", "text_first", "answers_first", "agree")
+        _refuse(self.precedence not in known, "annotate.precedence", self.precedence, ", ".join(known))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardConfig:
     """Accepted samples to WebDataset shards."""
 
-    samples_per_shard: int = 1000
+    samples_per_shard: int = 1000  # at most
+    max_shard_bytes: int | None = None  # at most, as the tar stands on disk; a single larger sample has a shard of its own
     val_fraction: float = 0.1  # of the prompts; no prompt text stands on both sides
-    max_hash_distance: int | None = 0  # drop pictures whose 64-bit perceptual hash equals an earlier one's; None: keep all
+    max_hash_distance: int | None = 0  # drop pictures whose 64-bit perceptual hash differs in at most so many bits; None: keep all
 
     def __post_init__(self) -> None:
         _refuse(self.samples_per_shard < 1, "shard.samples_per_shard", self.samples_per_shard, "1 or more")
         _refuse(not 0 <= self.val_fraction < 1, "shard.val_fraction", self.val_fraction, "0 to below 1")
-        _refuse(self.max_hash_distance not in (None, 0), "shard.max_hash_distance", self.max_hash_distance, "0 (equal hashes) or null")
+        too_small = self.max_shard_bytes is not None and self.max_shard_bytes < 20_000
+        _refuse(too_small, "shard.max_shard_bytes", self.max_shard_bytes, "20000 or more, or null")
+        _refuse(self.max_hash_distance not in (None, 0, 1, 2, 3, 4), "shard.max_hash_distance", self.max_hash_distance, "0 to 4, or null")
 
 
 @dataclass(frozen=True, kw_only=True)

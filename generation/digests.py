@@ -8,11 +8,14 @@ from generation.backends.model_files import find_model, weights_sha256
 from generation.config import EMBEDDED, GenerationConfig
 from generation.prompts import count_prompts
 from pipeline.config import to_dict
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file
 
 STAGE_NAMES = ("prompts", "generate", "filter", "recrop", "caption", "annotate", "shard")
-_SPEED_ONLY = {"filter": ("num_workers", "batch_size")}  # these change no result
+_NO_RESULT = {  # fields that say how fast, or whether to start at all, but not what comes out
+    "prompts": ("check_against", "max_similarity", "allow_leak"),
+    "filter": ("num_workers", "batch_size"),
+}
 
 
 def stage_digests(config: GenerationConfig) -> dict[str, str]:
@@ -24,7 +27,7 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
     before: Any = {"seed": config.run.seed, "unit_size": config.run.unit_size}
     for name in STAGE_NAMES:
         section = to_dict(getattr(config, name))
-        for field in _SPEED_ONLY.get(name, ()):
+        for field in _NO_RESULT.get(name, ()):
             del section[field]
         digests[name] = digest({"before": before, "section": section, "files": _named_files(config, name)})
         before = digests[name]
@@ -53,12 +56,15 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
 
     Weights of the user's own models are not read here (gigabytes); their hash stands in every row instead.
     """
-    if stage == "prompts" and config.prompts.file is not None:
-        return _sha256(Path(config.prompts.file))
+    if stage == "prompts":
+        if absent := [file for file in config.prompts.check_against if not Path(file).is_file()]:
+            raise ContractError(f"prompts.check_against: {', '.join(absent)} does not exist; give the paths of test caption files")
+        return " ".join(_sha256(Path(file)) for file in config.prompts.files)
     if stage == "annotate":
         return sha256_file(RULES_FILE)
     if stage == "generate":
-        return _model_digest(config.generate.model, "generate.model", "diffusion", "model_index.json")
+        lora = _lora_sha256(config.generate.lora) if config.generate.lora else ""
+        return _model_digest(config.generate.model, "generate.model", "diffusion", "model_index.json") + lora
     if stage == "caption":
         return _model_digest(config.caption.model, "caption.model", "captioner", "config.json")
     return ""
@@ -67,6 +73,13 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
 def _model_digest(configured: str, field: str, embedded: str, marker: str) -> str:
     folder, _ = find_model(configured, field, embedded, marker)
     return weights_sha256(folder) if configured == EMBEDDED else ""
+
+
+def _lora_sha256(name: str) -> str:
+    try:
+        return sha256_file(Path(name).expanduser())
+    except OSError as err:
+        raise ConfigError(f"generate.lora={name!r} cannot be read ({err.strerror}); accepted: the path of a .safetensors file") from err
 
 
 def _sha256(path: Path) -> str:

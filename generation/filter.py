@@ -3,9 +3,11 @@
 Reads the pictures of `generate`; `recrop` reads the key points that it writes.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
+from generation.backends.plugins import Plugin, load_plugin
 from generation.backends.pose_bundle import pose_model
 from generation.backends.pose_pool import PosePool, WorkerDiedError
 from generation.config import FilterConfig
@@ -27,18 +29,22 @@ class FilterStage:
         self._config = config
         self.batch_size = config.batch_size
         self._pool: PosePool | None = None
+        self._plugins: list[Plugin] = []
 
     def setup(self) -> None:
-        self._pool = PosePool(pose_model(self._config.pose_model), self._config.num_workers)
+        self._pool = PosePool(pose_model(self._config.pose_model), _num_workers(self._config.num_workers))
         self._pool.warm_up()
+        self._plugins = [load_plugin(plugin) for plugin in self._config.plugins]
 
     def process(self, batch: Sequence[Item]) -> Sequence[Outcome]:
         assert self._pool is not None, "setup() comes first"
         images = [decode_item(item.image) for item in batch]
         readable = [image for image in images if not isinstance(image, Fail)]
         persons = iter(self._pool.detect_all(readable))
+        prompts = [item.row.get("prompt") for item, image in zip(batch, images, strict=True) if not isinstance(image, Fail)]
+        extra = iter(self._measured_by_plugins(readable, prompts))
         return [
-            image if isinstance(image, Fail) else self._judge(image, len(item.image or b""), next(persons))
+            image if isinstance(image, Fail) else self._judge(image, len(item.image or b""), next(persons), next(extra))
             for item, image in zip(batch, images, strict=True)
         ]
 
@@ -46,15 +52,28 @@ class FilterStage:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+        self._plugins = []
 
-    def _judge(self, image: Image, encoded_bytes: int, persons: list[Person] | WorkerDiedError) -> Outcome:
+    def _measured_by_plugins(self, images: Sequence[Image], prompts: Sequence[str | None]) -> list[dict[str, float]]:
+        rows: list[dict[str, float]] = [{} for _ in images]
+        for plugin in self._plugins if images else ():
+            for row, value in zip(rows, plugin.measure(images, prompts), strict=True):
+                row |= {} if value is None else {plugin.name: value}
+        return rows
+
+    def _judge(self, image: Image, encoded_bytes: int, persons: list[Person] | WorkerDiedError, extra: dict[str, float]) -> Outcome:
         if isinstance(persons, WorkerDiedError):
             return Fail("pose_worker_died", str(persons))
         height, width = image.shape[:2]
-        measures = measure_image(image, encoded_bytes) | measure_persons(persons, width, height)
+        measures = measure_image(image, encoded_bytes) | measure_persons(persons, width, height) | extra
         row: dict[str, Any] = {"measures": measures, "keypoints": keypoints_json(persons[0]) if persons else None}
         reason = decide(measures, self._config.thresholds)
         return Keep(row) if reason is None else Drop(reason, row)
+
+
+def _num_workers(configured: int | None) -> int:
+    """null: the cores of this task, which Slurm and containers may make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if configured is None else configured
 
 
 def keypoints_json(person: Person) -> list[list[float]]:

@@ -6,7 +6,7 @@ threshold stays close to the bad side: a dropped good picture costs a generation
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.contracts.errors import ConfigError
 
@@ -22,6 +22,8 @@ REASONS = (
     "body_out_of_frame",
     "not_standing",
     "small_person",
+    "small_box",
+    "odd_box",
 )
 
 
@@ -47,6 +49,11 @@ class Thresholds:
     max_leg_ratio: float = 3.5  # torso seen as a sliver: a pose that folded onto itself
     min_head_ratio: float = 0.1  # nose above the shoulders: 0.24-0.56 standing; bent over or lying below
     min_body_share: float = 0.4  # nose to ankles; renders 0.48 and more, a distant figure leaves too few pixels for clothes
+    min_box_height_px: float = 48.0  # of the key points, unpadded: below it a garment is a few pixels; embedded pictures show 80 and more
+    min_box_width_px: float = 12.0  # whole renders of 256x128: 45-80
+    min_box_aspect: float = 0.12  # width / height: whole renders 0.22-0.38; a sliver is a pose that folded onto itself
+    min_measures: dict[str, float] = field(default_factory=dict)  # of filter.plugins, by name: what is lower is dropped as low_NAME
+    max_box_aspect: float = 0.75  # spread arms or a long step; above it the body lies or two bodies were joined
 
     def __post_init__(self) -> None:
         for name in ("min_presence", "min_leg_visibility", "min_body_share"):
@@ -56,6 +63,8 @@ class Thresholds:
             raise ConfigError(f"filter.thresholds.max_persons={self.max_persons}; accepted: 1 or more")
         if not 0 <= self.min_visible_keypoints <= 33:
             raise ConfigError(f"filter.thresholds.min_visible_keypoints={self.min_visible_keypoints}; accepted: 0 to 33")
+        if not 0 <= self.min_box_aspect < self.max_box_aspect:
+            raise ConfigError(f"filter.thresholds: min_box_aspect={self.min_box_aspect} is not below max_box_aspect={self.max_box_aspect}")
         if self.min_leg_ratio >= self.max_leg_ratio:
             raise ConfigError(f"filter.thresholds: min_leg_ratio={self.min_leg_ratio} is not below max_leg_ratio={self.max_leg_ratio}")
 
@@ -89,12 +98,29 @@ def pose_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | 
         return "not_standing"
     if measures["body_share"] < thresholds.min_body_share:
         return "small_person"
+    return _box_reason(measures, thresholds)
+
+
+def plugin_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
+    """low_NAME for the first plug-in measure under its limit. What was not measured (a picture without a prompt) is not judged."""
+    low = (name for name, limit in thresholds.min_measures.items() if name in measures and measures[name] < limit)
+    return next((f"low_{name}" for name in low), None)
+
+
+def _box_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
+    """Limits of the box around the key points, before it is padded: too few pixels to show clothes, or no standing person's shape."""
+    if "box_aspect" not in measures:  # stored before boxes were measured
+        return None
+    if measures["box_height_px"] < thresholds.min_box_height_px or measures["box_width_px"] < thresholds.min_box_width_px:
+        return "small_box"
+    if not thresholds.min_box_aspect <= measures["box_aspect"] <= thresholds.max_box_aspect:
+        return "odd_box"
     return None
 
 
 def decide(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
-    """Reason to drop (one of REASONS) or None to keep, from the measures of `image_measures` and `pose_measures` together."""
-    return image_reason(measures, thresholds) or pose_reason(measures, thresholds)
+    """Reason to drop (one of REASONS, or low_NAME of a plug-in) or None to keep, from all measures of a picture together."""
+    return image_reason(measures, thresholds) or pose_reason(measures, thresholds) or plugin_reason(measures, thresholds)
 
 
 def _is_incomplete(measures: Mapping[str, float], thresholds: Thresholds) -> bool:

@@ -15,6 +15,7 @@ SHOULDERS, HIPS, KNEES, ANKLES = (11, 12), (23, 24), (25, 26), (27, 28)
 BODY = (NOSE, *SHOULDERS, *HIPS, *KNEES, *ANKLES)
 _X, _Y, _VISIBILITY, _PRESENCE = range(4)
 _PARTS = {"nose": (NOSE,), "shoulders": SHOULDERS, "hips": HIPS, "knees": KNEES, "ankles": ANKLES}
+MIN_BOX_PRESENCE = 0.5
 SAME_PERSON_DISTANCE = 0.12  # of the body height: two poses whose torsos lie closer are one person found twice
 BYSTANDER_SHARE = 0.4  # a second person less high than this share of the first is part of the scene
 _FLAT_TORSO_SHARE = 0.05  # a torso lower than this share of the picture is no standing one
@@ -42,7 +43,7 @@ def measure_persons(persons: list[Person], width: int, height: int) -> dict[str,
     presence_{nose,shoulders,hips,knees,ankles} and visibility_* (best of left and right, 0-1); margin_{top,bottom,left,right} (distance
     from the outermost body point to the frame, as a share of the picture's height or width, negative outside); body_share (nose to ankles /
     picture height); torso_share; leg_ratio and head_ratio (hips to the lower ankle, and nose to shoulders, over shoulders to hips, all
-    vertical).
+    vertical); box_width_px, box_height_px, box_aspect (width / height) of the box around `box_points`.
     """
     if not persons:
         return {"num_persons": 0}
@@ -52,10 +53,18 @@ def measure_persons(persons: list[Person], width: int, height: int) -> dict[str,
     measures |= {f"presence_{name}": value for name, value in part_presence(main).items()}
     measures |= {f"visibility_{name}": _best(main, points, _VISIBILITY) for name, points in _PARTS.items()}
     measures |= _margins(main, width, height)
+    measures |= _box(main)
     measures |= {"body_share": body_height(main) / height, "torso_share": torso_height(main) / height}
     if torso_height(main) > _FLAT_TORSO_SHARE * height:
         measures |= {"leg_ratio": leg_ratio(main), "head_ratio": (_middle(main, SHOULDERS)[1] - main[NOSE, _Y]) / torso_height(main)}
     return {name: round(float(value), 4) if isinstance(value, float | np.floating) else value for name, value in measures.items()}
+
+
+def box_points(person: Person) -> npt.NDArray[np.float32]:
+    """(N, 2) x, y: the body's points, and hands, feet and face where the picture shows them; guesses would stretch the box."""
+    seen = person[:, _PRESENCE] > MIN_BOX_PRESENCE
+    seen[list(BODY)] = True
+    return person[seen, :2]
 
 
 def part_presence(person: Person) -> dict[str, float]:
@@ -95,6 +104,12 @@ def _margins(person: Person, width: int, height: int) -> dict[str, float]:
         "margin_left": float(xs.min()) / width,
         "margin_right": 1.0 - float(xs.max()) / width,
     }
+
+
+def _box(person: Person) -> dict[str, float]:
+    points = box_points(person)
+    width, height = (points.max(axis=0) - points.min(axis=0)).tolist()
+    return {"box_width_px": width, "box_height_px": height, "box_aspect": width / max(height, 1.0)}
 
 
 def _middle(person: Person, points: tuple[int, ...]) -> npt.NDArray[np.float32]:

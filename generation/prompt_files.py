@@ -1,11 +1,34 @@
-"""Prompts from files: plain text, and the caption lists of CUHK-PEDES and ICFG-PEDES."""
+"""Prompts from files: plain text, caption lists (JSON), and tables (JSON Lines, Parquet) whose rows may name their source and licence."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generation.caption_lists import read_caption_list
 from pipeline.contracts.errors import ContractError
+
+TEXT_COLUMNS = ("prompt", "caption", "text")  # of a table, in order of preference
+KINDS = ("text", "json", "table")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """One prompt and where it comes from. source, licence: None where the file does not say."""
+
+    text: str
+    source: str | None = None
+    licence: str | None = None
+
+
+def read_prompts(path: Path, kind: str, splits: Sequence[str]) -> list[PromptText]:
+    """All prompts of one file, in its order. kind: one of KINDS. Raises ContractError for what cannot be read as this kind."""
+    if kind == "text":
+        return [PromptText(text) for text in read_text_prompts(path)]
+    if kind == "json":
+        return [PromptText(text) for text in read_caption_list(path, splits)]
+    return read_table_prompts(path)
 
 
 def read_text_prompts(path: Path) -> list[str]:
@@ -20,36 +43,59 @@ def read_text_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def read_json_prompts(path: Path, splits: Sequence[str]) -> list[str]:
-    """Captions of the records whose `split` is one of `splits`, in file order, each text once.
-
-    The file is a JSON list of records with `captions` (list of text) and `split`: reid_raw.json of CUHK-PEDES, ICFG-PEDES.json. Raises
-    ContractError naming the record for another structure, and if no record belongs to the splits.
-    """
-    try:
-        records = json.loads(_decode(_read(path), path, None))
-    except ValueError as err:
-        raise ContractError(f"{path} is not JSON ({err}); for one prompt a line set prompts.kind=text") from err
-    if not isinstance(records, list):
-        raise ContractError(f"{path} holds a {type(records).__name__}; accepted: a list of records with `captions` and `split`")
-    prompts: dict[str, None] = {}  # an ordered set
-    for number, record in enumerate(records):
-        captions = _captions(record, f"{path}, record {number}")
-        if record["split"] in splits:
-            prompts |= dict.fromkeys(text for caption in captions if (text := " ".join(caption.split())))
+def read_table_prompts(path: Path) -> list[PromptText]:
+    """Rows of a .parquet or .jsonl file: a text column (TEXT_COLUMNS), and `source` and `licence` (or `license`) where present."""
+    rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_lines(path)
+    prompts = []
+    for number, row in enumerate(rows, 1):
+        name = next((column for column in TEXT_COLUMNS if column in row), None)
+        if name is None or not isinstance(row[name], str):
+            raise ContractError(f"{path}, row {number}: no text in any of {', '.join(TEXT_COLUMNS)}; it has {', '.join(map(str, row))}")
+        if text := " ".join(row[name].split()):
+            prompts.append(PromptText(text, _optional(row.get("source")), _optional(row.get("licence", row.get("license")))))
     if not prompts:
-        found = sorted({record["split"] for record in records})
-        raise ContractError(f"{path} holds no caption of prompts.splits={list(splits)}; its records have {found}")
-    return list(prompts)
+        raise ContractError(f"{path} holds no prompt; accepted: rows with a column {' or '.join(TEXT_COLUMNS)}")
+    return prompts
 
 
-def _captions(record: Any, where: str) -> list[str]:
-    if not isinstance(record, dict) or not isinstance(record.get("split"), str):
-        raise ContractError(f"{where}: `split` is missing; accepted: a record with `captions` (list of text) and `split` (text)")
-    captions = record.get("captions")
-    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise ContractError(f"{where}: `captions`={captions!r}; accepted: a list of text")
-    return captions
+def unrepeated(prompts: Iterable[PromptText]) -> list[PromptText]:
+    """The first of all prompts that differ in case, spacing or punctuation only."""
+    first: dict[str, PromptText] = {}
+    for prompt in prompts:
+        first.setdefault(normalised(prompt.text), prompt)
+    return list(first.values())
+
+
+def normalised(text: str) -> str:
+    """Lower case, letters and digits of any script, single spaces: what two copies of a sentence share."""
+    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def _optional(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    from pipeline.tables import column_names, read_rows
+
+    wanted = [c for c in column_names(path) if c in (*TEXT_COLUMNS, "source", "licence", "license")]
+    if not set(wanted) & set(TEXT_COLUMNS):
+        raise ContractError(f"{path} has columns {', '.join(column_names(path))}; accepted: one of {', '.join(TEXT_COLUMNS)}")
+    return read_rows(path, wanted)
+
+
+def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    for number, line in enumerate(_read(path).split(b"\n"), 1):
+        text = _decode(line, path, number).strip()
+        if not text:
+            continue
+        try:
+            row = json.loads(text)
+        except ValueError as err:
+            raise ContractError(f"{path}, line {number}: not JSON ({err}); accepted: one object a line (.jsonl), or .parquet") from err
+        if not isinstance(row, dict):
+            raise ContractError(f"{path}, line {number}: a {type(row).__name__}; accepted: an object with {' or '.join(TEXT_COLUMNS)}")
+        yield row
 
 
 def _read(path: Path) -> bytes:
@@ -59,11 +105,11 @@ def _read(path: Path) -> bytes:
         raise ContractError(f"prompts.file={path} cannot be read ({err.strerror}); give the path of an existing file") from err
 
 
-def _decode(data: bytes, path: Path, line: int | None) -> str:
+def _decode(data: bytes, path: Path, line: int) -> str:
     try:
         return data.decode("utf-8-sig")  # a byte order mark is no part of the first prompt
     except UnicodeDecodeError as err:
-        where = f"line {line}, byte {err.start + 1}" if line is not None else f"byte {err.start + 1}"
         raise ContractError(
-            f"{path}, {where}: 0x{data[err.start]:02x} is not UTF-8; save the file as UTF-8 (iconv -f latin1 -t utf-8)"
+            f"{path}, line {line}, byte {err.start + 1}: 0x{data[err.start]:02x} is not UTF-8; "
+            "save the file as UTF-8 (iconv -f latin1 -t utf-8)"
         ) from err

@@ -1,15 +1,18 @@
-"""Where prompts come from: the attribute-balanced sampler, a plain text file, or a list of captions.
+"""Where prompts come from: the attribute-balanced sampler, plain text, caption lists of retrieval data sets, or tables.
 
 Writes runs/NAME/prompts/units/000000.parquet, one row per prompt; `generate` reads it. Prompt i of a run is fixed by its config alone.
 """
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from generation.config import GenerationConfig, PromptsConfig
-from generation.prompt_files import read_json_prompts, read_text_prompts
+from generation.prompt_files import PromptText, read_prompts, unrepeated
 from generation.sampler import sample_look
 from generation.sentences import write_sentence
+from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
 from pipeline.contracts.stage import Item, Row
@@ -18,18 +21,20 @@ from pipeline.runner import ledger_rows
 from pipeline.seeds import derive_seed
 from pipeline.tables import read_rows, write_rows
 
+log = logging.getLogger(__name__)
+
 DEFAULT_SAMPLED = 1000
 _LICENCES = {"sampler": "CC0-1.0"}  # sentences made by this program; a file's licence is known to its user only
 
 
-def make_prompts(config: PromptsConfig, seed: int) -> list[str]:
-    """All prompt texts of a run, in order. Raises ContractError for an unreadable, empty or wrongly encoded file."""
+def make_prompts(config: PromptsConfig, seed: int) -> list[PromptText]:
+    """All prompts of a run, in order. Raises ContractError for an unreadable, empty or wrongly encoded file."""
     if config.kind == "sampler":
         count = config.num_prompts or DEFAULT_SAMPLED
-        return [write_sentence(sample_look(seed, i), derive_seed(seed, "prompts", i)) for i in range(count)]
-    path = Path(str(config.file))
-    texts = read_text_prompts(path) if config.kind == "text" else read_json_prompts(path, config.splits)
-    return texts[: config.num_prompts]
+        looks = (sample_look(seed, i, config.target) for i in range(count))
+        return [PromptText(write_sentence(look, derive_seed(seed, "prompts", i))) for i, look in enumerate(looks)]
+    prompts = [_named(prompt, Path(file)) for file in config.files for prompt in read_prompts(Path(file), config.kind, config.splits)]
+    return (unrepeated(prompts) if config.unrepeated else prompts)[: config.num_prompts]
 
 
 def count_prompts(config: PromptsConfig) -> int:
@@ -39,27 +44,48 @@ def count_prompts(config: PromptsConfig) -> int:
 
 def prompt_rows(config: PromptsConfig, seed: int) -> list[Row]:
     """Rows of the prompt table. pid: images of one prompt show one person; view: unknown before a picture is there."""
-    source = config.source or ("sampler" if config.kind == "sampler" else Path(str(config.file)).name)
-    licence = config.licence or _LICENCES.get(config.kind, "unknown")
     return [
         {
             "key": make_key(index, 0),
             "status": "kept",
             "reason": None,
             "prompt_index": index,
-            "prompt": text,
-            "source": source,
-            "licence": licence,
+            "prompt": prompt.text,
+            "source": config.source or prompt.source or config.kind,
+            "licence": config.licence or prompt.licence or _LICENCES.get(config.kind, "unknown"),
             "pid": index,
             "view": None,
         }
-        for index, text in enumerate(make_prompts(config, seed))
+        for index, prompt in enumerate(make_prompts(config, seed))
     ]
+
+
+def refuse_leaks(config: PromptsConfig, prompts: Sequence[str]) -> None:
+    """Compare prompts with the test captions of `check_against`. Raises ContractError on a leak unless `allow_leak` is set."""
+    if not config.check_against:
+        return
+    from generation.leak import find_leaks, summary
+
+    leaks = find_leaks(prompts, config.check_against, config.max_similarity)
+    if not leaks:
+        log.info("%d prompts, none in %s", len(prompts), ", ".join(config.check_against))
+        return
+    first = leaks[0]
+    text = (
+        f"{len(leaks)} of {len(prompts)} prompts stand in test captions ({summary(leaks)}), first: prompt {first.index} {first.prompt!r} "
+        f"~ {first.caption!r} of {first.file}"
+    )
+    if not config.allow_leak:
+        raise ContractError(
+            f"{text}; `passerby check-leak` lists them and writes a clean file (--clean), prompts.allow_leak=true starts anyway"
+        )
+    log.warning("%s; prompts.allow_leak is set", text)
 
 
 def write_prompts(config: GenerationConfig, paths: RunPaths) -> tuple[Counts, list[Path]]:
     """The `make` of the single stage "prompts"."""
     rows = prompt_rows(config.prompts, config.run.seed)
+    refuse_leaks(config.prompts, [row["prompt"] for row in rows])
     table, ledger = paths.units("prompts", 0, "parquet"), paths.ledger("prompts", 0)
     write_rows(table, rows)
     write_rows(ledger, ledger_rows(rows))
@@ -76,6 +102,10 @@ def image_items(prompts: Sequence[Row], unit: int, unit_size: int, variants: int
 def read_prompt_rows(paths: RunPaths) -> list[Row]:
     """The prompt table of a run."""
     return read_rows(paths.units("prompts", 0, "parquet"))
+
+
+def _named(prompt: PromptText, file: Path) -> PromptText:
+    return prompt if prompt.source else replace(prompt, source=file.name)
 
 
 def _image_item(row: Row, variant: int) -> Item:

@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from generation.config import RecropConfig
 from generation.crop import crop_to_size, person_box
 from generation.images import decode_item, encode_jpeg
-from generation.pose_measures import BODY
+from generation.near_duplicates import perceptual_hash
+from generation.pose_measures import box_points
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
 
-MIN_PRESENCE = 0.5
 REASONS = ("small_crop",)
 
 
 class RecropStage:
-    """Adds `crop_xyxy_px` (in the generated picture; may reach outside it)."""
+    """Adds `crop_xyxy_px` (in the generated picture; may reach outside it) and `phash`, by which `shard` finds near-duplicates."""
 
     name = "recrop"
     reads_images = True
@@ -41,7 +40,7 @@ class RecropStage:
         if isinstance(image, Fail):
             return image
         box = person_box(
-            _seen_points(item.row["keypoints"]),
+            box_points(np.array(item.row["keypoints"], np.float32)),
             pad_top=config.pad_top,
             pad_bottom=config.pad_bottom,
             pad_side=config.pad_side,
@@ -50,12 +49,5 @@ class RecropStage:
         row = {"crop_xyxy_px": list(box)}
         if box[3] - box[1] < config.min_height_px:
             return Drop("small_crop", row)
-        return Keep(row, encode_jpeg(crop_to_size(image, box, config.height, config.width), config.jpeg_quality))
-
-
-def _seen_points(keypoints: list[list[float]]) -> npt.NDArray[np.float32]:
-    """(N, 2): the body's points, and hands, feet and face where the picture shows them; guesses would stretch the box."""
-    person = np.array(keypoints, np.float32)
-    seen = person[:, 3] > MIN_PRESENCE
-    seen[list(BODY)] = True
-    return person[seen, :2]
+        cropped = crop_to_size(image, box, config.height, config.width)
+        return Keep({**row, "phash": perceptual_hash(cropped)}, encode_jpeg(cropped, config.jpeg_quality))

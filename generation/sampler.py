@@ -2,19 +2,21 @@
 
 Balanced means stratified: within every block of consecutive prompts each value of an attribute comes equally often, in an order drawn from
 the seed. Real caption sets name few children, hats, bags or purple trousers; here the tails are as full as the rest. Prompt i depends on
-(seed, i) alone, so a longer run begins with the prompts of a shorter one.
+(seed, i) alone, so a longer run begins with the prompts of a shorter one. A target (`generation.target`) replaces the shares of any value.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from generation.target import DRESS_COLOURS, Option, blocks
 from pipeline.contracts.attributes import LOWER_COLOURS, UPPER_COLOURS
 from pipeline.seeds import derive_seed
 
-DRESS_COLOURS = tuple(c for c in UPPER_COLOURS if c in LOWER_COLOURS)  # a dress is upper and lower clothes in one colour
 _AGES = ("child", "adult", "adult", "elderly")  # labels know under and over 18 only; a quarter of children is far above real sets
 _CARRIED = ("backpack", "handbag", "bag", None)  # the three bag labels are disjoint, and a quarter goes without
+_EVEN = (True, False)
 _WOMAN_LOWER = ("pants", "shorts", "skirt", "dress", "skirt", "dress")  # makes up for men, who are drawn without
 _MAN_LOWER = ("pants", "shorts")
 
@@ -35,27 +37,43 @@ class Look:
     lower_colour: str
 
 
-def sample_look(seed: int, index: int) -> Look:
+DEFAULT_BLOCKS: dict[str, tuple[Option, ...]] = {
+    "gender": ("woman", "man"),
+    "age": _AGES,
+    "hair_length": ("short", "long"),
+    "hat": _EVEN,
+    "carried": _CARRIED,
+    "sleeve_length": ("short", "long"),
+    "lower_type_woman": _WOMAN_LOWER,
+    "lower_type_man": _MAN_LOWER,
+    "lower_length": ("short", "long"),
+    "upper_colour": UPPER_COLOURS,
+    "lower_colour": LOWER_COLOURS,
+    "dress_colour": DRESS_COLOURS,
+}
+
+
+def sample_look(seed: int, index: int, target: Mapping[str, object] | None = None) -> Look:
     """The combination of prompt `index`."""
+    options = DEFAULT_BLOCKS if target is None else DEFAULT_BLOCKS | blocks(target)
 
-    def draw(name: str, options: Sequence[str | bool | None]) -> str | bool | None:
-        return _stratified(seed, name, index, options)
+    def draw(name: str) -> Option:
+        return _stratified(seed, name, index, options[name])
 
-    gender = str(draw("gender", ("woman", "man")))
-    lower_type = str(draw(f"lower_type_{gender}", _WOMAN_LOWER if gender == "woman" else _MAN_LOWER))
-    either = str(draw("lower_length", ("short", "long")))
-    upper = str(draw("upper_colour", UPPER_COLOURS))
-    lower = str(draw("lower_colour", LOWER_COLOURS))
+    gender = str(draw("gender"))
+    lower_type = str(draw(f"lower_type_{gender}"))
+    either = str(draw("lower_length"))
+    upper, lower = str(draw("upper_colour")), str(draw("lower_colour"))
     if lower_type == "dress":
-        upper = lower = str(draw("dress_colour", DRESS_COLOURS))
-    carried = draw("carried", _CARRIED)
+        upper = lower = str(draw("dress_colour"))
+    carried = draw("carried")
     return Look(
         gender=gender,
-        age=str(draw("age", _AGES)),
-        hair_length=str(draw("hair_length", ("short", "long"))),
-        hat=bool(draw("hat", (True, False))),
+        age=str(draw("age")),
+        hair_length=str(draw("hair_length")),
+        hat=bool(draw("hat")),
         carried=None if carried is None else str(carried),
-        sleeve_length=str(draw("sleeve_length", ("short", "long"))),
+        sleeve_length=str(draw("sleeve_length")),
         lower_type=lower_type,
         lower_length={"pants": "long", "shorts": "short"}.get(lower_type, either),
         upper_colour=upper,
@@ -79,9 +97,14 @@ def stated_labels(look: Look) -> dict[str, int]:
     return labels | {f"lower_{colour}": int(colour != look.lower_colour) for colour in LOWER_COLOURS}
 
 
-def _stratified(seed: int, name: str, index: int, options: Sequence[str | bool | None]) -> str | bool | None:
+def _stratified(seed: int, name: str, index: int, options: Sequence[Option]) -> Option:
     """Entry `index` of an endless sequence in which every block of len(options) holds each once, shuffled by (seed, name, block)."""
     block, place = divmod(index, len(options))
+    return _shuffled(seed, name, block, tuple(options))[place]
+
+
+@lru_cache(maxsize=64)
+def _shuffled(seed: int, name: str, block: int, options: tuple[Option, ...]) -> tuple[Option, ...]:
     order = list(options)
     random.Random(derive_seed(seed, "look", name, block)).shuffle(order)
-    return order[place]
+    return tuple(order)

@@ -1,21 +1,22 @@
 """Accepted samples -> WebDataset shards with index and manifest (DESIGN.md 3). Reads `annotate` rows and `recrop` pictures of all units."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from generation.config import GenerationConfig
 from generation.images import decode_item
-from generation.near_duplicates import SeenPictures
-from generation.shard_writer import Spool, count_by_split, index_rows, replaced_together, write_shard
+from generation.near_duplicates import find_repeats, perceptual_hash
+from generation.shard_writer import TAR_END_BYTES, Spool, count_by_split, index_rows, replaced_together, tar_size, write_shard
 from generation.split import assign_shards, prompt_identity, validation_prompts
 from pipeline.completion import read_record
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import StageError
 from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import SCHEMA_VERSION, Sample, SampleMeta, decode_meta, encode_meta
-from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome, Row
+from pipeline.contracts.stage import Fail, Item, Row
 from pipeline.fileio import sha256_file, write_json
 from pipeline.inputs import read_items
 from pipeline.paths import RunPaths
@@ -36,12 +37,12 @@ def write_shards(config: GenerationConfig, paths: RunPaths, num_units: int, conf
             rows, prompts = _gather(config, paths, num_units, spool)
             if not prompts:
                 raise StageError(_nothing_left(paths, num_units))
-            shards = _plan(config, prompts)
+            shards = _plan(config, prompts, spool)
             index = [row for name, keys in shards.items() for row in _write_one(building / name, keys, spool)]
         finally:
             spool.close()
             (building / "spool").unlink()
-        counts = _counts(rows)
+        counts = Counts.of(rows)
         write_rows(building / "index.parquet", index)
         write_json(building / "manifest.json", _manifest(building, shards, counts, config_digest).to_json())
         names = sorted(path.name for path in building.iterdir())
@@ -71,39 +72,51 @@ def sample_meta(row: Row) -> SampleMeta:
 
 
 def _gather(config: GenerationConfig, paths: RunPaths, num_units: int, spool: Spool) -> tuple[list[Row], dict[str, str]]:
-    """Ledger rows of all samples, and key -> prompt identity of the kept ones, whose picture and JSON go to the spool."""
-    seen = SeenPictures() if config.shard.max_hash_distance is not None else None
+    """Ledger rows of all samples, and key -> prompt identity of the kept ones, whose picture and JSON are in the spool."""
     rows: list[Row] = []
     prompts: dict[str, str] = {}
-    for item in _items(paths, num_units):
-        outcome = _judge(item, seen)
-        status = {Keep: "kept", Drop: "dropped", Fail: "failed"}[type(outcome)]
-        rows.append({"key": item.key, "status": status, "reason": None if isinstance(outcome, Keep) else outcome.reason})
-        if isinstance(outcome, Keep):
+    hashes: list[int] = []
+    for unit in range(num_units):
+        for item in read_items(paths, "annotate", "recrop", unit, with_images=True):
+            value = _hash(item)
+            if isinstance(value, Fail):
+                rows.append({"key": item.key, "status": "failed", "reason": value.reason})
+                continue
+            rows.append({"key": item.key, "status": "kept", "reason": None})
+            hashes.append(value)
             prompts[item.key] = prompt_identity(item.row["prompt"])
             spool.add(f"{item.key}.image", item.image or b"")
             spool.add(f"{item.key}.meta", encode_meta(sample_meta(item.row)))
+    if config.shard.max_hash_distance is not None:
+        _drop_repeats(rows, prompts, find_repeats(np.array(hashes, np.uint64), config.shard.max_hash_distance))
     return rows, prompts
 
 
-def _items(paths: RunPaths, num_units: int) -> Iterator[Item]:
-    for unit in range(num_units):
-        yield from read_items(paths, "annotate", "recrop", unit, with_images=True)
-
-
-def _judge(item: Item, seen: SeenPictures | None) -> Outcome:
+def _hash(item: Item) -> int | Fail:
+    """The perceptual hash that recrop has stored; computed here for rows of a stage that stored none."""
+    if item.row.get("phash"):
+        return int(item.row["phash"], 16)
     image = decode_item(item.image)
-    if isinstance(image, Fail):
-        return image
-    return Drop("near_duplicate") if seen is not None and seen.is_repeat(image) else Keep()
+    return image if isinstance(image, Fail) else int(perceptual_hash(image), 16)
 
 
-def _plan(config: GenerationConfig, prompts: dict[str, str]) -> dict[str, list[str]]:
-    seed = config.run.seed
-    held_out = validation_prompts(set(prompts.values()), seed, config.shard.val_fraction)
-    return assign_shards(
-        {key: "val" if text in held_out else "train" for key, text in prompts.items()}, seed, config.shard.samples_per_shard
-    )
+def _drop_repeats(rows: list[Row], prompts: dict[str, str], repeats: dict[int, int]) -> None:
+    """Mark repeats; places count the samples that are kept so far, in key order, so the smallest key of equal pictures stays."""
+    kept = [row for row in rows if row["status"] == "kept"]
+    for place in repeats:
+        kept[place] |= {"status": "dropped", "reason": "near_duplicate"}
+        del prompts[kept[place]["key"]]
+
+
+def _plan(config: GenerationConfig, prompts: dict[str, str], spool: Spool) -> dict[str, list[str]]:
+    seed, shard = config.run.seed, config.shard
+    held_out = validation_prompts(set(prompts.values()), seed, shard.val_fraction)
+    split_of = {key: "val" if text in held_out else "train" for key, text in prompts.items()}
+    sizes = None
+    if shard.max_shard_bytes is not None:
+        sizes = {key: sum(tar_size(spool.size(f"{key}.{part}")) for part in ("image", "meta")) for key in prompts}
+    limit = None if shard.max_shard_bytes is None else shard.max_shard_bytes - TAR_END_BYTES
+    return assign_shards(split_of, seed, shard.samples_per_shard, sizes, limit)
 
 
 def _write_one(path: Path, keys: list[str], spool: Spool) -> list[Row]:
@@ -124,14 +137,6 @@ def _manifest(folder: Path, shards: dict[str, list[str]], counts: Counts, config
         config_digest=config_digest,
         attribute_space=PERSON_27.to_json(),
         code_version=code_version(),
-    )
-
-
-def _counts(rows: list[Row]) -> Counts:
-    status = Counter(row["status"] for row in rows)
-    reasons = Counter(row["reason"] for row in rows if row["status"] != "kept")
-    return Counts(
-        seen=len(rows), kept=status["kept"], dropped=status["dropped"], failed=status["failed"], reasons=dict(sorted(reasons.items()))
     )
 
 

@@ -14,6 +14,13 @@ from pipeline.fileio import atomic_open
 from pipeline.tars import read_tar
 
 _BUILDING = ".building"
+_BLOCK = 512
+TAR_END_BYTES = 10_240  # what a tar file is filled up to a multiple of
+
+
+def tar_size(num_bytes: int) -> int:
+    """Bytes that a member of this length takes in a tar: header, content, filling."""
+    return _BLOCK + -(-num_bytes // _BLOCK) * _BLOCK
 
 
 @contextmanager
@@ -76,6 +83,10 @@ class Spool:
         offset, length = self._places[key]
         self._file.seek(offset)
         return self._file.read(length)
+
+    def size(self, key: str) -> int:
+        """Bytes stored under a key."""
+        return self._places[key][1]
 
     def close(self) -> None:
         self._file.close()

@@ -1,6 +1,6 @@
 """Which sample goes into which split and shard: pure functions of keys, prompts and the run's seed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.seeds import derive_seed
 
@@ -20,15 +20,32 @@ def prompt_identity(prompt: str) -> str:
     return " ".join(prompt.lower().split())
 
 
-def assign_shards(split_of: Mapping[str, str], seed: int, samples_per_shard: int) -> dict[str, list[str]]:
+def assign_shards(
+    split_of: Mapping[str, str], seed: int, samples_per_shard: int, sizes: Mapping[str, int] | None = None, max_bytes: int | None = None
+) -> dict[str, list[str]]:
     """key -> split becomes shard file name -> keys in ascending order.
 
     Which shard a key goes to is shuffled over the whole run; inside a shard keys ascend, as WebDataset grouping and `lint` want them
-    (loaders draw their own order from the index).
+    (loaders draw their own order from the index). A shard is full at samples_per_shard samples, or when the next one would take it over
+    max_bytes, with `sizes` the bytes that each sample takes.
     """
     shards: dict[str, list[str]] = {}
     for split in SPLITS:
         keys = sorted((key for key, name in split_of.items() if name == split), key=lambda key: derive_seed(seed, "shard", key))
-        for number, first in enumerate(range(0, len(keys), samples_per_shard)):
-            shards[f"{split}-{number:06d}.tar"] = sorted(keys[first : first + samples_per_shard])
+        for number, members in enumerate(_filled(keys, samples_per_shard, sizes or {}, max_bytes)):
+            shards[f"{split}-{number:06d}.tar"] = sorted(members)
     return shards
+
+
+def _filled(keys: Sequence[str], max_samples: int, sizes: Mapping[str, int], max_bytes: int | None) -> Iterator[list[str]]:
+    members: list[str] = []
+    used = 0
+    for key in keys:
+        size = sizes.get(key, 0)
+        if members and (len(members) == max_samples or (max_bytes is not None and used + size > max_bytes)):
+            yield members
+            members, used = [], 0
+        members.append(key)
+        used += size
+    if members:
+        yield members

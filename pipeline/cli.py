@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain argument is a config, help)
     "check-images": ("generation", ("check-images",), False, "Verdict, reason and measures of the filter for a folder of pictures."),
     "annotate-text": ("generation", ("annotate-text",), False, "Captions in a file to 27 attribute labels, as JSONL."),
+    "check-leak": ("generation", ("check-leak",), False, "Do prompts repeat captions of a test set? Exact, normalised, near."),
+    "redecide": ("generation", ("redecide",), False, "Other filter thresholds from stored measures: shows what changes, --yes does it."),
+    "regenerate": ("generation", ("regenerate",), False, "One picture of a run again, from its key."),
+    "import-mals": ("generation", ("import-mals",), False, "Shards from a download of MALS."),
+    "export-mals": ("generation", ("export-mals",), False, "Samples in the published layout of MALS."),
+    "export-hf": ("generation", ("export-hf",), False, "A folder for Hugging Face datasets, with a data card."),
     "pretrain": ("pretrain", ("train",), True, "Pre-train APTM on shards."),
     "evaluate": ("pretrain", ("evaluate",), True, "Score a checkpoint: recall@k, mAP, mINP."),
     "parity": ("finetune", ("parity",), False, "Compare this code with a folder of golden numbers."),
@@ -108,16 +114,21 @@ def doctor(as_json: bool) -> int:
 
 
 @passerby.command()
-@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN|SHARDS")
+@click.option("--decode/--no-decode", default=True, show_default=True, help="Decode every picture of the shards.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that look at shards.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
-def lint(run_folder: Path, as_json: bool) -> int:
+def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
     """Check records, ledgers, shards, index and manifest of a run against each other. Exit code 1 if something is wrong."""
     from dataclasses import asdict
 
     from pipeline.lint import lint as find
     from pipeline.paths import RunPaths
+    from pipeline.pictures import require_pillow
 
-    findings = find(RunPaths(run_folder))
+    if decode:
+        require_pillow()
+    findings = find(RunPaths(run_folder), decode=decode, jobs=jobs)
     answer = {"run": str(run_folder), "sound": not findings, "findings": [asdict(finding) for finding in findings]}
 
     def show(_: dict[str, Any]) -> None:
@@ -127,6 +138,34 @@ def lint(run_folder: Path, as_json: bool) -> int:
 
     _answer(answer, as_json, show)
     return 1 if findings else 0
+
+
+@passerby.command()
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def stats(run_folder: Path, as_json: bool) -> None:
+    """Show what is in a run: counts and drop reasons, measures, captions, attributes, shards."""
+    from pipeline.paths import RunPaths
+    from pipeline.stats import stats as collect
+    from pipeline.stats_table import print_stats
+
+    _answer(collect(RunPaths(run_folder)), as_json, print_stats)
+
+
+@passerby.command()
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--out", type=click.Path(path_type=Path), help="HTML file to write; default: RUN/report.html.")
+@click.option("--samples", type=click.IntRange(0, 500), default=48, show_default=True, help="Kept samples to show.")
+def report(run_folder: Path, out: Path | None, samples: int) -> None:
+    """Write one HTML page about a run: what `stats` says, kept samples, and pictures that were dropped, by reason."""
+    from pipeline.paths import RunPaths
+    from pipeline.pictures import require_pillow
+    from pipeline.run_report import write_report
+
+    require_pillow()
+    file = out or run_folder / "report.html"
+    write_report(RunPaths(run_folder), file, samples)
+    click.echo(f"{file}")
 
 
 @passerby.command()

@@ -1,22 +1,21 @@
 """`passerby lint RUN`: do the files of a run hold what records, ledgers, index and manifest say? Reads everything, changes nothing."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from pipeline import graph
 from pipeline.completion import read_record
-from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ContractError
-from pipeline.contracts.manifest import DoneRecord, ShardManifest
-from pipeline.contracts.sample import IMAGE_EXTENSION, INDEX_COLUMNS, META_EXTENSION, SCHEMA_VERSION, decode_meta
-from pipeline.fileio import read_json, sha256_file
+from pipeline.contracts.manifest import DoneRecord
+from pipeline.fileio import sha256_file
+from pipeline.lint_shards import shard_problems
 from pipeline.paths import RunPaths
-from pipeline.tables import read_rows
-from pipeline.tars import Member, read_tar
+from pipeline.tables import read_columns
+
+_LEDGER = ("key", "status", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +26,24 @@ class Finding:
     text: str
 
 
-def lint(paths: RunPaths) -> list[Finding]:
-    """All findings of a run, stage by stage; empty means sound. Raises ContractError if the folder is no run."""
+def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding]:
+    """All findings of a run, stage by stage, then its shards; empty means sound.
+
+    decode: also decode every picture of the shards. jobs: processes that look at shards. A folder that holds nothing but shards (a copy,
+    a download) is accepted too. Raises ContractError if the folder is neither.
+    """
+    if (paths.root / "manifest.json").exists():
+        return [Finding(file, text) for file, text in shard_problems(paths.root, decode=decode, jobs=jobs)]
     if not any(paths.done_units(spec.name) for spec in graph.STAGES):
-        raise ContractError(f"{paths.root} holds no done record of any stage; accepted: the folder of a run that was started")
+        raise ContractError(f"{paths.root} holds no done record of any stage and no manifest.json; accepted: a started run, or its shards")
     findings: list[Finding] = []
     for spec in graph.STAGES:
         for unit in paths.done_units(spec.name):
             findings += _guarded(paths, paths.done(spec.name, unit), _unit_findings(paths, spec, unit))
     if paths.done_units("shard"):
-        findings += _guarded(paths, paths.stage("shard") / "manifest.json", _shard_findings(paths))
+        folder = paths.stage("shard")
+        problems = (Finding(f"{folder.name}/{file}", text) for file, text in shard_problems(folder, decode=decode, jobs=jobs))
+        findings += _guarded(paths, folder / "manifest.json", problems)
     return findings
 
 
@@ -62,85 +69,29 @@ def _unit_findings(paths: RunPaths, spec: graph.StageSpec, unit: int) -> Iterato
     ledger = paths.ledger(spec.name, unit)
     if paths.relative(ledger) not in record.files:
         return
-    rows = read_rows(ledger, ("key", "status", "reason"))
-    yield from _ledger_findings(paths.relative(ledger), rows, record)
+    columns = read_columns(ledger, _LEDGER)
+    yield from _ledger_findings(paths.relative(ledger), columns, record)
     if spec.kind == "units" and spec.rows_from not in (None, "prompts"):
         earlier = paths.ledger(str(spec.rows_from), unit)
-        kept = [row["key"] for row in read_rows(earlier, ("key", "status")) if row["status"] == "kept"]
-        if kept != [row["key"] for row in rows]:
-            yield Finding(paths.relative(ledger), f"does not see exactly the keys that {paths.relative(earlier)} keeps")
+        before = read_columns(earlier, ("key", "status"))
+        kept = [key for key, status in zip(before["key"], before["status"], strict=True) if status == "kept"]
+        if kept != columns["key"]:
+            text = f"does not see exactly the keys that {paths.relative(earlier)} keeps"
+            yield Finding(paths.relative(ledger), text + _difference(kept, columns["key"]))
 
 
-def _ledger_findings(name: str, rows: Sequence[dict[str, Any]], record: DoneRecord) -> Iterator[Finding]:
-    keys = [row["key"] for row in rows]
-    if keys != sorted(set(keys)):
+def _ledger_findings(name: str, columns: dict[str, list[str]], record: DoneRecord) -> Iterator[Finding]:
+    keys, counts = columns["key"], record.counts
+    if any(one >= other for one, other in pairwise(keys)):
         yield Finding(name, "keys are not sorted and unique")
-    status = Counter(row["status"] for row in rows)
-    counts = record.counts
-    if (len(rows), status["kept"], status["dropped"], status["failed"]) != (counts.seen, counts.kept, counts.dropped, counts.failed):
-        yield Finding(name, f"{len(rows)} rows with {dict(status)}, but the done record counts {counts}")
-    if Counter(row["reason"] for row in rows if row["status"] != "kept") != Counter(counts.reasons):
+    status = Counter(columns["status"])
+    if (len(keys), status["kept"], status["dropped"], status["failed"]) != (counts.seen, counts.kept, counts.dropped, counts.failed):
+        yield Finding(name, f"{len(keys)} rows with {dict(status)}, but the done record counts {counts}")
+    if Counter(r for r, s in zip(columns["reason"], columns["status"], strict=True) if s != "kept") != Counter(counts.reasons):
         yield Finding(name, f"its reasons are not those of the done record, {counts.reasons}")
 
 
-def _shard_findings(paths: RunPaths) -> Iterator[Finding]:
-    folder = paths.stage("shard")
-    manifest = ShardManifest.from_json(read_json(folder / "manifest.json"), str(folder / "manifest.json"))
-    if manifest.schema != SCHEMA_VERSION:
-        yield Finding("shards/manifest.json", f"schema {manifest.schema}, this version reads {SCHEMA_VERSION}")
-        return
-    index = read_rows(folder / "index.parquet", INDEX_COLUMNS)
-    by_shard: dict[str, list[dict[str, Any]]] = {}
-    for row in index:
-        by_shard.setdefault(row["shard"], []).append(row)
-    if doubled := sorted(key for key, n in Counter(row["key"] for row in index).items() if n > 1):
-        yield Finding("shards/index.parquet", f"keys stand twice: {', '.join(doubled[:5])}")
-    if Counter(row["split"] for row in index) != Counter(manifest.split_counts):
-        yield Finding("shards/manifest.json", f"split_counts {manifest.split_counts}, but the index holds {_counted(index, 'split')}")
-    if manifest.counts.kept != len(index):
-        yield Finding("shards/manifest.json", f"counts {manifest.counts.kept} kept samples, but the index holds {len(index)}")
-    if stray := sorted({path.name for path in folder.glob("*.tar")} ^ set(manifest.shards) | (set(by_shard) ^ set(manifest.shards))):
-        yield Finding("shards/manifest.json", f"manifest, index and folder do not name the same shards: {', '.join(stray)}")
-    space = AttributeSpace.from_json(manifest.attribute_space)
-    for name, said in sorted(manifest.shards.items()):
-        path = folder / name
-        if path.exists():
-            yield from _guarded(paths, path, _tar_findings(paths, path, said, by_shard.get(name, []), space))
-
-
-def _tar_findings(
-    paths: RunPaths, path: Path, said: dict[str, Any], rows: Sequence[dict[str, Any]], space: AttributeSpace
-) -> Iterator[Finding]:
-    name = paths.relative(path)
-    if sha256_file(path) != said["sha256"] or path.stat().st_size != said["bytes"]:
-        yield Finding(name, "its size or sha256 is not the one in the manifest")
-    members = list(read_tar(path))
-    names = [member.name for member in members]
-    if names != sorted(set(names)):
-        yield Finding(name, "members are not sorted and unique")
-    wanted = [f"{row['key']}.{ext}" for row in rows for ext in (IMAGE_EXTENSION, META_EXTENSION)]
-    if names != wanted or said["samples"] != len(rows):
-        yield Finding(
-            name, f"holds {len(names)} members; index and manifest name {len(wanted)} and {said['samples']} samples, in another way"
-        )
-        return
-    for row, image, meta in zip(rows, members[::2], members[1::2], strict=True):
-        for problem in _sample_problems(row, image, meta, space):
-            yield Finding(name, f"{row['key']}: {problem}")
-
-
-def _sample_problems(row: dict[str, Any], image: Member, meta: Member, space: AttributeSpace) -> Iterator[str]:
-    found = (image.offset, len(image.data), meta.offset, len(meta.data))
-    if found != (row["image_offset"], row["image_bytes"], row["meta_offset"], row["meta_bytes"]):
-        yield "offsets or lengths in the index are not those in the tar"
-    if hashlib.sha256(image.data + meta.data).hexdigest() != row["sha256"]:
-        yield "sha256 in the index is not that of the contents"
-    sample = decode_meta(meta.data, meta.name)
-    if sample.key != row["key"]:
-        yield f"its JSON names key {sample.key}"
-    if space.to_named(sample.labels) != sample.attributes:
-        yield "labels and named attributes differ"
-
-
-def _counted(rows: Sequence[dict[str, Any]], column: str) -> dict[str, int]:
-    return dict(Counter(row[column] for row in rows))
+def _difference(wanted: Sequence[str], found: Sequence[str]) -> str:
+    sides = {"missing": sorted(set(wanted) - set(found)), "extra": sorted(set(found) - set(wanted))}
+    said = [f"{len(keys)} {word}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}" for word, keys in sides.items() if keys]
+    return f" ({'; '.join(said)})" if said else ""

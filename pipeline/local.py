@@ -1,6 +1,5 @@
 """`passerby run`: what is missing of a run, made on this machine, stage by stage, with a pool of worker processes."""
 
-import shutil
 from collections.abc import Callable
 
 from pipeline import graph
@@ -9,6 +8,7 @@ from pipeline.contracts.errors import StageError
 from pipeline.describe import RunPlan
 from pipeline.fileio import remove_temporaries, write_bytes
 from pipeline.lock import run_lock
+from pipeline.outputs import remove_stages
 from pipeline.paths import RunPaths
 from pipeline.progress import StageProgress
 from pipeline.survey import StageSurvey, refuse_any_foreign, survey, survey_stage
@@ -47,23 +47,8 @@ def run(plan: RunPlan, *, workers: int | None = None, redo: str | None = None, f
 
 
 def remove_outputs(paths: RunPaths, first: str) -> list[str]:
-    """Remove the outputs of stage `first` and of all later ones; returns what was removed, one line each.
-
-    Records go first: a process killed in the middle leaves units that count as missing, never a record without its files.
-    """
-    lines = []
-    for spec in reversed(graph.from_stage(first)):
-        folder = paths.stage(spec.name)
-        if not folder.is_dir():
-            continue
-        num_units = len(paths.done_units(spec.name))
-        shutil.rmtree(folder / "done", ignore_errors=True)
-        try:
-            shutil.rmtree(folder)
-        except OSError as err:
-            raise StageError(f"cannot remove {folder}: {err.strerror or err}; remove it by hand, then run again") from err
-        lines.append(f"removed {folder} ({num_units} done units)")
-    return lines
+    """Remove the outputs of stage `first` and of all later ones; returns what was removed, one line each."""
+    return remove_stages(paths, [spec.name for spec in graph.from_stage(first)])
 
 
 def _write_config(plan: RunPlan) -> None:

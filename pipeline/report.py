@@ -9,6 +9,7 @@ from pipeline.progress import clock
 from pipeline.survey import StageSurvey, to_json
 
 TOP_REASONS = 3
+_WORDS = ("stage", "device", "top reasons", "attribute", "measure")  # columns that stand to the left
 
 
 def plan_json(plan: RunPlan, stages: Sequence[StageSurvey]) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def print_plan(answer: dict[str, Any]) -> None:
         )
         for row in answer["stages"]
     ]
-    _print(f"{answer['run']}: {answer['num_images']} images in {answer['num_units']} units", columns, rows)
+    print_table(f"{answer['run']}: {answer['num_images']} images in {answer['num_units']} units", columns, rows)
     _print_foreign(answer["stages"])
 
 
@@ -60,7 +61,7 @@ def print_status(answer: dict[str, Any]) -> None:
         )
         for row in answer["stages"]
     ]
-    _print(f"{answer['run']} ({'running' if answer['running'] else 'not running'})", columns, rows)
+    print_table(f"{answer['run']} ({'running' if answer['running'] else 'not running'})", columns, rows)
     _print_foreign(answer["stages"])
 
 
@@ -75,14 +76,14 @@ def _print_foreign(rows: Sequence[dict[str, Any]]) -> None:
             return
 
 
-def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(title), title_justify="left")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("stage", "device", "top reasons") else "right")
+        table.add_column(column, justify="left" if column in _WORDS else "right")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: a name in brackets is no markup
     Console().print(table)

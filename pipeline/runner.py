@@ -6,7 +6,6 @@ leaves no done record, so the unit is made again, with the same bytes.
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -114,15 +113,7 @@ class _Made:
             self.rows.append({"key": item.key, "status": "failed", "reason": outcome.reason, **earlier})
 
     def counts(self) -> Counts:
-        status = Counter(row["status"] for row in self.rows)
-        reasons = Counter(row["reason"] for row in self.rows if row["status"] != "kept")
-        return Counts(
-            seen=len(self.rows),
-            kept=status["kept"],
-            dropped=status["dropped"],
-            failed=status["failed"],
-            reasons=dict(sorted(reasons.items())),
-        )
+        return Counts.of(self.rows)
 
 
 def _todo(name: str, paths: RunPaths, units: Sequence[int], config_digest: str, inputs: Callable[[int], UnitInput]) -> dict[int, UnitInput]:

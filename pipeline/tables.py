@@ -5,13 +5,14 @@ anything nested or mixed is stored as JSON text and decoded when it is read. Equ
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.stage import Row
-from pipeline.fileio import write_bytes
+from pipeline.fileio import atomic_open, write_bytes
 
 _ENCODING = {b"passerby": b"json"}  # field metadata of a column that holds JSON text
 _EXACT_FLOAT = 2**53  # whole numbers up to here survive a column of floats
@@ -25,6 +26,14 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    sink = pa.BufferOutputStream()
+    pq.write_table(_to_table(rows), sink, compression="zstd")
+    write_bytes(path, sink.getvalue())
+
+
+def _to_table(rows: Sequence[Row]) -> Any:
+    import pyarrow as pa
+
     names = list(dict.fromkeys(name for row in rows for name in row))
     fields, arrays = [], []
     for name in names:
@@ -35,32 +44,109 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         arrow_type = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}.get(kind, pa.string())
         fields.append(pa.field(name, arrow_type, metadata=_ENCODING if kind == "json" else None))
         arrays.append(pa.array(values, arrow_type))
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(arrays, schema=pa.schema(fields)), sink, compression="zstd")
-    write_bytes(path, sink.getvalue())
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+@contextmanager
+def row_writer(path: Path, batch_size: int = 50_000) -> Iterator[Callable[[Row], None]]:
+    """Rows one after the other into a Parquet file, whole or not at all, without holding them all: `with row_writer(p) as add: add(row)`.
+
+    All rows have the columns of the first, whose kinds the first batch decides.
+    """
+    import pyarrow.parquet as pq
+
+    waiting: list[Row] = []
+    writer: pq.ParquetWriter | None = None
+    with atomic_open(path) as file:
+
+        def flush() -> None:
+            nonlocal writer
+            table = _to_table(waiting)
+            writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
+            writer.write_table(table.cast(writer.schema))
+            waiting.clear()
+
+        def add(row: Row) -> None:
+            waiting.append(row)
+            if len(waiting) == batch_size:
+                flush()
+
+        try:
+            yield add
+            if waiting or writer is None:
+                flush()
+        finally:
+            if writer is not None:
+                writer.close()
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     """Inverse of write_rows; `columns` limits what is read. Raises ContractError on a missing or corrupt file or an unknown column."""
+    table = _table(path, columns)
+    if table is None:
+        return []
+    decoded = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+    names = list(decoded)
+    return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
+
+
+def _table(path: Path, columns: Sequence[str] | None, optional: bool = False) -> Any:
+    """The pyarrow table, or None for an empty one, which has no columns that could be asked for."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
             if file.metadata.num_rows == 0:
-                return []  # an empty table has no columns that could be asked for
-            if columns and (absent := sorted(set(columns) - set(schema.names))):
-                raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(schema.names)}")
-            table = file.read(columns=list(columns) if columns else None, use_threads=False)
+                return None
+            names = file.schema_arrow.names
+            if columns and not optional and (absent := sorted(set(columns) - set(names))):
+                raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(names)}")
+            wanted = [name for name in columns if name in names] if columns else None
+            return file.read(columns=wanted, use_threads=False)
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist; if a done record names it, delete that record and run again") from err
     except (pa.ArrowException, OSError) as err:
         reason = str(err).splitlines()[0]
         raise ContractError(f"{path} is not a readable Parquet file ({reason}); delete it and its done record, then run again") from err
-    decoded = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
-    names = list(decoded)
-    return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
+
+
+def read_columns(path: Path, columns: Sequence[str], *, optional: bool = False) -> dict[str, list[Any]]:
+    """Columns as lists, decoded: a third of the memory of rows; empty lists for an empty table.
+
+    optional: a column that the table lacks is a list of None. Otherwise ContractError is raised, as read_rows does.
+    """
+    table = _table(path, columns, optional)
+    if table is None:
+        return {name: [] for name in columns}
+    found = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+    return {name: found.get(name, [None] * table.num_rows) for name in columns}
+
+
+def iter_rows(path: Path, columns: Sequence[str], batch_size: int = 8192) -> Iterator[Row]:
+    """Rows of plain columns one after the other, for tables that do not fit in memory as rows. Raises ContractError as read_rows does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if absent := sorted(set(columns) - set(column_names(path))):
+        raise ContractError(f"{path}: no column {', '.join(absent)}")
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size, columns=list(columns), use_threads=False):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as err:
+        raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns. Raises ContractError on a missing or corrupt file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as err:
+        raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
 
 
 def _kind(values: Iterable[Any]) -> str:

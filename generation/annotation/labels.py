@@ -1,14 +1,16 @@
 """What is said of the main subject -> the 27 labels (guideline sections 3 to 6)."""
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from generation.annotation.lexicon import Entry
 from generation.annotation.phrases import phrases
 from generation.annotation.runs import Phrase
 from generation.annotation.subject import Subject
-from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, UPPER_COLOURS
+from pipeline.contracts.attributes import LOWER_COLOURS, UPPER_COLOURS
 
 _SPACES = {"upper": UPPER_COLOURS, "lower": LOWER_COLOURS}
+LONG_SHORTS = "long shorts"  # their "long" makes them no longer than shorts
 _BAG_KINDS = ("backpack", "handbag", "bag")
 
 
@@ -38,15 +40,24 @@ class _Facts:
     sleeves: list[int] = field(default_factory=list)  # stated of no garment
 
 
-def labels_of(tokens: list[Entry], subject: Subject) -> dict[str, int]:
-    """Attributes that the caption states, name -> 0 or 1."""
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a caption states. labels: name -> 0 or 1, without colours; upper, lower: colours of the garments, None where none is stated."""
+
+    labels: dict[str, int]
+    upper: tuple[str, ...] | None = None
+    lower: tuple[str, ...] | None = None
+
+
+def stated_by(tokens: list[Entry], subject: Subject) -> Stated:
+    """Everything that the caption states of its subject."""
     found = {"gender": subject.gender, "age": subject.age}
     labels = {name: value for name, value in found.items() if value is not None}
     if subject.plural:
-        return labels
+        return Stated(labels)
     facts = _collect(tokens, subject.owned)
     labels |= _hair(facts) | _carried(facts) | _sleeves(facts) | _lower(facts)
-    return labels | _colour_group(facts, "upper") | _colour_group(facts, "lower")
+    return Stated(labels, _stated_colours(facts, "upper"), _stated_colours(facts, "lower"))
 
 
 def _collect(tokens: list[Entry], owned: list[bool]) -> _Facts:
@@ -107,7 +118,7 @@ def _add_garment(facts: _Facts, phrase: Phrase, head: Entry, last: Phrase | None
         return
     sleeve = head.sleeve if phrase.sleeve is None else phrase.sleeve
     length = head.length
-    if phrase.has_size and head.part != "upper" and head.text not in ("long shorts",):
+    if phrase.has_size and head.part != "upper" and head.text != LONG_SHORTS:
         length = phrase.size if head.type == 0 else (1 if phrase.size == 1 else head.length)
     garment = _Garment(head.part, sleeve, head.type, length, list(phrase.colours), phrase.is_open_choice, phrase.excepted)
     garment_of[id(phrase)] = garment
@@ -209,9 +220,9 @@ def _lower(facts: _Facts) -> dict[str, int]:
     return labels
 
 
-def _colour_group(facts: _Facts, part: str) -> dict[str, int]:
-    """All labels of a group, or none (C1)."""
-    garments = [g for g in facts.garments if g.part in (part, "both")]
+def _stated_colours(facts: _Facts, part: str) -> tuple[str, ...] | None:
+    """The colours by which a group is labelled, or None: it stays unlabelled."""
+    garments = [g for g in facts.garments if g.part == part or g.part == "both"]
     excepted = [g for g in garments if g.excepted and g.part == part]
     chosen = excepted or garments
     stated = [c for g in chosen for c in g.colours]
@@ -219,11 +230,10 @@ def _colour_group(facts: _Facts, part: str) -> dict[str, int]:
     if not excepted:
         stated += [c for colours in facts.everywhere for c in colours]
         is_open = is_open or facts.everywhere_open
-    if not stated or is_open:
-        return {}
+    return None if not stated or is_open else tuple(stated)
+
+
+@cache
+def colour_group(part: str, stated: frozenset[str]) -> dict[str, int]:
+    """All labels of a group (C1): 0 for stated colours, 1 for the others. Not to be changed by the caller."""
     return {f"{part}_{colour}": 0 if colour in stated else 1 for colour in _SPACES[part]}
-
-
-def complete(labels: dict[str, int], names: tuple[str, ...]) -> dict[str, int]:
-    """Every attribute of the space, those not stated as -1."""
-    return {name: labels.get(name, MISSING) for name in names}

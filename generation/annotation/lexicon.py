@@ -10,7 +10,7 @@ import yaml
 RULES_FILE = Path(__file__).with_name("rules.yaml")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity: the lexicon makes each once, and caches want a cheap hash
 class Entry:
     """What one token is. `kind` decides which other fields mean something."""
 
@@ -71,7 +71,7 @@ _PUNCTUATION = {",": "comma", ".": "stop", ";": "stop", ":": "stop", "!": "stop"
 
 
 class Lexicon:
-    """`phrases[first word]` lists (following words, entry), longest first."""
+    """`phrases[first word]` lists (following words, entry), longest first; `single` holds the words that begin no longer phrase."""
 
     def __init__(self, rules: dict[str, Any]) -> None:
         self.phrases: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
@@ -86,6 +86,7 @@ class Lexicon:
             self.phrases.setdefault(first, []).append((tuple(rest), entry))
         for options in self.phrases.values():
             options.sort(key=lambda option: -len(option[0]))
+        self.single = {word: options[0][1] for word, options in self.phrases.items() if len(options) == 1 and not options[0][0]}
         self.real_words = frozenset(rules["real_words"]) | frozenset(self.phrases)
 
 

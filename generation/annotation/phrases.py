@@ -6,6 +6,7 @@ from generation.annotation.lexicon import Entry
 from generation.annotation.relations import relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
 
+_STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "sleeve", "accessory", "part"})
 
 
@@ -14,7 +15,7 @@ def phrases(tokens: list[Entry]) -> Iterator[Phrase]:
     state = _State()
     i = 0
     while i < len(tokens):
-        phrase = parse_run(tokens, i)
+        phrase = parse_run(tokens, i) if tokens[i].kind in _STARTERS else None
         if phrase is None:
             state.read(tokens, i)
             i += 1
@@ -41,9 +42,9 @@ class _State:
     def read(self, tokens: list[Entry], i: int) -> None:
         """Take in one token that belongs to no noun phrase."""
         token = tokens[i]
-        handler = getattr(self, f"_read_{token.kind}", None)
+        handler = _READERS.get(token.kind)
         if handler is not None:
-            handler(tokens, i)
+            handler(self, tokens, i)
         if token.kind not in ("det", "be", "relative", "in", "neg", "all", "both"):
             self.predicate = None
         if token.kind not in ("det", "in", "all", "both", "wear", "be", "pronoun"):
@@ -153,6 +154,9 @@ class _State:
     def _end_scope(self) -> None:
         if self.negated_count > 0:
             self.negated = False
+
+
+_READERS = {name.removeprefix("_read_"): reader for name, reader in vars(_State).items() if name.startswith("_read_")}
 
 
 def _before(tokens: list[Entry], i: int) -> str:

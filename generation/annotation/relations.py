@@ -3,7 +3,7 @@
 from generation.annotation.lexicon import Entry
 from generation.annotation.runs import Phrase
 
-_CARRIED_WORDS = frozenset(
+CARRIED_WORDS = frozenset(
     {"tied", "slung", "draped", "folded", "hanging", "thrown", "wrapped", "carried", "tucked", "lying", "sitting", "resting", "standing"}
 )
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
@@ -21,7 +21,7 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
 def relation_after(tokens: list[Entry], phrase: Phrase) -> str | None:
     """ "a jacket over his arm", "a sweater tied around her waist", "a bag on the bench": what follows may say that it is not worn."""
     i = phrase.end
-    while i < len(tokens) and tokens[i].kind in ("verb", "word") and tokens[i].text in _CARRIED_WORDS:
+    while i < len(tokens) and tokens[i].kind in ("verb", "word") and tokens[i].text in CARRIED_WORDS:
         i += 1
     if i < len(tokens) and tokens[i].text in ("next to", "beside", "behind", "near") and i + 1 < len(tokens):
         return "placed" if tokens[i + 1].text in ("him", "her", "them") and i + 2 >= len(tokens) else None

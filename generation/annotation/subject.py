@@ -4,6 +4,7 @@ The first person named is the main subject. Once another person has appeared, wo
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from generation.annotation.lexicon import Entry
 
@@ -49,10 +50,15 @@ def settle_modifiers(tokens: list[Entry]) -> list[Entry]:
             settled.append(_POSSESSIVE)
             skip = True
         elif token.kind == "person" and i + 1 < len(tokens) and tokens[i + 1].kind in _NOUN_AFTER_MODIFIER:
-            settled.append(Entry("modifier", token.text))
+            settled.append(_as_modifier(token.text))
         else:
             settled.append(token)
     return settled
+
+
+@cache
+def _as_modifier(text: str) -> Entry:
+    return Entry("modifier", text)
 
 
 def _owns(tokens: list[Entry], i: int) -> bool:
@@ -168,6 +174,8 @@ def _alternative(tokens: list[Entry], mentions: list[Mention], main: Mention) ->
 def _ownership(tokens: list[Entry], mentions: list[Mention], main: Mention) -> tuple[list[bool], int]:
     """Which tokens are said of the main subject, and where the first other person appears."""
     owned, others_from = [True] * len(tokens), len(tokens)
+    if len(mentions) == 1:
+        return owned, others_from
     others: list[Mention] = []
     starts = {m.start: m for m in mentions}
     is_main = not mentions[0].is_figure

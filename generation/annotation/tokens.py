@@ -1,6 +1,7 @@
 """Caption text -> tokens. Case, hyphens, spacing and plain misspellings are gone afterwards; framing words are left out."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from generation.annotation.lexicon import Entry, lexicon
@@ -13,28 +14,42 @@ _MIN_MISSPELT = 4  # shorter words are too often other words
 
 def tokenise(caption: str) -> list[Entry]:
     """Entries in the order of the text. Words that no list knows have kind "word", or "verb" when they end in -ing."""
-    phrases = lexicon().phrases
+    single, phrases = lexicon().single, lexicon().phrases
     words = _words(caption)
     tokens: list[Entry] = []
     position, count = 0, len(words)
     while position < count:
-        step, entry = 1, None
-        for rest, candidate in phrases.get(words[position], ()):
-            if not rest or tuple(words[position + 1 : position + 1 + len(rest)]) == rest:
-                step, entry = 1 + len(rest), candidate
-                break
+        word = words[position]
+        entry = single.get(word)  # most words begin no longer phrase
+        step = 1
         if entry is None:
-            entry = _unlisted(words[position])
+            entry, step = _longest(phrases.get(word, ()), words, position)
         if entry.kind != "filler":
             tokens.append(entry)
         position += step
     return tokens
 
 
+def _longest(options: Sequence[tuple[tuple[str, ...], Entry]], words: list[str], position: int) -> tuple[Entry, int]:
+    """The longest listed phrase that begins here, and its length in words."""
+    for rest, entry in options:
+        length = 1 + len(rest)
+        if not rest or tuple(words[position + 1 : position + length]) == rest:
+            return entry, length
+    return _unlisted(words[position]), 1
+
+
 def _words(caption: str) -> list[str]:
-    text = _ELISION.sub(" not", caption.lower().replace("’", "'").replace("`", "'"))
-    known, spelling = lexicon().phrases, lexicon().spelling
-    return [word if word in known else spelling.get(word) or _respelt(word) for word in _PIECES.findall(text)]
+    text = caption.lower().replace("’", "'").replace("`", "'")
+    if "n't" in text:
+        text = _ELISION.sub(" not", text)
+    known = lexicon().phrases
+    return [word if word in known else _spelt(word) for word in _PIECES.findall(text)]
+
+
+@lru_cache(maxsize=65536)
+def _spelt(word: str) -> str:
+    return lexicon().spelling.get(word) or _respelt(word)
 
 
 @lru_cache(maxsize=65536)
@@ -49,7 +64,6 @@ def _unlisted(word: str) -> Entry:
     return Entry("verb" if word.endswith("ing") and len(word) > 5 else "word", word)
 
 
-@lru_cache(maxsize=65536)
 def _respelt(word: str) -> str:
     """The one listed word at edit distance 1 with the same first letter, or the word itself.
 

@@ -5,84 +5,104 @@ The embedded model, a local folder and a name on the hub take the same path: a n
 
 import difflib
 import inspect
-import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
+from generation.backends.pipeline_options import add_lora, tune
 from generation.config import GenerateConfig
 from generation.images import Image
-from pipeline.contracts.errors import ConfigError, StageError
+from pipeline.contracts.errors import ConfigError
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """(H, W, 3) uint8 RGB, and whether the checkpoint's own checker takes it for unsafe (and has blanked it)."""
+
+    image: Image
+    unsafe: bool = False
 
 
 class DiffusionModel:
-    """A loaded pipeline. `provenance` says what made a picture (model, weights_sha256, scheduler, steps, guidance)."""
+    """A loaded pipeline. `provenance` says what made a picture (model, weights_sha256, scheduler, steps, guidance, LoRA)."""
 
     def __init__(self, config: GenerateConfig) -> None:
         self._config = config
         self._device = resolve_device(config.device, "generate.device")
         folder = _local_folder(config.model)
-        self._pipeline = _load(folder, config, resolve_dtype(config.dtype, self._device)).to(self._device)
-        self._pipeline.set_progress_bar_config(disable=True)
+        self._pipeline = _load(folder, config, resolve_dtype(config.dtype, self._device))
         if config.scheduler is not None:
             self._pipeline.scheduler = _scheduler(config.scheduler, self._pipeline.scheduler)
-        self._max_batch = config.batch_size
+        lora = add_lora(self._pipeline, config)
+        self._pipeline.to(self._device)
+        self._pipeline.set_progress_bar_config(disable=True)
+        tune(self._pipeline, config)
+        self._batch = BatchSize(config.batch_size)
         self.provenance: dict[str, Any] = {
             "model": config.model,
             "weights_sha256": weights_sha256(folder),
+            "pipeline": type(self._pipeline).__name__,
             "scheduler": type(self._pipeline.scheduler).__name__,
             "steps": config.steps,
             "guidance": config.guidance,
+            **lora,
         }
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
-        """One (H, W, 3) uint8 RGB picture per prompt.
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
+        """One picture per prompt.
 
         Every picture has its own generator, made on the CPU from its seed, so that it does not depend on its neighbours in the batch,
         on order, or on the device's random numbers; a batch of another size changes it by rounding only. When memory runs out, the
-        batch is halved from then on. Raises StageError if even one picture does not fit.
+        batch is halved from then on. Raises StageError if even one picture does not fit, ConfigError if the pipeline refuses the settings.
         """
         import torch
 
-        images: list[Image] = []
-        while len(images) < len(prompts):
-            start, stop = len(images), len(images) + self._max_batch
+        def run(start: int, stop: int) -> list[Picture]:
             try:
-                images += self._run(prompts[start:stop], seeds[start:stop])
-            except torch.OutOfMemoryError as err:
-                if self._max_batch == 1:
-                    raise StageError(
-                        "memory does not hold one picture: choose a smaller generate.height and width, or generate.dtype"
-                    ) from err
-                self._max_batch = (min(self._max_batch, len(prompts)) + 1) // 2
-                log.warning("out of memory: generate.batch_size is %d from here on", self._max_batch)
+                return self._run(prompts[start:stop], seeds[start:stop])
+            except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
-        return images
+                raise
 
-    def _run(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+        way_out = "memory does not hold one picture: choose a smaller generate.height and width, or generate.dtype"
+        return in_batches(self._batch, len(prompts), run, (torch.OutOfMemoryError,), way_out)
+
+    def _run(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
         import torch
 
+        count = len(prompts)
+        if self._config.compile:  # a compiled model is made for one size; what is added is thrown away
+            missing = self._batch.size - count
+            prompts, seeds = [*prompts, *[prompts[-1]] * missing], [*seeds, *[seeds[-1]] * missing]
+        wanted = self._arguments(prompts, [torch.Generator("cpu").manual_seed(seed) for seed in seeds])
+        accepted = inspect.signature(self._pipeline.__call__).parameters  # some families know no negative prompt
+        try:
+            with torch.inference_mode():
+                made = self._pipeline(**{name: value for name, value in wanted.items() if name in accepted and value is not None})
+        except ValueError as err:  # sizes that are no multiple of what the family wants
+            raise ConfigError(f"generate.model={self._config.model!r} refuses these settings: {_first_line(err)}") from err
+        unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
+        images = [np.round(np.nan_to_num(picture) * 255).astype(np.uint8) for picture in made.images]
+        return [Picture(image, bool(flag)) for image, flag in zip(images, unsafe, strict=True)][:count]
+
+    def _arguments(self, prompts: Sequence[str], generators: list[Any]) -> dict[str, Any]:
         config = self._config
-        wanted: dict[str, Any] = {
+        return {
             "prompt": [config.prefix + prompt + config.suffix for prompt in prompts],
             "negative_prompt": [config.negative_prompt] * len(prompts) if config.guidance > 1 else None,
             "num_inference_steps": config.steps,
             "guidance_scale": config.guidance,
-            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            "generator": generators,
             "height": config.height,
             "width": config.width,
             "output_type": "np",
         }
-        accepted = inspect.signature(self._pipeline.__call__).parameters  # some families know no negative prompt
-        with torch.inference_mode():
-            pictures = self._pipeline(**{name: value for name, value in wanted.items() if name in accepted}).images
-        return [np.round(np.nan_to_num(picture) * 255).astype(np.uint8) for picture in pictures]
 
 
 def _local_folder(configured: str) -> str:

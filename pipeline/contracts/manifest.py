@@ -3,6 +3,8 @@
 Written by `pipeline.runner` and `generation.shard`; read by completion checks, status, lint, report and the loaders of `pretrain`.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,6 +28,20 @@ class Counts:
             )
         if sum(self.reasons.values()) != self.dropped + self.failed:
             raise ContractError(f"reasons {self.reasons} do not add up to dropped {self.dropped} + failed {self.failed}")
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, Any]]) -> "Counts":
+        """Counts of ledger rows (status, reason)."""
+        judged = [(row["status"], row["reason"]) for row in rows]
+        status = Counter(name for name, _ in judged)
+        reasons = Counter(reason for name, reason in judged if name != "kept")
+        return cls(
+            seen=len(judged),
+            kept=status["kept"],
+            dropped=status["dropped"],
+            failed=status["failed"],
+            reasons=dict(sorted(reasons.items())),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from generation.annotate import annotate
+from generation.annotation.labels import stated_by
+from generation.annotation.skeleton import stated_by_tokens
+from generation.annotation.subject import find_subject, settle_modifiers
+from generation.annotation.tokens import tokenise
 from generation.caption_gate import longest_loop
 from generation.crop import crop, crop_to_size, person_box
+from generation.near_duplicates import find_repeats
 from generation.prompts import image_items
 from generation.sampler import sample_look, stated_labels
 from generation.sentences import write_sentence
@@ -111,6 +116,80 @@ def test_coloured_accessories_change_nothing(caption: str, colour: str, thing: s
     assert not changed(caption, f"{caption} with {'a ' if article else ''}{colour} {noun}")
 
 
+_PIECES = [
+    "a",
+    "the",
+    "man",
+    "woman",
+    "boy",
+    "gentleman",
+    "wearing",
+    "in",
+    "with",
+    "and",
+    "or",
+    "no",
+    "red",
+    "navy",
+    "blue",
+    "dark~blue",
+    "orange",
+    "grey",
+    "gray",
+    "shirt",
+    "blouse",
+    "jacket",
+    "jeans",
+    "dress",
+    "hat",
+    "cap",
+    "bag",
+    "backpack",
+    "holding",
+    "next~to",
+    "on",
+    "of",
+    "poster",
+    "zorb",
+    "quux",
+    "tied",
+    ",",
+    ".",
+    "her",
+    "his",
+    "he",
+    "short",
+    "long",
+    "sleeves",
+    "hair",
+    "all",
+    "both",
+    "except",
+    "not",
+    "is",
+    "picture",
+    "wall",
+    "carrying",
+    "shorts",
+    "long~shorts",
+    "leather",
+    "plaid",
+    "walking",
+    "slung",
+    "over",
+    "shoulder",
+    "scarf",
+    "shoes",
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=24).map(lambda words: " ".join(words).replace("~", " ")))
+@settings(max_examples=300)
+def test_what_is_remembered_by_skeleton_is_what_the_caption_says(caption: str) -> None:
+    tokens = settle_modifiers(tokenise(caption))
+    assert stated_by_tokens(tokens) == stated_by(tokens, find_subject(tokens))
+
+
 # ---- prompts --------------------------------------------------------------------------------------------------------------------------
 @given(seeds, st.integers(0, 10**6), seeds)
 def test_a_sampled_sentence_states_its_look(seed: int, index: int, style: int) -> None:
@@ -188,14 +267,40 @@ def test_longest_loop_equals_the_slow_count(words: list[str], max_words: int) ->
 texts = st.text(alphabet="ab ", min_size=1, max_size=4)
 
 
-@given(st.dictionaries(st.integers(0, 999), texts, min_size=1, max_size=60), seeds, st.floats(0, 0.9), st.integers(1, 20))
-def test_shards_partition_the_keys_and_no_prompt_is_on_both_sides(prompts: dict[int, str], seed: int, fraction: float, size: int) -> None:
+limits = st.none() | st.integers(1, 400)
+
+
+@given(st.dictionaries(st.integers(0, 999), texts, min_size=1, max_size=60), seeds, st.floats(0, 0.9), st.integers(1, 20), limits)
+def test_shards_partition_the_keys_and_no_prompt_is_on_both_sides(
+    prompts: dict[int, str], seed: int, fraction: float, size: int, max_bytes: int | None
+) -> None:
     identity = {f"{i:09d}_00": prompt_identity(text) for i, text in prompts.items()}
     held_out = validation_prompts(set(identity.values()), seed, fraction)
-    shards = assign_shards({key: "val" if text in held_out else "train" for key, text in identity.items()}, seed, size)
+    sizes = {key: 1 + int(key[:9]) % 97 for key in identity}
+    split_of = {key: "val" if text in held_out else "train" for key, text in identity.items()}
+    shards = assign_shards(split_of, seed, size, sizes, max_bytes)
+    assert all(max_bytes is None or len(keys) == 1 or sum(sizes[k] for k in keys) <= max_bytes for keys in shards.values())
     keys = [key for members in shards.values() for key in members]
     assert sorted(keys) == sorted(identity)
     assert all(members == sorted(members) and 1 <= len(members) <= size for members in shards.values())
     sides = {split: {identity[k] for name, ks in shards.items() if name.startswith(split) for k in ks} for split in ("train", "val")}
     assert not sides["train"] & sides["val"]
     assert sides["train"]
+
+
+@given(st.lists(st.integers(0, 11), min_size=1, max_size=40), st.integers(0, 4), seeds)
+def test_near_duplicates_are_those_of_the_plain_comparison(sources: list[int], distance: int, seed: int) -> None:
+    """Hashes a few bits around a dozen centres, against the greedy comparison of all pairs."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 2**64, 12, np.uint64)
+    flips = [sum(1 << int(b) for b in rng.choice(64, int(rng.integers(0, 5)), replace=False)) for _ in sources]
+    hashes = [int(centres[i]) ^ flip for i, flip in zip(sources, flips, strict=True)]
+    kept: list[int] = []
+    slow: dict[int, int] = {}
+    for place, value in enumerate(hashes):
+        original = next((k for k in kept if (hashes[k] ^ value).bit_count() <= distance), None)
+        if original is None:
+            kept.append(place)
+        else:
+            slow[place] = original
+    assert find_repeats(np.array(hashes, np.uint64), distance).keys() == slow.keys()

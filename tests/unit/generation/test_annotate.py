@@ -9,6 +9,8 @@ import pytest
 
 from generation.annotate import AnnotateStage, annotate
 from generation.annotate_text import annotate_lines
+from generation.annotation.merge import merge
+from generation.cli import main
 from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import LOWER_COLOURS, PERSON_27, UPPER_COLOURS
 from pipeline.contracts.errors import ContractError
@@ -91,3 +93,58 @@ def test_text_file_may_mix_plain_lines_and_json() -> None:
 def test_bad_text_is_refused_naming_the_line(data: bytes, message: str) -> None:
     with pytest.raises(ContractError, match=message):
         list(annotate_lines(io.BytesIO(data), "f"))
+
+
+def labels(**stated: int) -> dict[str, int]:
+    return dict.fromkeys(PERSON_27.names, -1) | stated
+
+
+RED = {f"upper_{c}": int(c != "red") for c in UPPER_COLOURS}
+BLUE = {f"upper_{c}": int(c != "blue") for c in UPPER_COLOURS}
+TEXT = labels(gender=1, hat=0, **RED)
+ANSWERS = labels(gender=0, age=1, **BLUE)
+
+
+@pytest.mark.parametrize(
+    ("precedence", "expected"),
+    [
+        ("text", TEXT),
+        ("answers", ANSWERS),
+        ("text_first", labels(gender=1, hat=0, age=1, **RED)),
+        ("answers_first", labels(gender=0, hat=0, age=1, **BLUE)),
+        ("agree", labels(hat=0, age=1)),
+    ],
+)
+def test_answers_of_a_model_are_merged_by_a_stated_precedence(precedence: str, expected: dict[str, int]) -> None:
+    merged, conflicts = merge(TEXT, ANSWERS, precedence)
+    assert merged == expected
+    assert conflicts == ["gender", "upper_red", "upper_blue"]
+    assert merge(TEXT, None, precedence) == (TEXT, [])
+
+
+def test_the_stage_merges_answers_and_says_where_they_differ() -> None:
+    items = [Item("a", {"caption": "a man", "answers": ANSWERS}), Item("b", {"caption": "a man"})]
+    with_answers, without = AnnotateStage(AnnotateConfig(precedence="answers_first")).process(items)
+    assert isinstance(with_answers, Keep)
+    assert isinstance(without, Keep)
+    assert with_answers.row["attributes"]["gender"] == 0
+    assert with_answers.row["label_conflicts"] == ["gender"]
+    assert without.row["attributes"]["gender"] == 1
+    assert "label_conflicts" not in without.row
+
+
+def test_coverage_counts_what_is_stated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.txt").write_text("a man in a red shirt\na woman with a hat\n")
+    assert main(["annotate-text", str(tmp_path / "c.txt"), "--coverage", "--coverage-json", str(tmp_path / "c.json")]) == 0
+    counted = json.loads((tmp_path / "c.json").read_text())
+    assert counted["captions"] == 2
+    assert counted["attributes"]["gender"] == {"0": 1, "1": 1, "not_stated": 0}
+    assert counted["attributes"]["upper_red"] == {"0": 1, "1": 0, "not_stated": 1}
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert "50.0%" in printed.err
+
+
+def test_what_is_returned_may_be_changed_by_the_caller() -> None:
+    annotate("a man in a blue coat")["gender"] = 7
+    assert annotate("a man in a blue coat")["gender"] == 1

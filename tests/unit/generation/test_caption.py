@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from generation.candidates import Candidate, Description, choose
 from generation.caption import CaptionStage
 from generation.caption_gate import REASONS, caption_reason, longest_loop
 from generation.config import CaptionConfig
@@ -111,3 +113,72 @@ def test_missing_or_wrong_folders_are_refused(config: CaptionConfig, tmp_path: P
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="does not load as a BLIP captioner"):
         CaptionStage(replace(config, model=str(tmp_path))).setup()
+
+
+def test_candidates_are_the_best_beams_and_the_gate_sees_them_all(config: CaptionConfig) -> None:
+    stage = CaptionStage(replace(config, num_candidates=3))
+    stage.setup()
+    for outcome in stage.process(pictures(3)):
+        assert isinstance(outcome, Keep)
+        candidates = outcome.row["caption_candidates"]
+        scores = [candidate["score"] for candidate in candidates]
+        assert len(scores) > 1
+        assert scores == sorted(scores, reverse=True)
+        assert all(score < 0 for score in scores)
+        assert outcome.row["captions"] == [candidate["text"] for candidate in candidates]
+
+
+def test_a_greedy_caption_has_a_score_too(config: CaptionConfig) -> None:
+    stage = CaptionStage(config)
+    stage.setup()
+    (outcome,) = stage.process(pictures(1))
+    assert isinstance(outcome, Keep)
+    assert outcome.row["caption_candidates"][0]["score"] < 0
+
+
+def test_the_captioner_halves_its_batch_when_memory_runs_out(config: CaptionConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    stage = CaptionStage(replace(config, batch_size=4))
+    stage.setup()
+    model: Any = stage._model
+    real, sizes = model._batch_of, []
+
+    def small_memory(images: list[Any]) -> Any:
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("too much")
+        return real(images)
+
+    monkeypatch.setattr(model, "_batch_of", small_memory)
+    assert len(stage.process(pictures(4))) == 4
+    assert sizes == [4, 2, 2]
+
+
+GOOD = "a woman in a red shirt and blue jeans"
+BETTER = "a woman with long hair in a red shirt and blue jeans with a black backpack"
+LOOP = "a man in a hat and a hat and a hat and a hat"
+
+
+def chosen(candidates: list[Candidate], **fields: Any) -> Keep | Drop:
+    outcome = choose(Description(candidates), CaptionConfig(**fields))
+    assert isinstance(outcome, Keep | Drop)
+    return outcome
+
+
+def test_the_likeliest_candidate_that_passes_is_taken_and_the_reasons_of_others_are_kept() -> None:
+    outcome = chosen([Candidate(LOOP, -0.1), Candidate(BETTER, -0.6), Candidate(GOOD, -0.2)])
+    assert isinstance(outcome, Keep)
+    assert outcome.row["captions"] == [GOOD, BETTER]
+    assert [(c["text"], c["reason"]) for c in outcome.row["caption_candidates"]] == [(LOOP, "caption_loop"), (GOOD, None), (BETTER, None)]
+
+
+def test_the_one_that_states_most_can_be_taken_instead() -> None:
+    assert chosen([Candidate(GOOD, -0.2), Candidate(BETTER, -0.6)], choose="attributes").row["caption"] == BETTER
+
+
+def test_equal_candidates_count_once_and_none_that_passes_is_a_drop() -> None:
+    outcome = chosen([Candidate(LOOP, -0.1), Candidate(LOOP, -0.3), Candidate("a man", -0.2)])
+    assert isinstance(outcome, Drop)
+    assert (outcome.reason, outcome.row["caption"]) == ("caption_loop", LOOP)
+    assert len(outcome.row["caption_candidates"]) == 2

@@ -64,7 +64,13 @@ def test_unknown_key_names_the_nearest() -> None:
         ("caption", {"max_new_tokens": 3}),
         ("annotate", {"text": "title"}),
         ("shard", {"val_fraction": 1.0}),
-        ("shard", {"max_hash_distance": 3}),
+        ("shard", {"max_hash_distance": 5}),
+        ("shard", {"max_shard_bytes": 1000}),
+        ("annotate", {"precedence": "both"}),
+        ("caption", {"choose": "best"}),
+        ("caption", {"num_candidates": 0}),
+        ("prompts", {"max_similarity": 0}),
+        ("generate", {"batch_size": -1}),
     ],
 )
 def test_impossible_values_are_refused(section: str, values: dict[str, object]) -> None:

@@ -14,8 +14,8 @@ from generation.config import GenerateConfig
 from generation.generate import GenerateStage
 from generation.images import decode_rgb
 from pipeline.contracts.errors import ConfigError, StageError
-from pipeline.contracts.stage import Item, Keep
-from tests.unit.generation.tiny_models import save_diffusion
+from pipeline.contracts.stage import Drop, Item, Keep
+from tests.unit.generation.tiny_models import save_checker, save_diffusion, save_flux, save_lora, save_sana, save_sdxl
 
 PROMPTS = ("a man in a red shirt", "a woman in a blue dress", "a boy")
 
@@ -137,3 +137,91 @@ def test_a_folder_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ConfigError, match="does not load"):
         run(GenerateConfig(model=str(folder), device="cpu", steps=1))
+
+
+@pytest.mark.parametrize(
+    ("save", "name", "size"),
+    [
+        (save_sdxl, "StableDiffusionXLPipeline", (32, 16)),
+        (save_flux, "FluxPipeline", (32, 16)),
+        (save_sana, "SanaPipeline", (64, 32)),
+    ],
+)
+def test_other_families_run_by_their_own_pipeline_class(save: Any, name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    config = GenerateConfig(
+        model=str(save(tmp_path)), device="cpu", steps=1, guidance=3.0, height=size[0], width=size[1], negative_prompt="grey"
+    )
+    together = run(config)
+    assert together[0].row["generator"]["pipeline"] == name
+    assert together[0].row["generator"]["size"] == list(size)
+    alone = run(replace(config, batch_size=1), ("000000001_00",))
+    assert np.abs(pixels(together[1]) - pixels(alone[0])).max() <= 1  # rounding only
+    assert [o.image for o in run(config)] == [o.image for o in together]
+
+
+def test_settings_that_the_family_refuses_are_a_config_error(tmp_path: Path) -> None:
+    config = GenerateConfig(model=str(save_sana(tmp_path, sample_size=24)), device="cpu", steps=1, height=64, width=32)
+    with pytest.raises(ConfigError, match="refuses these settings: Invalid sample size"):
+        run(config, ("000000000_00",))
+
+
+def test_a_lora_is_fused_at_its_scale_and_recorded(config: GenerateConfig, folder: Path, tmp_path: Path) -> None:
+    file = save_lora(folder, tmp_path / "style.safetensors")
+    plain, styled = run(config)[0], run(replace(config, lora=str(file)))[0]
+    none = run(replace(config, lora=str(file), lora_scale=0.0))[0]
+    assert np.abs(pixels(plain) - pixels(styled)).max() > 3
+    assert np.abs(pixels(plain) - pixels(none)).max() <= 1
+    said = styled.row["generator"]["lora"]
+    assert (said["file"], said["scale"], len(said["sha256"])) == ("style.safetensors", 1.0, 64)
+    assert "lora" not in plain.row["generator"]
+
+
+def test_a_lora_that_does_not_fit_is_refused(config: GenerateConfig, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"unet.nowhere.lora_A.weight": torch.ones(2, 2), "unet.nowhere.lora_B.weight": torch.ones(2, 2)}, tmp_path / "x.safetensors")
+    with pytest.raises(ConfigError, match=r"generate\.lora=.* does not fit"):
+        run(replace(config, lora=str(tmp_path / "x.safetensors")))
+    with pytest.raises(ConfigError, match=r"generate\.lora=.* does not exist"):
+        run(replace(config, lora=str(tmp_path / "none.safetensors")))
+
+
+@pytest.mark.parametrize("change", [{"channels_last": True}, {"attention": "sliced"}, {"attention": "native"}, {"batch_size": 0}])
+def test_settings_of_speed_change_rounding_at_most(config: GenerateConfig, change: dict[str, Any]) -> None:
+    for one, other in zip(run(config), run(replace(config, **change)), strict=True):
+        assert np.abs(pixels(one) - pixels(other)).max() <= 1
+
+
+def test_an_attention_backend_that_is_not_there_is_refused(config: GenerateConfig) -> None:
+    with pytest.raises(ConfigError, match=r"generate\.attention='warp'.*auto and sliced work everywhere"):
+        run(replace(config, attention="warp"))
+
+
+def test_a_compiled_model_gets_batches_of_one_size(config: GenerateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile itself takes a minute here; what is tested is that every call has the shape that it was compiled for."""
+    seen: list[int] = []
+
+    def fake(module: torch.nn.Module) -> torch.nn.Module:
+        module.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+        return module
+
+    plain = run(config)
+    monkeypatch.setattr(torch, "compile", fake)
+    compiled = run(replace(config, compile=True, batch_size=2))
+    assert set(seen) == {4}  # two pictures, with and without the prompt
+    assert len(compiled) == 3
+    assert all(np.abs(pixels(a) - pixels(b)).max() <= 1 for a, b in zip(plain, compiled, strict=True))
+
+
+def test_what_the_safety_checker_takes_for_unsafe_is_dropped(tmp_path: Path) -> None:
+    folder = save_checker(save_diffusion(tmp_path / "flagging"), flags=True)
+    checked = GenerateConfig(model=str(folder), device="cpu", steps=1, safety_checker=True)
+    stage = GenerateStage(checked, run_seed=7)
+    stage.setup()
+    (outcome,) = stage.process([Item("000000000_00", {"prompt": "a man"})])
+    assert isinstance(outcome, Drop)
+    assert outcome.reason == "unsafe_image"
+    assert outcome.row["generator"]["model"] == str(folder)
+    assert len(run(replace(checked, safety_checker=False), ("000000000_00",))) == 1
+    calm = save_checker(save_diffusion(tmp_path / "calm"), flags=False)
+    assert len(run(replace(checked, model=str(calm)), ("000000000_00",))) == 1

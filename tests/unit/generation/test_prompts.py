@@ -19,6 +19,10 @@ from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 
 
+def texts(config: PromptsConfig, seed: int = 0) -> list[str]:
+    return [prompt.text for prompt in make_prompts(config, seed)]
+
+
 def words(text: str) -> list[str]:
     return re.findall(r"[a-z]+(?:-[a-z]+)*", text)
 
@@ -53,12 +57,12 @@ def test_a_longer_run_begins_with_the_prompts_of_a_shorter_one() -> None:
 def test_the_embedded_model_knows_every_word_of_the_prompts() -> None:
     rng = np.random.default_rng(0)
     known = {w for _ in range(1500) for w in words(caption(sample_person(rng), ("front", "side", "back")[rng.integers(3)], rng))}
-    used = {w for text in make_prompts(PromptsConfig(num_prompts=1000), 1) for w in words(text)}
+    used = {w for text in texts(PromptsConfig(num_prompts=1000), 1) for w in words(text)}
     assert used - known == set()
 
 
 def test_prompts_fit_the_embedded_text_encoder() -> None:
-    assert max(len(text.split()) for text in make_prompts(PromptsConfig(num_prompts=2000), 2)) <= 35
+    assert max(len(text.split()) for text in texts(PromptsConfig(num_prompts=2000), 2)) <= 35
 
 
 def test_text_file_gives_a_prompt_a_line(tmp_path: Path) -> None:
@@ -102,9 +106,9 @@ RECORDS = [
 def test_caption_lists_give_the_train_split_only_each_text_once(tmp_path: Path) -> None:
     file = tmp_path / "reid_raw.json"
     file.write_text(json.dumps(RECORDS))
-    assert make_prompts(PromptsConfig(kind="json", file=str(file)), 0) == ["A man.", "A man in red.", "A woman."]
-    assert make_prompts(PromptsConfig(kind="json", file=str(file), splits=("test",)), 0) == ["A secret."]
-    assert make_prompts(PromptsConfig(kind="json", file=str(file), num_prompts=1), 0) == ["A man."]
+    assert texts(PromptsConfig(kind="json", file=str(file)), 0) == ["A man.", "A man in red.", "A woman."]
+    assert texts(PromptsConfig(kind="json", file=str(file), splits=("test",)), 0) == ["A secret."]
+    assert texts(PromptsConfig(kind="json", file=str(file), num_prompts=1), 0) == ["A man."]
 
 
 @pytest.mark.parametrize(

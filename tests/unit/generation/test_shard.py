@@ -15,7 +15,7 @@ from generation.config import GenerationConfig, PromptsConfig, RunConfig, ShardC
 from generation.embedded.render.person import sample_person
 from generation.embedded.render.scene import render_person
 from generation.images import encode_jpeg
-from generation.near_duplicates import SeenPictures
+from generation.near_duplicates import MAX_DISTANCE, perceptual_hash
 from generation.prompts import image_items, prompt_rows
 from generation.shard import write_shards
 from generation.shard_writer import replaced_together
@@ -175,10 +175,37 @@ def test_hash_is_deaf_to_jpeg_and_hears_another_person() -> None:
 
     rng = np.random.default_rng(1)
     one, two = (render_person(sample_person(rng), rng).image for _ in range(2))
-    seen = SeenPictures()
-    assert not seen.is_repeat(one)
-    assert seen.is_repeat(decode_rgb(encode_jpeg(one, 80)))
-    assert not seen.is_repeat(two)
+    assert perceptual_hash(one) == perceptual_hash(decode_rgb(encode_jpeg(one, 80)))
+    difference = int(perceptual_hash(one), 16) ^ int(perceptual_hash(two), 16)
+    assert difference.bit_count() > MAX_DISTANCE
+
+
+def test_a_stored_hash_is_used_and_the_picture_not_opened(config: GenerationConfig, tmp_path: Path) -> None:
+    """Hashes that recrop stored decide, whatever the pictures show."""
+
+    class Hashed(Drawn):
+        def _one(self, item: Item, index: int) -> Outcome:
+            outcome = super()._one(item, index)
+            assert isinstance(outcome, Keep)
+            return replace(outcome, row={**outcome.row, "phash": f"{0b111 if index == 5 else 1 << (4 * index):016x}"})
+
+    paths = make_run(tmp_path, replace(config, prompts=replace(config.prompts, variants=1)), Hashed())
+    shard = replace(config.shard, max_hash_distance=2)
+    counts, _ = write_shards(replace(config, shard=shard), paths, NUM_UNITS, "d")
+    ledger = {row["key"]: row["reason"] for row in read_rows(paths.ledger("shard", 0))}
+    near = {key for key, reason in ledger.items() if reason == "near_duplicate"}
+    assert near == {f"{i:09d}_00" for i in (1, 2, 3, 4, 5, 6, 7)}  # one bit each: two apart from the first
+    assert counts.kept == 1
+
+
+def test_shards_keep_a_size_in_bytes(run: RunPaths, config: GenerationConfig, tmp_path: Path) -> None:
+    paths = make_run(tmp_path, config, Drawn())
+    limit = 60_000
+    write_shards(replace(config, shard=replace(config.shard, samples_per_shard=1000, max_shard_bytes=limit)), paths, NUM_UNITS, "d")
+    sizes = {path.name: path.stat().st_size for path in paths.stage("shard").glob("train-*.tar")}
+    assert len(sizes) > 1
+    assert all(size <= limit for size in sizes.values())
+    assert len(read_rows(paths.stage("shard") / "index.parquet")) == 16
 
 
 def test_nothing_left_is_an_error_that_says_why(config: GenerationConfig, tmp_path: Path) -> None:

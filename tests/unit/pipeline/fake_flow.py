@@ -4,6 +4,7 @@ Its config: run {name, folder, seed, unit_size}, num_units, salt {stage: any}, t
 """
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -27,7 +28,16 @@ from pipeline.runner import UnitInput, chained_input, ledger_rows, read_items, r
 from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar, write_tar
 
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+PNG = b"\x89PNG\r\n\x1a\n"
+GREY_PIXEL = base64.b64decode(  # the smallest whole JPEG
+    "/9j/2wBDAP//////////////////////////////////////////////////////////////////////////////////////wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAA"
+    "AP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
+)
+
+
+def jpeg_with(comment: bytes) -> bytes:
+    """A JPEG that decodes, different for different comments."""
+    return GREY_PIXEL[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + GREY_PIXEL[2:]
 
 
 class FakeStage:
@@ -62,7 +72,7 @@ class FakeStage:
         if self.name == "filter" and number % 7 == 6:
             return Fail("unreadable_image", "made up")
         if self.name == "recrop":
-            return Keep({"crop_xyxy_px": [0, 0, number, 9]}, JPEG + item.image[8:])
+            return Keep({"crop_xyxy_px": [0, 0, number, 9]}, jpeg_with(item.image[8:]))
         fields = {"filter": {"measures": {"blur": number / 3}}, "caption": {"caption": f"person {number}"}}
         return Keep(fields.get(self.name, {"labels": [-1] * 27}))
 

@@ -1,4 +1,9 @@
+import hashlib
+import io
 import json
+import re
+import shutil
+import tarfile
 
 import pytest
 
@@ -85,6 +90,8 @@ def test_a_corrupt_ledger_is_a_finding_and_the_rest_is_checked_all_the_same(path
         (lambda rows: [{**rows[0], "sha256": "0"}, *rows[1:]], "sha256 in the index is not that of the contents"),
         (lambda rows: rows[1:], "but the index holds"),
         (lambda rows: [*rows, rows[0]], "keys stand twice"),
+        (lambda rows: [*rows, {**rows[0], "key": "000000099_00"}], "rows of one shard do not stand together"),
+        (lambda rows: [{**rows[0], "key": "000000099_00"}, *rows[1:]], "lacks members that the index names: 000000099_00"),
         (lambda rows: [{**rows[0], "shard": "train-000009.tar"}, *rows[1:]], "do not name the same shards: train-000009.tar"),
     ],
 )
@@ -93,11 +100,119 @@ def test_an_index_that_does_not_describe_the_tars_is_found(paths, change, messag
     assert any(message in text for text in texts(paths))
 
 
-def test_a_sample_whose_labels_differ_from_its_attributes_is_found(paths):
+def rewrite_shard(paths, change, name="val-000000.tar"):
+    """Change the members of a shard; index and manifest follow as far as they can, so that only the deeper check can find it."""
+    path = paths.stage("shard") / name
+    members = change([(m.name, m.data) for m in read_tar(path)])
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for member, data in members:
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    found = {m.name: m for m in read_tar(path)}
+
+    def follow(rows):
+        for row in rows:
+            image, meta = (found.get(f"{row['key']}.{ext}") for ext in ("jpg", "json"))
+            if row["shard"] == name and image and meta:
+                row |= {
+                    "image_offset": image.offset,
+                    "image_bytes": len(image.data),
+                    "meta_offset": meta.offset,
+                    "meta_bytes": len(meta.data),
+                }
+                row["sha256"] = hashlib.sha256(image.data + meta.data).hexdigest()
+        return rows
+
+    manifest = paths.stage("shard") / "manifest.json"
+    said = json.loads(manifest.read_text())
+    said["shards"][name] |= {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    manifest.write_text(json.dumps(said))
+    rewrite_index(paths, follow)
+
+
+def changed_json(old, new):
+    """Replace text in the JSON of the first sample."""
+    return lambda members: [(n, d.replace(old, new) if n == members[1][0] else d) for n, d in members]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m[1:], r"lacks members that the index names: \d{9}_00\.jpg"),
+        (lambda m: [*m, ("000000099_00.jpg", b"x")], r"holds members that the index does not name: 000000099_00\.jpg"),
+        (lambda m: [m[0], *m], r"members stand twice: \d{9}_00\.jpg"),
+        (lambda m: m[::-1], "members are not sorted"),
+        (lambda m: [(m[0][0], m[0][1][:-30]), *m[1:]], r"\d{9}_00: the picture is a bad JPEG"),
+        (lambda m: [(m[0][0], b"GIF89a no picture"), *m[1:]], r"\d{9}_00: the picture is no picture"),
+        (changed_json(b'"labels":[-1', b'"labels":[7'), r"labels out of range: \{'gender': 7\}"),
+        (changed_json(b'"hat":-1', b'"hat":1'), "labels and named attributes differ"),
+        (changed_json(b'"labels":[-1,', b'"labels":['), "26 labels for the 27 attributes"),
+        (changed_json(b'"caption":"person', b'"caption":"" ,"x":"'), "its caption is empty"),
+        (changed_json(b'"captions":["person', b'"captions":["another'), "captions does not begin with caption"),
+        (changed_json(b'"key":"0', b'"key":"9'), "its JSON names key 9"),
+        (changed_json(b'"schema":1', b'"schema":99'), "schema 99, this version reads 1"),
+        (
+            changed_json(
+                b"{",
+                b"[",
+            ),
+            "not JSON",
+        ),
+    ],
+)
+def test_planted_faults_of_a_shard_are_found_and_no_others(paths, change, message):
+    rewrite_shard(paths, change)
+    found = texts(paths)
+    assert len(found) == 1, found
+    assert found[0].startswith("shards/val-000000.tar: ")
+    assert re.search(message, found[0])
+
+
+def test_all_faults_of_a_shard_are_listed_and_the_next_shard_is_read_too(paths):
+    rewrite_shard(paths, lambda m: [(n, d[:-30] if n.endswith("jpg") else d) for n, d in m])
+    rewrite_shard(paths, changed_json(b'"hat":-1', b'"hat":1'), "train-000000.tar")
+    found = texts(paths)
+    assert sum("val-000000.tar" in text and "bad JPEG" in text for text in found) == 2
+    assert sum("train-000000.tar" in text and "attributes differ" in text for text in found) == 1
+
+
+def test_pictures_are_not_decoded_where_that_is_not_wanted(paths):
+    rewrite_shard(paths, lambda m: [(m[0][0], m[0][1][:-30]), *m[1:]])
+    assert lint(paths, decode=False) == []
+
+
+def test_a_changed_shard_has_another_sha256_than_the_manifest_says(paths):
     path = paths.stage("shard") / "val-000000.tar"
-    members = [(m.name, m.data.replace(b'"hat":-1', b'"hat":1')) for m in read_tar(path)]
-    write_tar(path, members)
-    assert any("labels and named attributes differ" in text for text in texts(paths))
+    data = bytearray(path.read_bytes())
+    data[700] ^= 1
+    path.write_bytes(data)
+    found = texts(paths)
+    assert "shards/val-000000.tar: its size or sha256 is not the one in the manifest" in found
+    assert any("its sha256 is not the one in the done record" in text for text in found)
+    assert any("sha256 in the index is not that of the contents" in text for text in found)
+
+
+def test_several_processes_find_the_same(paths):
+    rewrite_shard(paths, changed_json(b'"hat":-1', b'"hat":1'))
+    assert lint(paths, jobs=2) == lint(paths)
+
+
+def test_a_folder_of_shards_alone_is_checked(paths, tmp_path):
+    shutil.copytree(paths.stage("shard"), tmp_path / "copied")
+    assert lint(RunPaths(tmp_path / "copied")) == []
+    (tmp_path / "copied" / "val-000000.tar").unlink()
+    assert [f.text for f in lint(RunPaths(tmp_path / "copied"))] == [
+        "manifest, index and folder do not name the same shards: val-000000.tar"
+    ]
+
+
+def test_missing_and_extra_keys_between_stages_are_named(paths):
+    ledger = paths.ledger("recrop", 0)
+    rows = read_rows(ledger)
+    write_rows(ledger, rows[1:])
+    rewrite_record(paths, "recrop", 0)
+    assert any(f"keeps (1 missing: {rows[0]['key']})" in text for text in texts(paths))
 
 
 def test_a_truncated_shard_is_found(paths):

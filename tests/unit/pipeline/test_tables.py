@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.contracts.errors import ContractError
-from pipeline.tables import read_rows, write_rows
+from pipeline.tables import column_names, iter_rows, read_columns, read_rows, row_writer, write_rows
 
 
 def test_rows_come_back_with_nested_values_and_none_for_what_was_absent(tmp_path):
@@ -60,3 +60,36 @@ def test_a_value_that_json_does_not_know_is_refused(tmp_path):
     with pytest.raises(TypeError):
         write_rows(tmp_path / "t.parquet", [{"a": {1, 2}}])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_takes_rows_one_by_one_and_gives_the_same_table(tmp_path):
+    rows = [{"key": f"{i:03d}", "n": i, "measures": {"a": i / 3}, "note": None if i % 2 else "x"} for i in range(25)]
+    with row_writer(tmp_path / "streamed.parquet", batch_size=10) as add:
+        for row in rows:
+            add(row)
+    assert read_rows(tmp_path / "streamed.parquet") == rows
+    assert list(iter_rows(tmp_path / "streamed.parquet", ("key", "n"), batch_size=4)) == [{"key": r["key"], "n": r["n"]} for r in rows]
+    assert column_names(tmp_path / "streamed.parquet") == ["key", "n", "measures", "note"]
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    def rows():
+        yield {"key": "a"}
+        raise ValueError("stop")
+
+    def write():
+        with row_writer(tmp_path / "t.parquet", batch_size=1) as add:
+            for row in rows():
+                add(row)
+
+    with pytest.raises(ValueError, match="stop"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_that_a_table_lacks_are_none_where_that_is_allowed(tmp_path):
+    write_rows(tmp_path / "t.parquet", [{"a": 1, "b": {"x": 2}}, {"a": 3, "b": None}])
+    assert read_columns(tmp_path / "t.parquet", ("b", "a")) == {"b": [{"x": 2}, None], "a": [1, 3]}
+    assert read_columns(tmp_path / "t.parquet", ("a", "c"), optional=True) == {"a": [1, 3], "c": [None, None]}
+    with pytest.raises(ContractError, match="no column c"):
+        read_columns(tmp_path / "t.parquet", ("a", "c"))

@@ -1,0 +1,39 @@
+"""Which folder a captioner loads from, and of which family it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from generation.backends.model_files import find_model
+from pipeline.contracts.errors import ConfigError
+
+_HUB_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")
+
+
+def local_folder(configured: str) -> str:
+    """The folder of caption.model; a hub name is fetched first. Raises ConfigError for what is not there."""
+    name, is_folder = find_model(configured, "caption.model", "captioner", "config.json")
+    if is_folder:
+        return name
+    from huggingface_hub import snapshot_download
+
+    try:
+        return str(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    except Exception as err:  # many kinds: no such name, no network, no permission
+        raise ConfigError(
+            f"caption.model={configured!r} is no folder here, and fetching it from the model hub failed ({first_line(err)}); "
+            "accepted: embedded, a folder in transformers layout, a name on the hub"
+        ) from err
+
+
+def model_type(folder: str) -> str:
+    """`model_type` of the folder's config.json: "blip", "llava", "qwen2_vl" ...; "" where it names none."""
+    try:
+        config: Any = json.loads((Path(folder) / "config.json").read_bytes())
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"caption.model: {folder}/config.json cannot be read ({err})") from err
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+
+
+def first_line(err: Exception) -> str:
+    return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

@@ -1,0 +1,57 @@
+"""`check-leak`: the prompts of a recipe, a run, or a file against test captions, without starting anything."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from generation.config import PromptsConfig
+from generation.leak import Leak, find_leaks, summary
+from generation.prompt_files import PromptText
+from generation.prompts import make_prompts
+from generation.recipes import load_recipe
+from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import write_bytes
+
+_KIND_OF_SUFFIX = {".json": "json", ".jsonl": "table", ".parquet": "table", ".txt": "text"}
+
+
+def load_prompts(source: Path, overrides: Sequence[str]) -> tuple[PromptsConfig, list[PromptText]]:
+    """Prompts of a recipe (.yaml), of a run folder, or of a prompt file; and the config that says how to compare them."""
+    if source.is_dir() or source.suffix in (".yaml", ".yml"):
+        config = load_recipe(source, overrides)
+        return config.prompts, make_prompts(config.prompts, config.run.seed)
+    kind = _KIND_OF_SUFFIX.get(source.suffix)
+    if kind is None:
+        raise ConfigError(f"{source}: unknown kind of file; accepted: a recipe (.yaml), a run folder, {', '.join(_KIND_OF_SUFFIX)}")
+    prompts = PromptsConfig(kind=kind, file=str(source))
+    return prompts, make_prompts(prompts, 0)
+
+
+def check(prompts: Sequence[PromptText], against: Sequence[str], min_similarity: float) -> dict[str, Any]:
+    """{"prompts", "against", "min_similarity", "leaks": [...]}; raises ConfigError if there is nothing to compare with."""
+    if not against:
+        raise ConfigError("no test captions to compare with; give --against FILE, or prompts.check_against in the recipe")
+    leaks = find_leaks([prompt.text for prompt in prompts], against, min_similarity)
+    return {"prompts": len(prompts), "against": list(against), "min_similarity": min_similarity, "leaks": [asdict(leak) for leak in leaks]}
+
+
+def write_clean(path: Path, prompts: Sequence[PromptText], answer: dict[str, Any]) -> int:
+    """The prompts without a leak as JSON Lines for prompts.kind=table, source and licence kept; returns how many."""
+    leaked = {leak["index"] for leak in answer["leaks"]}
+    rows = [asdict(prompt) for i, prompt in enumerate(prompts) if i not in leaked]
+    lines = [json.dumps({"prompt": row.pop("text"), **{k: v for k, v in row.items() if v}}, ensure_ascii=False) for row in rows]
+    write_bytes(path, "".join(line + "\n" for line in lines).encode())
+    return len(lines)
+
+
+def to_lines(answer: dict[str, Any]) -> list[str]:
+    """The answer for people: a line a leak, and a sum."""
+    leaks = [Leak(**leak) for leak in answer["leaks"]]
+    lines = [
+        f"{leak.kind:10} {leak.similarity:.2f}  prompt {leak.index}: {leak.prompt!r}\n{'':17}{leak.file}: {leak.caption!r}"
+        for leak in leaks
+    ]
+    verdict = f"{len(leaks)} leaks ({summary(leaks)})" if leaks else "no leak"
+    return [*lines, f"{answer['prompts']} prompts against {len(answer['against'])} files: {verdict}"]

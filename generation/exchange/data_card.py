@@ -1,0 +1,128 @@
+"""The data card (README.md) of an export, filled in from what was exported."""
+
+from collections import Counter
+from typing import Any
+
+from pipeline.contracts.attributes import MISSING, AttributeSpace
+from pipeline.contracts.manifest import ShardManifest
+from pipeline.contracts.sample import SampleMeta
+
+_HUB_LICENCES = {"CC0-1.0": "cc0-1.0", "CC-BY-4.0": "cc-by-4.0", "CC-BY-SA-4.0": "cc-by-sa-4.0", "MIT": "mit", "Apache-2.0": "apache-2.0"}
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+
+
+class CardFacts:
+    """What the card says, gathered sample by sample."""
+
+    def __init__(self, name: str, manifest: ShardManifest, stages: dict[str, Any] | None) -> None:
+        self.name, self.manifest, self.stages = name, manifest, stages
+        self.space = AttributeSpace.from_json(manifest.attribute_space)
+        self.num_samples = self.num_words = 0
+        self.sources, self.licences, self.generators, self.captioners = (Counter[str]() for _ in range(4))
+        self.labels = [Counter[int]() for _ in self.space.names]
+        self.prompts: set[int] = set()
+
+    def add(self, meta: SampleMeta) -> None:
+        self.num_samples += 1
+        self.num_words += len(meta.caption.split())
+        self.sources[meta.source] += 1
+        self.licences[meta.licence] += 1
+        self.generators[_model(meta.generator)] += 1
+        self.captioners[_model(meta.captioner)] += 1
+        self.prompts.add(hash(meta.prompt))
+        for counter, value in zip(self.labels, meta.labels, strict=True):
+            counter[value] += 1
+
+
+def write_card(facts: CardFacts) -> str:
+    """Markdown with the front matter that the hub and `datasets` read."""
+    splits = facts.manifest.split_counts
+    parts = [
+        _front_matter(facts, sorted(splits)),
+        f"# {facts.name}",
+        "Synthetic pictures of pedestrians with captions and 27 attributes, made by passerby "
+        f"{facts.manifest.code_version} (config digest `{facts.manifest.config_digest}`). No picture shows a real person.",
+        "## Size",
+        _table(("split", "samples"), [(name, count) for name, count in splits.items()]),
+        f"{len(facts.prompts)} different prompts; {facts.num_words / max(facts.num_samples, 1):.1f} words a caption on average.",
+        "## How it was made",
+        _counted("Prompts from", facts.sources),
+        _counted("Pictures by", facts.generators),
+        _counted("Captions by", facts.captioners),
+        _dropped(facts.stages),
+        "## Licences",
+        _counted("Licence of the prompts", facts.licences),
+        "The licences of the models bind the pictures too; look them up at the models' own cards.",
+        "## Attributes",
+        "0, 1, or -1 for not stated; for hats, bags and colours 0 means *has it*.",
+        _table(("attribute", "label 0", "label 1", "0", "1", "not stated"), _attribute_rows(facts)),
+        "## Known limits",
+        "\n".join(f"- {limit}" for limit in _limits(facts)),
+        "## Reading it",
+        '```python\nfrom datasets import load_dataset\n\ndata = load_dataset("PATH")\nprint(data["train"][0]["json"]["caption"])\n```',
+        "Each tar is a WebDataset shard of `KEY.jpg` and `KEY.json`; fields that end in `_json` are JSON as text.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(facts: CardFacts, splits: list[str]) -> str:
+    known = [_HUB_LICENCES.get(name) for name in facts.licences]
+    licence = known[0] if len(known) == 1 and known[0] else "other"
+    size = next((name for limit, name in _SIZES if facts.num_samples < limit), "n>10M")
+    files = "".join(f'\n  - split: {"validation" if split == "val" else split}\n    path: "data/{split}-*.tar"' for split in splits)
+    return (
+        f"---\nlicense: {licence}\ntask_categories:\n- text-to-image\n- image-to-text\ntags:\n- synthetic\n- person-retrieval\n"
+        f"size_categories:\n- {size}\nconfigs:\n- config_name: default\n  data_files:{files}\n---"
+    )
+
+
+def _attribute_rows(facts: CardFacts) -> list[tuple[Any, ...]]:
+    rows = zip(facts.space.attributes, facts.labels, strict=True)
+    return [(a.name, *a.prompts, counts[0], counts[1], counts[MISSING]) for a, counts in rows]
+
+
+def _dropped(stages: dict[str, Any] | None) -> str:
+    if not stages:
+        return ""
+    rows = [
+        (name, s["seen"], s["kept"], s["dropped"], s["failed"], ", ".join(f"{r} {n}" for r, n in s["reasons"].items()))
+        for name, s in stages.items()
+    ]
+    return _table(("stage", "seen", "kept", "dropped", "failed", "reasons"), rows)
+
+
+def _limits(facts: CardFacts) -> list[str]:
+    """Stated from the numbers where they say something, otherwise true of every such set."""
+    limits = [
+        "Captions and attributes are machine-made. Attributes are what a caption states: -1 says nothing about the picture.",
+        "Pictures are synthetic; a model trained on them alone meets a domain gap on surveillance pictures.",
+    ]
+    rare = [
+        f"{name} ({counts[0]} / {counts[1]})"
+        for name, counts in zip(facts.space.names, facts.labels, strict=True)
+        if min(counts[0], counts[1]) < 0.01 * facts.num_samples
+    ]
+    if rare:
+        limits.append(f"Attributes with a value in less than 1 % of samples (0 / 1): {', '.join(rare)}.")
+    if unknown := sum(n for name, n in facts.licences.items() if name == "unknown"):
+        limits.append(f"The licence of the prompts of {unknown} samples is unknown.")
+    if len(facts.prompts) < facts.num_samples:
+        limits.append(f"{facts.num_samples} samples share {len(facts.prompts)} prompts; samples of one prompt have one `pid`.")
+    return limits
+
+
+def _model(provenance: dict[str, Any]) -> str:
+    settings = ", ".join(f"{name} {provenance[name]}" for name in ("scheduler", "steps", "guidance") if name in provenance)
+    weights = f", weights sha256 {provenance['weights_sha256'][:12]}…" if provenance.get("weights_sha256") else ""
+    return f"{provenance.get('model', 'unknown')}{f' ({settings})' if settings else ''}{weights}"
+
+
+def _counted(title: str, counter: Counter[str]) -> str:
+    return f"{title}: " + "; ".join(f"{name} ({count})" for name, count in counter.most_common()) + "."
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    def line(cells: tuple[Any, ...]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(columns), line(("---",) * len(columns)), *(line(row) for row in rows)])

@@ -1,0 +1,57 @@
+"""A folder that `datasets.load_dataset` opens: the shards with JSON of one fixed schema, and a data card filled in from them.
+
+In KEY.json of a run, measures and provenance are objects whose fields may differ between samples; a reader that infers one schema from the
+first samples stumbles over that. Here they are JSON text, and what may be absent is "".
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from generation.exchange.data_card import CardFacts, write_card
+from generation.exchange.shards import iter_samples, read_manifest, shard_names
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SampleMeta
+from pipeline.fileio import write_bytes
+from pipeline.tars import write_tar
+
+
+def export_hf(shards: Path, out: Path, name: str, stages: dict[str, Any] | None) -> dict[str, Any]:
+    """Write data/SPLIT-NNNNNN.tar and README.md; one shard in memory at a time. stages: what `stats` says of the run, None for bare shards.
+
+    Raises ContractError if `out` holds files already, or a shard is broken.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise ContractError(f"{out} is not empty; give a new folder")
+    manifest = read_manifest(shards)
+    facts = CardFacts(name, manifest, stages)
+    for shard in shard_names(manifest, sorted(manifest.split_counts)):
+        members: list[tuple[str, bytes]] = []
+        for sample in iter_samples(shards / shard):
+            facts.add(sample.meta)
+            members.append((f"{sample.meta.key}.{IMAGE_EXTENSION}", sample.image))
+            members.append((f"{sample.meta.key}.{META_EXTENSION}", json.dumps(flat_meta(sample.meta), ensure_ascii=False).encode()))
+        write_tar(out / "data" / shard, members)
+    write_bytes(out / "README.md", write_card(facts).encode())
+    return {"samples": facts.num_samples, "splits": manifest.split_counts, "folder": str(out)}
+
+
+def flat_meta(meta: SampleMeta) -> dict[str, Any]:
+    """KEY.json with the same fields and types for every sample."""
+    return {
+        "key": meta.key,
+        "caption": meta.caption,
+        "captions": meta.captions,
+        "prompt": meta.prompt,
+        "labels": meta.labels,
+        "attributes": meta.attributes,
+        "pid": meta.pid,
+        "view": meta.view or "",
+        "seed": meta.seed,
+        "crop_xyxy_px": meta.crop_xyxy_px,
+        "source": meta.source,
+        "licence": meta.licence,
+        "generator_json": json.dumps(meta.generator, ensure_ascii=False, sort_keys=True),
+        "captioner_json": json.dumps(meta.captioner, ensure_ascii=False, sort_keys=True),
+        "measures_json": json.dumps(meta.measures, sort_keys=True),
+    }

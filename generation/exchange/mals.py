@@ -1,0 +1,173 @@
+"""The published layout of MALS, in and out: 91 lists gene_attrs/g_PART_attrs.json beside gene_crop/PART/NUMBER.jpg.
+
+A record is {"image": "gene_crop/c_g_a_0/0.jpg", "caption": text, "image_id": "c_g_a_0_0", "label": [27 of -1, 0, 1]}. The names of the
+lists are those that the published pre-training config enumerates, so an export is a drop-in for it. One list is in memory at a time.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from generation.exchange.shards import ShardSeries, iter_samples, read_manifest, shard_names
+from generation.shard_writer import replaced_together
+from generation.split import prompt_identity
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.manifest import Counts, ShardManifest
+from pipeline.contracts.sample import Sample, SampleMeta, make_key
+from pipeline.fileio import atomic_open, digest, read_json, write_bytes
+from pipeline.pictures import jpeg_problem, picture_size
+from pipeline.seeds import derive_seed
+
+PARTS = ("4x", *(f"{source}_g_a{number}" for source in ("c", "i") for number in ("", *(f"_{i}" for i in range(44)))))
+LICENCE = "MALS: research only"
+_SOURCES = {"c": "MALS, prompts of CUHK-PEDES", "i": "MALS, prompts of ICFG-PEDES"}
+_LIST_NAME = re.compile(r"g_(\w+)_attrs\.json")
+
+
+# ---- out ------------------------------------------------------------------------------------------------------------------------------
+def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
+    """Write samples of the splits, evenly over the parts, in the order of the shards; returns counts.
+
+    keys.jsonl says which sample each image is, with its prompt and licence: what the four published fields cannot hold. Raises
+    ContractError if `out` holds files already.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise ContractError(f"{out} is not empty; give a new folder")
+    manifest = read_manifest(shards)
+    names = shard_names(manifest, splits)
+    total = sum(manifest.shards[name]["samples"] for name in names)
+    samples = (sample for name in names for sample in iter_samples(shards / name))
+    with atomic_open(out / "keys.jsonl") as keys:
+        for place, part in enumerate(parts):
+            count = (place + 1) * total // len(parts) - place * total // len(parts)
+            _write_part(out, part, count, samples, keys)
+    return {"samples": total, "lists": len(parts), "folder": str(out)}
+
+
+def _write_part(out: Path, part: str, count: int, samples: Iterator[Sample], keys: IO[bytes]) -> None:
+    with atomic_open(out / "gene_attrs" / f"g_{part}_attrs.json") as file:
+        file.write(b"[")
+        for number in range(count):
+            sample = next(samples)
+            record = mals_record(sample.meta, part, number)
+            write_bytes(out / record["image"], sample.image)
+            file.write((",\n" if number else "\n").encode() + json.dumps(record, ensure_ascii=False).encode())
+            meta = sample.meta
+            origin = {
+                "image_id": record["image_id"],
+                "key": meta.key,
+                "prompt": meta.prompt,
+                "source": meta.source,
+                "licence": meta.licence,
+            }
+            keys.write(json.dumps(origin, ensure_ascii=False).encode() + b"\n")
+        file.write(b"\n]\n")
+
+
+def mals_record(meta: SampleMeta, part: str, number: int) -> dict[str, Any]:
+    """The four published fields."""
+    return {"image": f"gene_crop/{part}/{number}.jpg", "caption": meta.caption, "image_id": f"{part}_{number}", "label": meta.labels}
+
+
+# ---- in -------------------------------------------------------------------------------------------------------------------------------
+def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction: float, seed: int) -> ShardManifest:
+    """Shards, index and manifest from the published layout. `folder` holds gene_attrs and gene_crop.
+
+    A record that cannot become a sample is counted with its reason (missing_image, corrupt_image, empty_caption, bad_label), the rest
+    goes on. Raises ContractError if there is no list, or one that is not of this layout.
+    """
+    lists = find_lists(folder)
+    reasons: Counter[str] = Counter()
+    seen = 0
+    with replaced_together(out, last="manifest.json") as building:
+        series = ShardSeries(building, samples_per_shard, digest([path.name for path in lists]))
+        with series:
+            for path in lists:
+                for record in _records(path):
+                    made = _sample(folder, path, record, seen)
+                    seen += 1
+                    if isinstance(made, str):
+                        reasons[made] += 1
+                    else:
+                        series.add("val" if _is_held_out(made.meta.caption, seed, val_fraction) else "train", made)
+        failed = reasons.total()
+        if seen == failed:
+            raise ContractError(f"{folder}: none of {seen} records became a sample ({dict(reasons)}); are the images under gene_crop?")
+        return series.write_manifest(Counts(seen=seen, kept=seen - failed, dropped=0, failed=failed, reasons=dict(sorted(reasons.items()))))
+
+
+def find_lists(folder: Path) -> list[Path]:
+    """The lists in gene_attrs (or in the folder itself), in the published order, others after them by name."""
+    for place in (folder / "gene_attrs", folder):
+        found = {match[1]: path for path in sorted(place.glob("*.json")) if (match := _LIST_NAME.fullmatch(path.name))}
+        if found:
+            return [found[part] for part in (*PARTS, *sorted(set(found) - set(PARTS))) if part in found]
+    raise ContractError(f"{folder} holds no g_*_attrs.json, in gene_attrs or beside it; accepted: the folder of a MALS download")
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise ContractError(f"{path} holds a {type(records).__name__}; accepted: a list of records with image, caption, image_id, label")
+    for number, record in enumerate(records):
+        if missing := [name for name in ("image", "caption", "image_id", "label") if not isinstance(record, dict) or name not in record]:
+            raise ContractError(f"{path}, record {number}: {', '.join(missing)} missing; accepted: image, caption, image_id, label")
+    return records
+
+
+def _sample(folder: Path, path: Path, record: dict[str, Any], index: int) -> Sample | str:
+    """A sample, or why there is none."""
+    label, caption = record["label"], record["caption"]
+    if not isinstance(label, list) or len(label) != len(PERSON_27) or any(value not in (-1, 0, 1) for value in label):
+        return "bad_label"
+    if not isinstance(caption, str) or not caption.strip():
+        return "empty_caption"
+    image = _image(folder, record["image"])
+    if image is None:
+        return "missing_image"
+    if jpeg_problem(image):
+        return "corrupt_image"
+    part = path.name.removeprefix("g_").removesuffix("_attrs.json")
+    width, height = picture_size(image)
+    return Sample(_meta(record, index, part, [0, 0, width, height]), image)
+
+
+def _image(folder: Path, name: str) -> bytes | None:
+    """The picture below `folder`; a name that leads out of it is as good as missing."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        return None
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _meta(record: dict[str, Any], index: int, part: str, box: list[int]) -> SampleMeta:
+    caption = record["caption"].strip()
+    return SampleMeta(
+        key=make_key(index, 0),
+        caption=caption,
+        captions=[caption],
+        prompt="",  # not published
+        attributes=PERSON_27.to_named(record["label"]),
+        labels=record["label"],
+        pid=index,  # every image of MALS is its own identity
+        view=None,
+        seed=0,  # not published
+        crop_xyxy_px=box,
+        measures={},
+        generator={"model": "MALS", "image_id": record["image_id"]},
+        captioner={"model": "MALS"},
+        licence=LICENCE,
+        source=_SOURCES.get(part[0], "MALS"),
+    )
+
+
+def _is_held_out(caption: str, seed: int, fraction: float) -> bool:
+    """By the caption, for want of the prompt: equal texts are on one side."""
+    return derive_seed(seed, "split", prompt_identity(caption)) % 10**6 < fraction * 10**6

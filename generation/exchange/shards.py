@@ -1,0 +1,102 @@
+"""Shards as a stream of samples, in and out; one shard in memory at a time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from generation.shard_writer import index_rows, write_shard
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.manifest import Counts, ShardManifest
+from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SCHEMA_VERSION, Sample, decode_meta
+from pipeline.fileio import read_json, sha256_file, write_json
+from pipeline.paths import RunPaths
+from pipeline.tables import row_writer
+from pipeline.tars import read_tar
+from pipeline.version import code_version
+
+
+def shards_folder(source: Path) -> Path:
+    """The folder of shards of a run, or the folder itself if it holds shards. Raises ContractError if neither."""
+    for folder in (source, RunPaths(source).stage("shard")):
+        if (folder / "manifest.json").is_file():
+            return folder
+    raise ContractError(f"{source} holds no manifest.json; accepted: a run whose shard stage is done, or a folder of shards")
+
+
+def read_manifest(folder: Path) -> ShardManifest:
+    return ShardManifest.from_json(read_json(folder / "manifest.json"), str(folder / "manifest.json"))
+
+
+def shard_names(manifest: ShardManifest, splits: Sequence[str]) -> list[str]:
+    """Shards of the splits, in order. Raises ContractError for a split without shards."""
+    names = sorted(manifest.shards)
+    if missing := [split for split in splits if not any(name.startswith(f"{split}-") for name in names)]:
+        raise ContractError(f"no shard of split {', '.join(missing)}; there are {', '.join(sorted(manifest.split_counts))}")
+    return [name for split in splits for name in names if name.startswith(f"{split}-")]
+
+
+def iter_samples(path: Path) -> Iterator[Sample]:
+    """Samples of one shard. Raises ContractError for a broken tar or members that are no pairs."""
+    waiting: tuple[str, bytes] | None = None
+    for member in read_tar(path):
+        key, _, extension = member.name.partition(".")
+        if extension == IMAGE_EXTENSION and waiting is None:
+            waiting = (key, member.data)
+        elif extension == META_EXTENSION and waiting is not None and waiting[0] == key:
+            yield Sample(decode_meta(member.data, f"{path}: {member.name}"), waiting[1])
+            waiting = None
+        else:
+            raise ContractError(f"{path}: {member.name} does not belong to a pair KEY.jpg, KEY.json; `passerby lint` says more")
+
+
+class ShardSeries:
+    """Samples in, in key order within a split; shards and index out when the context ends, then the manifest."""
+
+    def __init__(self, folder: Path, samples_per_shard: int, source_digest: str) -> None:
+        self._folder, self._limit, self._digest = folder, samples_per_shard, source_digest
+        self._waiting: dict[str, list[Sample]] = {}
+        self._shards: dict[str, dict[str, object]] = {}
+        self._splits: dict[str, int] = {}
+        self._index_context = row_writer(folder / "index.parquet")
+
+    def __enter__(self) -> "ShardSeries":
+        self._index = self._index_context.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            for split in sorted(self._waiting):
+                self._flush(split)
+        self._index_context.__exit__(kind, error, trace)
+
+    def add(self, split: str, sample: Sample) -> None:
+        waiting = self._waiting.setdefault(split, [])
+        waiting.append(sample)
+        if len(waiting) == self._limit:
+            self._flush(split)
+
+    def write_manifest(self, counts: Counts) -> ShardManifest:
+        """After the context has ended."""
+        manifest = ShardManifest(
+            schema=SCHEMA_VERSION,
+            split_counts=dict(sorted(self._splits.items())),
+            counts=counts,
+            shards=dict(sorted(self._shards.items())),
+            config_digest=self._digest,
+            attribute_space=PERSON_27.to_json(),
+            code_version=code_version(),
+        )
+        write_json(self._folder / "manifest.json", manifest.to_json())
+        return manifest
+
+    def _flush(self, split: str) -> None:
+        samples = self._waiting.pop(split, [])
+        if not samples:
+            return
+        path = self._folder / f"{split}-{sum(name.startswith(f'{split}-') for name in self._shards):06d}.tar"
+        write_shard(path, samples)
+        for row in index_rows(path, split):
+            self._index(row)
+        self._shards[path.name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size, "samples": len(samples)}
+        self._splits[split] = self._splits.get(split, 0) + len(samples)

@@ -1,0 +1,104 @@
+"""Do prompts repeat captions of a test set? Exact, normalised (case, spacing, punctuation), and near (MinHash over pairs of words).
+
+A synthetic training set whose prompts are test captions makes every later test score worthless, so `prompts` refuses to start on one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from generation.caption_lists import read_evaluation_captions
+from generation.prompt_files import normalised, read_table_prompts, read_text_prompts
+
+NUM_HASHES = 128
+_FAVOUR_RECALL = (0.1, 0.9)  # weights of false positives, which are checked again, and of false negatives, which are lost
+_WORDS = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One prompt that stands in a test set. kind: exact, normalised, near; similarity: Jaccard of word pairs, 1.0 for the first two."""
+
+    index: int  # of the prompt, from 0
+    prompt: str
+    kind: str
+    similarity: float
+    caption: str
+    file: str
+
+
+def read_test_captions(path: Path) -> list[str]:
+    """Captions of a file that must not leak: .json (raw lists: their val and test records), .jsonl, .parquet, or one a line."""
+    if path.suffix == ".json":
+        return read_evaluation_captions(path)
+    if path.suffix in (".jsonl", ".parquet"):
+        return [prompt.text for prompt in read_table_prompts(path)]
+    return read_text_prompts(path)
+
+
+class LeakIndex:
+    """Test captions by file, ready to be compared with any number of prompts."""
+
+    def __init__(self, captions: Mapping[str, Sequence[str]], min_similarity: float) -> None:
+        from datasketch import MinHash, MinHashLSH
+
+        self._threshold = min_similarity
+        self._blank = MinHash(num_perm=NUM_HASHES, seed=1)
+        self._captions = [(file, text) for file, texts in captions.items() for text in dict.fromkeys(texts)]
+        self._exact = {text: i for i, (_, text) in reversed(list(enumerate(self._captions)))}
+        self._normalised = {normalised(text): i for i, (_, text) in reversed(list(enumerate(self._captions)))}
+        self._pairs = [word_pairs(text) for _, text in self._captions]
+        self._lsh = MinHashLSH(threshold=min_similarity, num_perm=NUM_HASHES, weights=_FAVOUR_RECALL)
+        with self._lsh.insertion_session() as session:
+            for i, pairs in enumerate(self._pairs):
+                session.insert(i, self._signature(pairs))
+
+    def find(self, prompts: Iterable[str]) -> Iterator[Leak]:
+        """At most one leak per prompt: exact before normalised before the nearest."""
+        for index, text in enumerate(prompts):
+            own = word_pairs(text)
+            if text in self._exact:
+                yield self._leak(index, text, "exact", 1.0, self._exact[text])
+            elif normalised(text) in self._normalised:
+                yield self._leak(index, text, "normalised", 1.0, self._normalised[normalised(text)])
+            else:
+                near = ((jaccard(own, self._pairs[i]), -i) for i in self._lsh.query(self._signature(own)))
+                similarity, minus = max(near, default=(0.0, 0))
+                if similarity >= self._threshold:
+                    yield self._leak(index, text, "near", round(similarity, 4), -minus)
+
+    def _signature(self, pairs: frozenset[str]) -> Any:
+        signature = self._blank.copy()
+        signature.update_batch([pair.encode() for pair in sorted(pairs)])
+        return signature
+
+    def _leak(self, index: int, prompt: str, kind: str, similarity: float, caption: int) -> Leak:
+        file, text = self._captions[caption]
+        return Leak(index, prompt, kind, similarity, text, file)
+
+
+def find_leaks(prompts: Iterable[str], files: Sequence[str], min_similarity: float) -> list[Leak]:
+    """Leaks of prompts into any of the caption files. Raises ContractError for a file that cannot be read as captions."""
+    index = LeakIndex({file: read_test_captions(Path(file)) for file in files}, min_similarity)
+    return list(index.find(prompts))
+
+
+def summary(leaks: Sequence[Leak]) -> str:
+    """ "3 exact, 1 near"."""
+    counts = Counter(leak.kind for leak in leaks)
+    return ", ".join(f"{counts[kind]} {kind}" for kind in ("exact", "normalised", "near") if counts[kind])
+
+
+def word_pairs(text: str) -> frozenset[str]:
+    """Neighbouring words of a text, its ends included, so that one-word texts have some too."""
+    words = ["", *_WORDS.findall(text.lower()), ""]
+    return frozenset(f"{a} {b}" for a, b in pairwise(words))
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """|intersection| / |union|, 0 to 1."""
+    return len(one & other) / len(one | other)

@@ -1,0 +1,156 @@
+"""`redecide`: other filter thresholds on a finished filter stage, from the stored measures, without opening a picture.
+
+The result is byte for byte what the filter would have written under the new thresholds; every later stage is removed, to be made again by
+`passerby run`. May be killed at any time and called again: config.yaml, which says what the records were made with, changes last.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from generation.config import GenerationConfig
+from generation.digests import STAGE_NAMES, stage_digests
+from generation.filter_decision import Thresholds, decide
+from pipeline.completion import read_record
+from pipeline.config import load, to_dict, to_yaml
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.manifest import Counts, DoneRecord
+from pipeline.contracts.stage import Row
+from pipeline.fileio import sha256_file, write_bytes, write_json
+from pipeline.lock import run_lock
+from pipeline.outputs import remove_stages
+from pipeline.paths import RunPaths
+from pipeline.runner import ledger_rows
+from pipeline.tables import read_rows, write_rows
+from pipeline.version import code_version
+
+STAGE = "filter"
+LATER = STAGE_NAMES[STAGE_NAMES.index(STAGE) + 1 :]
+_NUM_EXAMPLES = 3
+
+
+@dataclass(slots=True)
+class Changes:
+    """What other thresholds would do to the units that are done. moves: (reason before, reason after) -> images; None is kept."""
+
+    units: int = 0
+    images: int = 0
+    kept_before: int = 0
+    kept_after: int = 0
+    moves: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
+    examples: dict[tuple[str | None, str | None], list[str]] = field(default_factory=dict)
+
+    def add(self, rows: list[Row], decided: list[Row]) -> None:
+        self.units += 1
+        self.images += len(rows)
+        for before, after in zip(rows, decided, strict=True):
+            self.kept_before += before["status"] == "kept"
+            self.kept_after += after["status"] == "kept"
+            if before["reason"] != after["reason"]:
+                move = (before["reason"], after["reason"])
+                self.moves[move] += 1
+                if len(keys := self.examples.setdefault(move, [])) < _NUM_EXAMPLES:
+                    keys.append(before["key"])
+
+
+def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
+    """What changes, as JSON; done if `apply`. `new` may differ from the run's config.yaml in filter.thresholds only.
+
+    Raises: ConfigError if it differs elsewhere or somebody works on the run; ContractError if the run has no filtered units, or units of
+    yet another config.
+    """
+    paths = RunPaths(new.run.path)
+    if not paths.config.exists():
+        raise ContractError(f"{paths.root} holds no config.yaml; accepted: the folder of a run that was started, or its recipe")
+    old = load(GenerationConfig, paths.config, (f"run.folder={str(new.run.path)!r}",))
+    _refuse_other_changes(old, new)
+    changes = Changes()
+    if not apply:
+        for _, rows in _units(paths, old, new):
+            changes.add(rows, redecided(rows, new.filter.thresholds))
+        return to_json(paths, changes, applied=False)
+    with run_lock(paths):
+        answer = to_json(paths, changes, applied=True)
+        removed = remove_stages(paths, LATER)
+        for record, rows in _units(paths, old, new):
+            decided = redecided(rows, new.filter.thresholds)
+            changes.add(rows, decided)
+            _commit(paths, record, decided, stage_digests(new)[STAGE])
+        write_bytes(paths.config, to_yaml(new).encode())
+    return {**to_json(paths, changes, applied=True), "later": answer["later"], "removed": removed}
+
+
+def redecided(rows: list[Row], thresholds: Thresholds) -> list[Row]:
+    """The same rows with status and reason as `decide` gives them now. Failed images stay failed: they have no measures."""
+    return [row if row["status"] == "failed" else _decided(row, decide(row["measures"], thresholds)) for row in rows]
+
+
+def _decided(row: Row, reason: str | None) -> Row:
+    return {**row, "status": "kept" if reason is None else "dropped", "reason": reason}
+
+
+def _units(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> Iterator[tuple[DoneRecord, list[Row]]]:
+    known = {stage_digests(config)[STAGE] for config in (old, new)}  # the new one: a redecide that was killed has got so far
+    units = paths.done_units(STAGE)
+    if not units:
+        raise ContractError(f"{paths.root}: no unit of {STAGE!r} is done; there is nothing to decide anew")
+    for unit in units:
+        record = read_record(paths, STAGE, unit)
+        assert record is not None, "listed a moment ago"
+        if record.config_digest not in known:
+            raise ContractError(
+                f"{paths.done(STAGE, unit)} was made with a config that is neither {paths.config} nor the new one; "
+                f"make it again with `passerby run {paths.root} --redo {STAGE}`"
+            )
+        yield record, read_rows(paths.units(STAGE, unit, "parquet"))
+
+
+def _commit(paths: RunPaths, record: DoneRecord, rows: list[Row], config_digest: str) -> None:
+    """Record away, files, record: as everywhere, what has no record never happened."""
+    table, ledger = paths.units(STAGE, record.unit, "parquet"), paths.ledger(STAGE, record.unit)
+    paths.done(STAGE, record.unit).unlink()
+    write_rows(table, rows)
+    write_rows(ledger, ledger_rows(rows))
+    files = {paths.relative(path): sha256_file(path) for path in (table, ledger)}
+    made = replace(record, config_digest=config_digest, counts=Counts.of(rows), files=files, code_version=code_version())
+    write_json(paths.done(STAGE, record.unit), made.to_json())
+
+
+def _refuse_other_changes(old: GenerationConfig, new: GenerationConfig) -> None:
+    aligned = replace(new, filter=replace(new.filter, thresholds=old.filter.thresholds))
+    one, other = to_dict(old), to_dict(aligned)
+    differing = [f"{section}.{name}" for section in one for name in one[section] if one[section][name] != other[section][name]]
+    if differing:
+        raise ConfigError(
+            f"{', '.join(differing)} differ from the run's config.yaml; redecide changes filter.thresholds only, "
+            "for anything else use `passerby run` with --redo or another run.name"
+        )
+
+
+def to_json(paths: RunPaths, changes: Changes, applied: bool) -> dict[str, Any]:
+    """What `redecide --json` prints. later: stage -> done units that are made again."""
+    return {
+        "run": str(paths.root),
+        "applied": applied,
+        "units": changes.units,
+        "images": changes.images,
+        "kept_before": changes.kept_before,
+        "kept_after": changes.kept_after,
+        "moves": [
+            {"before": before or "kept", "after": after or "kept", "images": count, "examples": changes.examples[before, after]}
+            for (before, after), count in changes.moves.most_common()
+        ],
+        "later": {name: len(units) for name in LATER if (units := paths.done_units(name))},
+    }
+
+
+def to_lines(answer: dict[str, Any]) -> list[str]:
+    """The answer for people."""
+    lines = [f"{answer['run']}: {answer['images']} images in {answer['units']} filtered units"]
+    lines += [f"  {m['images']:>9}  {m['before']} -> {m['after']}   e.g. {', '.join(m['examples'])}" for m in answer["moves"]]
+    lines.append(f"  kept: {answer['kept_before']} -> {answer['kept_after']}" + ("" if answer["moves"] else " (nothing changes)"))
+    if later := ", ".join(f"{name} ({units} units)" for name, units in answer["later"].items()):
+        lines.append(f"  {'removed, to be made again' if answer['applied'] else 'will have to be made again'}: {later}")
+    end = f"done; go on with `passerby run {answer['run']}`" if answer["applied"] else "nothing was changed; add --yes to do it"
+    return [*lines, end]

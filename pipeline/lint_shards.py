@@ -1,0 +1,176 @@
+"""Do the shards of a run hold what index and manifest say? Every tar, every picture, every JSON; one shard in memory at a time."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from pipeline.contracts.attributes import MISSING, AttributeSpace
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.manifest import ShardManifest
+from pipeline.contracts.sample import IMAGE_EXTENSION, INDEX_COLUMNS, META_EXTENSION, SCHEMA_VERSION, decode_meta
+from pipeline.contracts.stage import Row
+from pipeline.fileio import read_json, sha256_file
+from pipeline.pictures import jpeg_problem
+from pipeline.tables import iter_rows
+from pipeline.tars import Member, read_tar
+
+NUM_NAMED = 5  # keys that one finding names at most
+Problem = tuple[str, str]  # file name below the folder of shards, what is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """One tar with what manifest and index say about it."""
+
+    path: Path
+    said: dict[str, Any]
+    rows: list[Row]
+
+
+def shard_problems(folder: Path, *, decode: bool = True, jobs: int = 1) -> Iterator[Problem]:
+    """All problems of a folder of shards. decode: also decode every picture. jobs: processes.
+
+    Raises ContractError if manifest or index cannot be read at all.
+    """
+    manifest = ShardManifest.from_json(read_json(folder / "manifest.json"), str(folder / "manifest.json"))
+    if manifest.schema != SCHEMA_VERSION:
+        yield "manifest.json", f"schema {manifest.schema}, this version reads {SCHEMA_VERSION}"
+        return
+    index = _Index(folder / "index.parquet")
+    check = partial(_tar_problems, space=AttributeSpace.from_json(manifest.attribute_space), decode=decode)
+    shards = (_Shard(folder / name, manifest.shards.get(name, {}), rows) for name, rows in index.by_shard())
+    for found in _mapped(check, (shard for shard in shards if shard.path.exists()), jobs):
+        yield from found
+    yield from index.problems(manifest)
+    on_disk, said = {path.name for path in folder.glob("*.tar")}, set(manifest.shards)
+    if stray := sorted((on_disk ^ said) | (index.shards ^ said)):
+        yield "manifest.json", f"manifest, index and folder do not name the same shards: {', '.join(stray)}"
+
+
+class _Index:
+    """The index read once, row by row; keeps keys and counts only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys: set[str] = set()
+        self._doubled: set[str] = set()
+        self._splits: Counter[str] = Counter()
+        self._num_rows = 0
+        self._scattered: set[str] = set()
+        self.shards: set[str] = set()
+
+    def by_shard(self) -> Iterator[tuple[str, list[Row]]]:
+        for name, group in groupby(iter_rows(self._path, INDEX_COLUMNS), key=lambda row: row["shard"]):
+            rows = list(group)
+            if name in self.shards:
+                self._scattered.add(name)
+            self.shards.add(name)
+            self._count(rows)
+            yield name, rows
+
+    def problems(self, manifest: ShardManifest) -> Iterator[Problem]:
+        """Once by_shard has been read to its end."""
+        if self._doubled:
+            yield "index.parquet", f"keys stand twice: {_named(sorted(self._doubled))}"
+        if self._scattered:
+            yield "index.parquet", f"rows of one shard do not stand together: {_named(sorted(self._scattered))}"
+        if self._splits != Counter(manifest.split_counts):
+            yield "manifest.json", f"split_counts {manifest.split_counts}, but the index holds {dict(self._splits)}"
+        if manifest.counts.kept != self._num_rows:
+            yield "manifest.json", f"counts {manifest.counts.kept} kept samples, but the index holds {self._num_rows}"
+
+    def _count(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._splits[row["split"]] += 1
+            if row["key"] in self._keys:
+                self._doubled.add(row["key"])
+            self._keys.add(row["key"])
+        self._num_rows += len(rows)
+
+
+def _mapped(check: Any, shards: Iterable[_Shard], jobs: int) -> Iterator[list[Problem]]:
+    if jobs == 1:
+        yield from map(check, shards)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        pending = []
+        for shard in shards:
+            pending.append(pool.submit(check, shard))
+            if len(pending) > 2 * jobs:  # bounded: rows of shards that wait stay few
+                yield pending.pop(0).result()
+        for future in pending:
+            yield future.result()
+
+
+def _tar_problems(shard: _Shard, space: AttributeSpace, decode: bool) -> list[Problem]:
+    name = shard.path.name
+    found = []
+    if shard.said and (sha256_file(shard.path) != shard.said["sha256"] or shard.path.stat().st_size != shard.said["bytes"]):
+        found.append("its size or sha256 is not the one in the manifest")
+    if shard.said and shard.said["samples"] != len(shard.rows):
+        found.append(f"the manifest counts {shard.said['samples']} samples, the index {len(shard.rows)}")
+    try:
+        members = list(read_tar(shard.path))
+    except ContractError as err:
+        return [(name, problem) for problem in [*found, str(err)]]
+    found += _name_problems([member.name for member in members], [row["key"] for row in shard.rows])
+    by_name = {member.name: member for member in members}
+    for row in shard.rows:
+        image, meta = (by_name.get(f"{row['key']}.{ext}") for ext in (IMAGE_EXTENSION, META_EXTENSION))
+        if image is not None and meta is not None:
+            found += [f"{row['key']}: {problem}" for problem in _sample_problems(row, image, meta, space, decode)]
+    return [(name, problem) for problem in found]
+
+
+def _name_problems(names: list[str], keys: list[str]) -> Iterator[str]:
+    """Members against the keys of the index."""
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
+        yield f"members stand twice: {_named(repeated)}"
+    if names != sorted(names):
+        yield "members are not sorted"
+    wanted = {f"{key}.{ext}" for key in keys for ext in (IMAGE_EXTENSION, META_EXTENSION)}
+    if missing := sorted(wanted - set(names)):
+        yield f"lacks members that the index names: {_named(missing)}"
+    if extra := sorted(set(names) - wanted):
+        yield f"holds members that the index does not name: {_named(extra)}"
+
+
+def _sample_problems(row: Row, image: Member, meta: Member, space: AttributeSpace, decode: bool) -> Iterator[str]:
+    found = (image.offset, len(image.data), meta.offset, len(meta.data))
+    if found != (row["image_offset"], row["image_bytes"], row["meta_offset"], row["meta_bytes"]):
+        yield "offsets or lengths in the index are not those in the tar"
+    if hashlib.sha256(image.data + meta.data).hexdigest() != row["sha256"]:
+        yield "sha256 in the index is not that of the contents"
+    if decode and (problem := jpeg_problem(image.data)):
+        yield f"the picture {problem}"
+    try:
+        yield from _meta_problems(row, meta, space)
+    except ContractError as err:
+        yield str(err)
+
+
+def _meta_problems(row: Row, meta: Member, space: AttributeSpace) -> Iterator[str]:
+    sample = decode_meta(meta.data, meta.name)
+    if sample.key != row["key"]:
+        yield f"its JSON names key {sample.key}"
+    if not sample.caption.strip():
+        yield "its caption is empty"
+    elif sample.captions[:1] != [sample.caption]:
+        yield "captions does not begin with caption"
+    labels = space.to_named(sample.labels)
+    if outside := {name: value for name, value in labels.items() if value not in (0, 1, MISSING)}:
+        yield f"labels out of range: {outside}; accepted: 0, 1, -1"
+    elif labels != sample.attributes:
+        yield "labels and named attributes differ"
+
+
+def _named(items: Sequence[str]) -> str:
+    more = f" and {len(items) - NUM_NAMED} more" if len(items) > NUM_NAMED else ""
+    return ", ".join(items[:NUM_NAMED]) + more

@@ -1,0 +1,103 @@
+"""`passerby report RUN`: one static HTML page, pictures inside, of the same size for a thousand samples as for millions."""
+
+import base64
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import graph
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.sample import decode_meta
+from pipeline.fileio import write_bytes
+from pipeline.paths import RunPaths
+from pipeline.pictures import thumbnail
+from pipeline.stats import stats
+from pipeline.tables import column_names, iter_rows, read_rows
+from pipeline.tars import read_tar
+
+NUM_DROPPED = 8  # pictures per stage and reason
+MAX_UNITS_SEARCHED = 64  # for dropped pictures: rare reasons may show fewer
+HEIGHT_PX = 160
+_TEMPLATE = Path(__file__).with_name("run_report.html.j2")
+
+
+def write_report(paths: RunPaths, file: Path, num_samples: int) -> None:
+    """Raises ContractError if the folder is no run, ConfigError where jinja2 is not installed."""
+    try:
+        import jinja2
+    except ImportError as err:
+        raise ConfigError("jinja2 is not installed; install the extra `report`, or use `passerby stats`") from err
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    page = template.render(stats=stats(paths), samples=list(kept_samples(paths, num_samples)), dropped=list(dropped_pictures(paths)))
+    write_bytes(file, page.encode())
+
+
+def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
+    """Samples drawn evenly from the whole index, the same for the same run: picture, key, caption, prompt, stated labels."""
+    folder = paths.stage("shard")
+    if not paths.done_units("shard") or not count:
+        return
+    for row in _drawn(folder / "index.parquet", count):
+        with open(folder / row["shard"], "rb") as tar:
+            image = _at(tar, row["image_offset"], row["image_bytes"])
+            meta = decode_meta(_at(tar, row["meta_offset"], row["meta_bytes"]), row["key"])
+        stated = {name: value for name, value in meta.attributes.items() if value != -1}
+        yield {"picture": _data_url(image), "key": meta.key, "caption": meta.caption, "prompt": meta.prompt, "stated": stated}
+
+
+def _drawn(index: Path, count: int) -> list[dict[str, Any]]:
+    """Reservoir sampling: the index is read once, row by row."""
+    rng = random.Random(0)
+    chosen: list[dict[str, Any]] = []
+    columns = ("key", "shard", "image_offset", "image_bytes", "meta_offset", "meta_bytes")
+    for i, row in enumerate(iter_rows(index, columns)):
+        if len(chosen) < count:
+            chosen.append(row)
+        elif (place := rng.randrange(i + 1)) < count:
+            chosen[place] = row
+    return sorted(chosen, key=lambda row: row["key"])
+
+
+def dropped_pictures(paths: RunPaths) -> Iterator[dict[str, Any]]:
+    """Per stage and reason, up to NUM_DROPPED dropped pictures with what is known of them."""
+    for spec in graph.STAGES:
+        if spec.images_from is not None and spec.kind == "units":
+            found: dict[str, list[dict[str, Any]]] = {}
+            for unit in _spread(paths.done_units(spec.name)):
+                _collect_dropped(paths, spec.name, spec.images_from, unit, found)
+            for reason, pictures in sorted(found.items()):
+                yield {"stage": spec.name, "reason": reason, "pictures": pictures}
+
+
+def _spread(units: list[int]) -> list[int]:
+    step = max(len(units) // MAX_UNITS_SEARCHED, 1)
+    return units[::step][:MAX_UNITS_SEARCHED]
+
+
+def _collect_dropped(paths: RunPaths, stage: str, images_from: str, unit: int, found: dict[str, list[dict[str, Any]]]) -> None:
+    table, tar = paths.units(stage, unit, "parquet"), paths.units(images_from, unit, "tar")
+    wanted = ("key", "status", "reason", "prompt", "caption", "measures")
+    rows = read_rows(table, [name for name in wanted if name in column_names(table)])
+    few = {row["key"]: row for row in rows if row["status"] == "dropped" and len(found.get(row["reason"], ())) < NUM_DROPPED}
+    if not few or not tar.exists():
+        return
+    for member in read_tar(tar):
+        row = few.get(Path(member.name).stem)
+        if row is not None and len(shown := found.setdefault(row["reason"], [])) < NUM_DROPPED:
+            shown.append({"picture": _data_url(member.data), "key": row["key"], "text": row.get("caption") or row.get("prompt") or ""})
+
+
+def _at(file: Any, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    data = file.read(length)
+    if len(data) != length:
+        raise ContractError(f"{file.name} is shorter than its index says; `passerby lint` says more")
+    return data
+
+
+def _data_url(image: bytes) -> str:
+    try:
+        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(image, HEIGHT_PX)).decode()
+    except OSError:  # a picture that cannot be decoded is shown as missing: lint is the place to complain
+        return ""

@@ -1,0 +1,111 @@
+"""`passerby stats RUN`: what is in a run, stage by stage. Reads tables unit by unit, opens no picture."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import graph
+from pipeline.completion import read_record
+from pipeline.contracts.attributes import MISSING, PERSON_27, AttributeSpace
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.manifest import Counts, ShardManifest
+from pipeline.distributions import Distribution, Distributions, Texts
+from pipeline.fileio import read_json
+from pipeline.paths import RunPaths
+from pipeline.tables import read_columns
+
+
+def stats(paths: RunPaths) -> dict[str, Any]:
+    """Everything that is known of the run now; a stage that has not run is left out.
+
+    Returns: run; stages (units, counts, reasons, seconds by stage); measures (of kept and of dropped images); attributes (how often 0, 1,
+    not stated); captions, prompts; sources, licences, models (counts); splits and shards. Raises ContractError if the folder is no run.
+    """
+    stages = stage_counts(paths)
+    if not stages:
+        raise ContractError(f"{paths.root} holds no done record of any stage; accepted: the folder of a run that was started")
+    answer: dict[str, Any] = {"run": str(paths.root), "stages": stages}
+    if "filter" in stages:
+        answer["measures"] = _measures(paths)
+    if "caption" in stages:
+        answer |= _texts(paths)
+    if "annotate" in stages:
+        answer["attributes"] = _attributes(paths)
+    if "shard" in stages:
+        answer["shards"] = _shards(paths)
+    return answer
+
+
+def stage_counts(paths: RunPaths) -> dict[str, Any]:
+    """stage -> units, seen, kept, dropped, failed, reasons, seconds, from its done records; stages without any are left out."""
+    return {spec.name: found for spec in graph.STAGES if (found := _stage(paths, spec.name))}
+
+
+def _stage(paths: RunPaths, name: str) -> dict[str, Any] | None:
+    records = [record for unit in paths.done_units(name) if (record := read_record(paths, name, unit))]
+    if not records:
+        return None
+    total = {field: sum(getattr(r.counts, field) for r in records) for field in ("seen", "kept", "dropped", "failed")}
+    reasons = sum((Counter(r.counts.reasons) for r in records), Counter())
+    counts = Counts(**total, reasons=dict(reasons.most_common()))
+    return {
+        "units": len(records),
+        **{field: getattr(counts, field) for field in total},
+        "reasons": counts.reasons,
+        "seconds": round(sum(r.seconds for r in records), 1),
+    }
+
+
+def _tables(paths: RunPaths, stage: str, wanted: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
+    """The wanted columns of every done unit; a column that a table lacks is a list of None."""
+    for unit in paths.done_units(stage):
+        yield read_columns(paths.units(stage, unit, "parquet"), wanted, optional=True)
+
+
+def _measures(paths: RunPaths) -> dict[str, Any]:
+    kept, dropped = Distributions(), Distributions()
+    for table in _tables(paths, "filter", ("status", "measures")):
+        rows = list(zip(table["status"], table["measures"], strict=True))
+        kept.add(measures for status, measures in rows if status == "kept" and measures)
+        dropped.add(measures for status, measures in rows if status == "dropped" and measures)
+    return {"kept": kept.summary(), "dropped": dropped.summary()}
+
+
+def _texts(paths: RunPaths) -> dict[str, Any]:
+    captions, prompts = Texts(), Texts()
+    named: dict[str, Counter[str]] = {name: Counter() for name in ("source", "licence", "view")}
+    models: dict[str, Counter[str]] = {name: Counter() for name in ("generator", "captioner")}
+    for table in _tables(paths, "caption", ("status", "caption", "prompt", *named, *models)):
+        kept = [i for i, status in enumerate(table["status"]) if status == "kept"]
+        captions.add(table["caption"][i] for i in kept)
+        prompts.add(table["prompt"][i] for i in kept)
+        for name, counter in named.items():
+            counter.update(str(table[name][i]) for i in kept)
+        for name, counter in models.items():
+            counter.update(str((table[name][i] or {}).get("model")) for i in kept)
+    answer = {name: dict(counter.most_common()) for name, counter in (named | models).items()}
+    return {"captions": captions.summary(), "prompts": prompts.summary(), **answer}
+
+
+def _attributes(paths: RunPaths, space: AttributeSpace = PERSON_27) -> dict[str, Any]:
+    """Per attribute of kept samples: how often 0, 1, and not stated; `stated` per sample as a distribution."""
+    counters = [Counter[int]() for _ in space.names]
+    stated = Distribution()
+    for table in _tables(paths, "annotate", ("status", "labels")):
+        kept = [labels for status, labels in zip(table["status"], table["labels"], strict=True) if status == "kept"]
+        for counter, values in zip(counters, zip(*kept, strict=True), strict=bool(kept)):
+            counter.update(values)
+        stated.add(sum(value != MISSING for value in labels) for labels in kept)
+    by_name = {
+        name: {"0": counter[0], "1": counter[1], "not_stated": counter[MISSING], "prompts": list(attribute.prompts)}
+        for name, attribute, counter in zip(space.names, space.attributes, counters, strict=True)
+    }
+    return {"by_name": by_name, "stated_per_sample": stated.summary()}
+
+
+def _shards(paths: RunPaths) -> dict[str, Any]:
+    file: Path = paths.stage("shard") / "manifest.json"
+    manifest = ShardManifest.from_json(read_json(file), str(file))
+    sizes = [entry["bytes"] for entry in manifest.shards.values()]
+    return {"splits": manifest.split_counts, "shards": len(sizes), "bytes": sum(sizes), "largest_bytes": max(sizes, default=0)}

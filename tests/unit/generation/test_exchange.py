@@ -1,0 +1,171 @@
+"""MALS in and out, and the folder for Hugging Face datasets."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generation.cli import main
+from generation.exchange.mals import PARTS, export_mals, find_lists, import_mals
+from generation.exchange.shards import ShardSeries, iter_samples, read_manifest
+from generation.images import encode_jpeg
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.manifest import Counts
+from pipeline.contracts.sample import Sample, SampleMeta, make_key
+from pipeline.lint import lint
+from pipeline.paths import RunPaths
+from pipeline.tables import read_rows
+
+
+def samples(count: int) -> Iterator[Sample]:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        labels = rng.integers(-1, 2, len(PERSON_27)).tolist()
+        meta = SampleMeta(
+            key=make_key(i, 0),
+            caption=f"a man in coat {i}",
+            captions=[f"a man in coat {i}"],
+            prompt=f"prompt {i // 2}",
+            attributes=PERSON_27.to_named(labels),
+            labels=labels,
+            pid=i // 2,
+            view="front" if i > 7 else None,
+            seed=2**62 + i,
+            crop_xyxy_px=[0, 0, 16, 32],
+            measures={"blur": 1.5} if i % 2 else {"noise": 2, "leg_ratio": 0.5},
+            generator={"model": "embedded", "steps": 20, "weights_sha256": "ab" * 32, **({"lora": {"scale": 1.0}} if i > 8 else {})},
+            captioner={"model": "blip"},
+            licence="CC0-1.0",
+            source="sampler",
+        )
+        yield Sample(meta, encode_jpeg(rng.integers(0, 255, (32, 16, 3), np.uint8), 90))
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    folder = tmp_path / "shards"
+    series = ShardSeries(folder, samples_per_shard=4, source_digest="d")
+    with series:
+        for i, sample in enumerate(samples(12)):
+            series.add("val" if i in (5, 6) else "train", sample)
+    series.write_manifest(Counts(seen=12, kept=12, dropped=0, failed=0))
+    return folder
+
+
+def test_a_series_of_shards_passes_lint(shards: Path) -> None:
+    assert lint(RunPaths(shards)) == []
+    manifest = read_manifest(shards)
+    assert manifest.split_counts == {"train": 10, "val": 2}
+    assert [entry["samples"] for entry in manifest.shards.values()] == [4, 4, 2, 2]
+
+
+def test_the_published_names_are_91() -> None:
+    assert len(PARTS) == len(set(PARTS)) == 91
+    assert {"4x", "c_g_a", "i_g_a", "c_g_a_0", "i_g_a_43"} <= set(PARTS)
+
+
+def test_export_has_the_published_layout_and_import_gives_the_samples_back(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mals"
+    assert export_mals(shards, out, ("train", "val"))["samples"] == 12
+    assert len(list((out / "gene_attrs").glob("g_*_attrs.json"))) == 91
+    records = [record for path in find_lists(out) for record in json.loads(path.read_text())]
+    assert len(records) == 12
+    for record in records:
+        assert set(record) == {"image", "caption", "image_id", "label"}
+        assert (out / record["image"]).read_bytes().startswith(b"\xff\xd8")
+        assert record["image"] == f"gene_crop/{record['image_id'].rpartition('_')[0]}/{record['image_id'].rpartition('_')[2]}.jpg"
+    origins = [json.loads(line) for line in (out / "keys.jsonl").read_text().splitlines()]
+    assert [origin["image_id"] for origin in origins] == [record["image_id"] for record in records]
+    assert {origin["licence"] for origin in origins} == {"CC0-1.0"}
+
+    manifest = import_mals(out, tmp_path / "again", samples_per_shard=5, val_fraction=0.3, seed=1)
+    assert manifest.counts.kept == 12
+    assert lint(RunPaths(tmp_path / "again")) == []
+    before = {s.meta.caption: (s.image, s.meta.labels) for path in shards.glob("*.tar") for s in iter_samples(path)}
+    after = {s.meta.caption: (s.image, s.meta.labels) for path in (tmp_path / "again").glob("*.tar") for s in iter_samples(path)}
+    assert before == after
+    index = read_rows(tmp_path / "again" / "index.parquet")
+    assert 0 < sum(row["split"] == "val" for row in index) < 12
+
+
+def write_list(folder: Path, name: str, records: Any) -> None:
+    (folder / "gene_attrs").mkdir(parents=True, exist_ok=True)
+    (folder / "gene_attrs" / name).write_text(json.dumps(records))
+
+
+def test_bad_records_are_counted_by_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
+    good = {"image": "gene_crop/x/0.jpg", "caption": "a man", "image_id": "x_0", "label": [-1] * 27}
+    bad = [
+        good | {"label": [2] * 27},
+        good | {"label": [0] * 26},
+        good | {"caption": " "},
+        good | {"image": "gene_crop/x/9.jpg"},
+        good | {"image": "../secret.jpg"},
+        good | {"image": "gene_crop/x/1.jpg"},
+    ]
+    write_list(tmp_path / "m", "g_c_g_a_0_attrs.json", [good, *bad])
+    pictures = tmp_path / "m" / "gene_crop" / "x"
+    pictures.mkdir(parents=True)
+    picture = next(samples(1)).image
+    (pictures / "0.jpg").write_bytes(picture)
+    (pictures / "1.jpg").write_bytes(picture[:200])
+    (tmp_path / "secret.jpg").write_bytes(picture)
+    counts = import_mals(tmp_path / "m", tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    assert (counts.seen, counts.kept, counts.failed) == (7, 1, 6)
+    assert counts.reasons == {"bad_label": 2, "corrupt_image": 1, "empty_caption": 1, "missing_image": 2}
+    (sample,) = iter_samples(tmp_path / "out" / "train-000000.tar")
+    assert (sample.meta.source, sample.meta.crop_xyxy_px) == ("MALS, prompts of CUHK-PEDES", [0, 0, 16, 32])
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [({}, "holds a dict"), ([{"image": "a"}], "record 0: caption, image_id, label missing"), ([], "none of 0 records became a sample")],
+)
+def test_folders_that_are_no_mals_are_refused(tmp_path: Path, records: Any, message: str) -> None:
+    with pytest.raises(ContractError, match=r"holds no g_\*_attrs\.json"):
+        import_mals(tmp_path, tmp_path / "out", samples_per_shard=1, val_fraction=0, seed=0)
+    write_list(tmp_path, "g_4x_attrs.json", records)
+    with pytest.raises(ContractError, match=message):
+        import_mals(tmp_path, tmp_path / "out", samples_per_shard=1, val_fraction=0, seed=0)
+    assert not list((tmp_path / "out").glob("*.tar"))
+
+
+def test_an_export_never_mixes_with_what_is_there(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x").touch()
+    for command in ("export-mals", "export-hf"):
+        assert main([command, str(shards), str(tmp_path / "out")]) == 2
+
+
+def test_datasets_reads_the_export_and_the_card_says_what_is_in_it(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "hf"
+    assert main(["export-hf", str(shards), str(out), "--name", "tiny people"]) == 0
+    assert json.loads(capsys.readouterr().out)["samples"] == 12
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "license: cc0-1.0" in card
+    assert "# tiny people" in card
+    assert "| train | 10 |" in card
+    assert "embedded (steps 20), weights sha256 abababababab" in card
+    assert "12 samples share 6 prompts" in card
+    for name in PERSON_27.names:
+        assert f"| {name} |" in card
+
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    from datasets import load_dataset
+
+    data = load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(split) for name, split in data.items()} == {"train": 10, "validation": 2}
+    written = {s.meta.key: s for s in samples(12)}
+    for row in [*data["train"], *data["validation"]]:
+        meta = written[row["__key__"].rpartition("/")[2]].meta
+        assert row["json"]["caption"] == meta.caption
+        assert row["json"]["labels"] == meta.labels
+        assert row["json"]["seed"] == meta.seed
+        assert json.loads(row["json"]["measures_json"]) == meta.measures
+        assert row["jpg"].size == (16, 32)

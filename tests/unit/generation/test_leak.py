@@ -1,0 +1,105 @@
+"""Prompts that stand in a test set are found, and stop the run."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from generation.cli import main
+from generation.config import GenerationConfig, PromptsConfig, RunConfig
+from generation.leak import LeakIndex, jaccard, read_test_captions, word_pairs
+from generation.prompts import write_prompts
+from pipeline.contracts.errors import ContractError
+from pipeline.paths import RunPaths
+
+SECRET = "The man is wearing a black jacket over a white shirt, blue jeans and brown shoes, and he carries a grey backpack on one shoulder."
+OTHER = "A woman with long dark hair is walking in a short red dress with white sandals while she is holding a small yellow handbag."
+RECORDS = [
+    {"split": "train", "captions": ["A boy in a green shirt."], "file_path": "a.jpg", "id": 1},
+    {"split": "test", "captions": [SECRET], "file_path": "b.jpg", "id": 2},
+    {"split": "val", "captions": [OTHER], "file_path": "c.jpg", "id": 3},
+]
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> Path:
+    path = tmp_path / "reid_raw.json"
+    path.write_text(json.dumps(RECORDS))
+    return path
+
+
+def test_a_raw_list_is_compared_by_its_val_and_test_captions(captions: Path) -> None:
+    assert read_test_captions(captions) == [SECRET, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind"),
+    [
+        (SECRET, "exact"),
+        (SECRET.upper().replace(",", " ;"), "normalised"),
+        (SECRET.replace("brown shoes", "black shoes"), "near"),
+        (SECRET.replace("The man is", "A young man is").replace("one shoulder", "his shoulder"), "near"),
+        ("A boy in a green shirt.", None),
+        ("The man is wearing a blue jacket, black trousers and white shoes.", None),
+        ("", None),
+    ],
+)
+def test_kinds_of_leaks(captions: Path, prompt: str, kind: str | None) -> None:
+    found = list(LeakIndex({"f": read_test_captions(captions)}, 0.7).find(["an old lady", prompt]))
+    assert [(leak.index, leak.kind, leak.caption, leak.file) for leak in found] == ([(1, kind, SECRET, "f")] if kind else [])
+
+
+def test_near_pairs_are_found_as_plain_comparison_finds_them() -> None:
+    """MinHash against the slow way on captions that differ in one to eight words."""
+    words = SECRET.split()
+    tests = [" ".join([*words[:k], *(f"x{i}{k}" for i in range(n)), *words[k + n :]]) for k in range(0, 14, 2) for n in range(1, 6)]
+    found = {leak.index for leak in LeakIndex({"f": [SECRET]}, 0.7).find(tests)}
+    slow = {i for i, text in enumerate(tests) if jaccard(word_pairs(text), word_pairs(SECRET)) >= 0.7}
+    assert found <= slow
+    assert len(found) >= 0.95 * len(slow) > 0
+    assert len(slow) < len(tests)
+
+
+def config(folder: Path, captions: Path, *lines: str) -> GenerationConfig:
+    (folder / "prompts.txt").write_text("\n".join(lines))
+    prompts = PromptsConfig(kind="text", file=str(folder / "prompts.txt"), check_against=(str(captions),))
+    return GenerationConfig(run=RunConfig(folder=str(folder / "run")), prompts=prompts)
+
+
+def test_a_run_refuses_to_start_on_a_leak(tmp_path: Path, captions: Path) -> None:
+    leaking, paths = config(tmp_path, captions, "a man", SECRET), RunPaths(tmp_path / "run")
+    with pytest.raises(ContractError, match=r"1 of 2 prompts stand in test captions \(1 exact\), first: prompt 1"):
+        write_prompts(leaking, paths)
+    assert not paths.units("prompts", 0, "parquet").exists()
+
+
+def test_a_run_starts_without_a_leak_and_when_told_so(tmp_path: Path, captions: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clean = config(tmp_path, captions, "a man", "a woman")
+    assert write_prompts(clean, RunPaths(tmp_path / "run"))[0].kept == 2
+    leaking = config(tmp_path, captions, SECRET)
+    told = replace(leaking, prompts=replace(leaking.prompts, allow_leak=True))
+    assert write_prompts(told, RunPaths(tmp_path / "run"))[0].kept == 1
+    assert "1 of 1 prompts stand in test captions" in caplog.text
+
+
+def test_the_command_lists_leaks_and_writes_a_clean_file(tmp_path: Path, captions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": SECRET}, {"prompt": "a man", "licence": "MIT"}]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["check-leak", str(tmp_path / "p.jsonl"), "--against", str(captions), "--clean", str(tmp_path / "clean.jsonl")]
+    assert main([*arguments, "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [(leak["index"], leak["kind"]) for leak in answer["leaks"]] == [(0, "exact")]
+    assert main(["check-leak", str(tmp_path / "clean.jsonl"), "--against", str(captions)]) == 0
+    assert "1 prompts against 1 files: no leak" in capsys.readouterr().out
+    assert json.loads((tmp_path / "clean.jsonl").read_text()) == {"prompt": "a man", "source": "p.jsonl", "licence": "MIT"}
+    assert main(["check-leak", str(tmp_path / "p.jsonl")]) == 2
+    assert "give --against FILE" in capsys.readouterr().err
+
+
+def test_checking_does_not_change_what_is_made(tmp_path: Path, captions: Path) -> None:
+    from generation.digests import stage_digests
+
+    checked = config(tmp_path, captions, "a man")
+    unchecked = replace(checked, prompts=replace(checked.prompts, check_against=()))
+    assert stage_digests(checked) == stage_digests(unchecked)

@@ -1,0 +1,93 @@
+"""Optional measures by models of transformers: real classes with random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from generation.backends.plugins import load_plugin
+from generation.config import FilterConfig, PluginConfig
+from generation.filter import FilterStage
+from generation.filter_decision import Thresholds, decide, plugin_reason
+from generation.images import encode_png
+from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.stage import Drop, Item
+from tests.unit.generation.test_redecide import WHOLE
+from tests.unit.generation.tiny_models import save_classifier, save_clip
+
+PICTURES = list(np.random.default_rng(0).integers(0, 255, (3, 64, 32, 3), np.uint8))
+PROMPTS = ["a man in red", "a woman", "a man in red"]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> PluginConfig:
+    return PluginConfig(name="clip_score", kind="image_text", model=str(save_clip(tmp_path_factory.mktemp("clip"))), device="cpu")
+
+
+def test_the_score_of_a_pair_does_not_depend_on_its_batch(clip: PluginConfig) -> None:
+    plugin = load_plugin(clip)
+    together = plugin.measure(PICTURES, PROMPTS)
+    alone = [plugin.measure([picture], [prompt])[0] for picture, prompt in zip(PICTURES, PROMPTS, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert all(value is not None and -1 <= value <= 1 for value in together)
+    assert len(set(together)) == 3
+    assert plugin.measure(PICTURES[:1], [PROMPTS[1]]) != plugin.measure(PICTURES[:1], [PROMPTS[0]])
+
+
+def test_long_prompts_are_cut_and_pictures_without_one_are_not_measured(clip: PluginConfig) -> None:
+    values = load_plugin(clip).measure(PICTURES, ["a man " * 100, None, ""])
+    assert values[0] is not None
+    assert values[1:] == [None, None]
+
+
+def test_a_classifier_gives_a_probability_or_its_single_output(tmp_path: Path) -> None:
+    two = str(save_classifier(tmp_path / "two", ("ugly", "fine")))
+    fine, ugly = (
+        load_plugin(PluginConfig(name="a", kind="classifier", model=two, label=label, device="cpu")).measure(PICTURES, PROMPTS)
+        for label in (None, "ugly")
+    )
+    assert [a + b for a, b in zip(fine, ugly, strict=True) if a is not None and b is not None] == pytest.approx([1, 1, 1], abs=1e-5)
+    one = PluginConfig(name="a", kind="classifier", model=str(save_classifier(tmp_path / "one", ("score",))), device="cpu")
+    assert len(set(load_plugin(one).measure(PICTURES, PROMPTS))) == 3
+    with pytest.raises(ConfigError, match="the model knows ugly, fine"):
+        load_plugin(PluginConfig(name="a", kind="classifier", model=two, label="nice", device="cpu"))
+
+
+def test_a_model_of_another_kind_is_refused(clip: PluginConfig, tmp_path: Path) -> None:
+    other = save_classifier(tmp_path / "vit", ("a", "b"))
+    with pytest.raises(ConfigError, match=r"filter\.plugins\.x"):
+        load_plugin(PluginConfig(name="x", kind="image_text", model=str(other), device="cpu"))
+    with pytest.raises(ConfigError, match=r"filter\.plugins\.x\.model"):
+        load_plugin(PluginConfig(name="x", kind="classifier", model=str(tmp_path / "none"), device="cpu"))
+
+
+def test_thresholds_on_measures_that_nobody_takes_are_refused(clip: PluginConfig) -> None:
+    with pytest.raises(ConfigError, match=r"min_measures=\['aesthetic'\]; accepted: names of filter\.plugins \(clip_score\)"):
+        FilterConfig(plugins=(clip,), thresholds=Thresholds(min_measures={"aesthetic": 5}))
+    with pytest.raises(ConfigError, match="a name of its own"):
+        FilterConfig(plugins=(clip, clip))
+
+
+def test_a_low_measure_is_a_reason_and_a_missing_one_is_none() -> None:
+    limits = Thresholds(min_measures={"clip_score": 0.2})
+    assert decide({**WHOLE, "clip_score": 0.1}, limits) == "low_clip_score"
+    assert decide({**WHOLE, "clip_score": 0.3}, limits) is None
+    assert plugin_reason(WHOLE, limits) is None
+
+
+class Nobody:
+    """Stands for the pool of pose workers."""
+
+    def detect_all(self, images: list[object]) -> list[list[object]]:
+        return [[] for _ in images]
+
+
+def test_the_filter_stores_what_plugins_measure(clip: PluginConfig) -> None:
+    stage = FilterStage(FilterConfig(plugins=(clip,)))
+    stage._pool = Nobody()  # type: ignore[assignment]
+    stage._plugins = [load_plugin(clip)]
+    pairs = list(zip(PICTURES, PROMPTS, strict=True))
+    items = [Item(str(i), {"prompt": prompt}, encode_png(picture)) for i, (picture, prompt) in enumerate(pairs)]
+    outcomes = stage.process([items[0], Item("x", {}, b"junk"), *items[1:]])
+    measured = [outcome.row["measures"]["clip_score"] for outcome in outcomes if isinstance(outcome, Drop)]
+    assert measured == pytest.approx(stage._plugins[0].measure(PICTURES, PROMPTS), abs=1e-5)

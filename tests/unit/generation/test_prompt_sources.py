@@ -1,0 +1,160 @@
+"""Caption lists in every published layout, tables, repeats, and the sampler's target."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generation.annotate import annotate
+from generation.config import PromptsConfig
+from generation.prompts import make_prompts, prompt_rows
+from generation.sampler import sample_look
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.tables import write_rows
+
+RSTP_RAW = [
+    {"id": 0, "img_path": "0000_c14_0031.jpg", "captions": ["A girl in white.", "She wears black shoes."], "split": "train"},
+    {"id": 1, "img_path": "0001_c1_0001.jpg", "captions": ["A man."], "split": "val"},
+]
+ICFG_RAW = [{"split": "train", "captions": ["A lady."], "file_path": "train/0001.jpg", "id": 2, "processed_tokens": [["a", "lady"]]}]
+TRAIN_PROCESSED = [
+    {"image": "c/1.jpg", "caption": "A man in blue.", "image_id": 0},
+    {"image": "c/1.jpg", "caption": "A tall man.", "image_id": 0},
+]
+TEST_PROCESSED = [{"image": "c/9.jpg", "caption": ["A woman.", "She is in red."], "image_id": 7}]
+
+
+def read(folder: Path, name: str, records: Any, **fields: Any) -> list[str]:
+    (folder / name).write_text(json.dumps(records), encoding="utf-8")
+    config = PromptsConfig(kind="json", file=str(folder / name), **fields)
+    return [prompt.text for prompt in make_prompts(config, 0)]
+
+
+def test_raw_lists_give_their_train_captions(tmp_path: Path) -> None:
+    assert read(tmp_path, "data_captions.json", RSTP_RAW) == ["A girl in white.", "She wears black shoes."]
+    assert read(tmp_path, "ICFG-PEDES.json", ICFG_RAW) == ["A lady."]
+
+
+def test_processed_training_lists_are_read(tmp_path: Path) -> None:
+    assert read(tmp_path, "rstp_train.json", TRAIN_PROCESSED) == ["A man in blue.", "A tall man."]
+    assert read(tmp_path, "captions.json", TRAIN_PROCESSED) == ["A man in blue.", "A tall man."]
+
+
+@pytest.mark.parametrize(
+    ("name", "records"),
+    [
+        ("cuhk_test.json", TEST_PROCESSED),
+        ("captions.json", TEST_PROCESSED),  # no name to go by: several captions a picture is the form of a test list
+        ("rstp_train.json", TEST_PROCESSED),  # a name that the form contradicts
+        ("icfg_val.json", TRAIN_PROCESSED),
+    ],
+)
+def test_processed_evaluation_lists_are_refused_unless_named(tmp_path: Path, name: str, records: Any) -> None:
+    with pytest.raises(ContractError, match=r"must not become prompts"):
+        read(tmp_path, name, records)
+    assert read(tmp_path, name, records, splits=("train", "val", "test"))
+
+
+def test_a_name_that_only_contains_the_letters_says_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path, "latest_captions.json", TRAIN_PROCESSED)
+
+
+def test_bad_processed_records_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"record 1: `caption`=3"):
+        read(tmp_path, "a.json", [{"image": "x", "caption": "a"}, {"image": "y", "caption": 3}])
+
+
+def test_several_files_are_read_in_order_and_repeats_are_taken_once(tmp_path: Path) -> None:
+    for name, lines in (("a.txt", "A man.\na  woman in red"), ("b.txt", "a man\nA woman, in red!\na boy")):
+        (tmp_path / name).write_text(lines)
+    config = PromptsConfig(kind="text", file=(str(tmp_path / "a.txt"), str(tmp_path / "b.txt")))
+    rows = prompt_rows(config, 0)
+    assert [(r["prompt"], r["source"]) for r in rows] == [("A man.", "a.txt"), ("a  woman in red", "a.txt"), ("a boy", "b.txt")]
+    assert len(make_prompts(PromptsConfig(kind="text", file=config.file, unrepeated=False), 0)) == 5
+
+
+ROWS = [{"caption": "a man", "source": "mine", "licence": "CC-BY-4.0"}, {"caption": "a  boy ", "source": None, "licence": None}]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_tables_carry_source_and_licence(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "parquet":
+        write_rows(path, [{"id": i, **row} for i, row in enumerate(ROWS)])
+    else:
+        path.write_text("\n".join(json.dumps(row) for row in ROWS) + "\n\n")
+    rows = prompt_rows(PromptsConfig(kind="table", file=str(path)), 0)
+    assert [(r["prompt"], r["source"], r["licence"]) for r in rows] == [
+        ("a man", "mine", "CC-BY-4.0"),
+        ("a boy", f"rows.{suffix}", "unknown"),
+    ]
+    assert prompt_rows(PromptsConfig(kind="table", file=str(path), licence="MIT"), 0)[0]["licence"] == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"title": "x"}', "row 1: no text in any of prompt, caption, text; it has title"),
+        ("a.jsonl", "[1]", "line 1: a list"),
+        ("a.jsonl", "{oops", "line 1: not JSON"),
+        ("a.jsonl", '{"prompt": " "}', "holds no prompt"),
+        ("a.parquet", "junk", "not a readable Parquet file"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ContractError, match=message):
+        make_prompts(PromptsConfig(kind="table", file=str(tmp_path / name)), 0)
+
+
+def test_a_table_without_a_text_column_is_refused(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.parquet", [{"title": "x"}])
+    with pytest.raises(ContractError, match=r"has columns title; accepted: one of prompt, caption, text"):
+        make_prompts(PromptsConfig(kind="table", file=str(tmp_path / "a.parquet")), 0)
+
+
+TARGET = {"hat": {"with": 0.125, "without": 0.875}, "upper_colour": {"black": 3, "purple": 1}, "carried": {"backpack": 1}}
+
+
+def test_a_target_is_met_exactly_in_every_thousand_prompts() -> None:
+    looks = [sample_look(5, i, TARGET) for i in range(1000)]
+    assert Counter(look.hat for look in looks) == {True: 125, False: 875}
+    assert {look.carried for look in looks} == {"backpack"}
+    assert Counter(look.gender for look in looks) == {"woman": 500, "man": 500}  # not in the target: the sampler's own
+    undressed = [look.upper_colour for look in looks if look.lower_type != "dress"]
+    assert set(undressed) == {"black", "purple"}
+
+
+def test_a_target_reaches_the_labels_of_the_sentences() -> None:
+    prompts = make_prompts(PromptsConfig(num_prompts=200, target=TARGET), 1)
+    labels = [annotate(prompt.text) for prompt in prompts]
+    assert all(label["backpack"] == 0 for label in labels)
+    assert 15 <= sum(label["hat"] == 0 for label in labels) <= 35
+
+
+def test_a_target_of_three_thirds_loses_nobody() -> None:
+    from generation.target import blocks
+
+    assert Counter(blocks({"age": {"child": 1, "adult": 1, "elderly": 1}})["age"]).total() == 1000
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"hats": {"with": 1}}, "did you mean hat"),
+        ({"hat": {"wiht": 1}}, "did you mean with"),
+        ({"hat": {"with": -1}}, "a number, 0 or more"),
+        ({"hat": {"with": 0}}, "all weights are 0"),
+        ({"hat": []}, "weights of with, without"),
+    ],
+)
+def test_impossible_targets_are_refused(target: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PromptsConfig(target=target)
+
+
+def test_a_target_is_for_the_sampler_only() -> None:
+    with pytest.raises(ConfigError, match=r"prompts\.target"):
+        PromptsConfig(kind="text", file="x", target=TARGET)

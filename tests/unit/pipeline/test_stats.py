@@ -1,0 +1,133 @@
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import passerby
+from pipeline.contracts.errors import ContractError
+from pipeline.distributions import Distribution, Texts
+from pipeline.paths import RunPaths
+from pipeline.pictures import thumbnail
+from pipeline.run_report import dropped_pictures, kept_samples
+from pipeline.stats import stats
+from pipeline.tables import read_rows, write_rows
+from tests.unit.pipeline.fake_flow import GREY_PIXEL
+
+
+@pytest.fixture
+def paths(finished_copy):
+    return RunPaths(finished_copy / "run")
+
+
+def test_a_distribution_is_that_of_all_values():
+    values = np.random.default_rng(0).normal(5, 2, 5000).astype(np.float32)
+    one = Distribution()
+    for chunk in np.array_split(values, 7):
+        one.add(chunk.tolist())
+    one.add([])
+    summary = one.summary()
+    assert summary["count"] == 5000
+    for name, share in (("p5", 0.05), ("p50", 0.5), ("p99", 0.99)):
+        assert summary[name] == pytest.approx(float(np.quantile(values, share)), rel=1e-4)
+    assert sum(summary["histogram"]["counts"]) == 5000
+    assert Distribution().summary() == {"count": 0}
+
+
+def test_equal_values_have_a_histogram_too():
+    one = Distribution()
+    one.add([3.0] * 10)
+    assert sum(one.summary()["histogram"]["counts"]) == 10
+
+
+def test_texts_count_repeats():
+    texts = Texts()
+    texts.add(["a man", "a boy in red", None])
+    texts.add(["a man", "a man"])
+    summary = texts.summary()
+    assert (summary["count"], summary["different"], summary["words"]["max"]) == (4, 2, 4)
+    assert summary["most_repeated"] == [{"text": "a man", "times": 3}]
+
+
+def test_stats_agree_with_the_tables(paths):
+    answer = stats(paths)
+    rows = [row for unit in range(4) for row in read_rows(paths.units("filter", unit, "parquet"))]
+    kept = [row["measures"]["blur"] for row in rows if row["status"] == "kept"]
+    assert answer["stages"]["filter"]["kept"] == len(kept)
+    assert sum(answer["stages"]["filter"]["reasons"].values()) == len(rows) - len(kept)
+    assert answer["measures"]["kept"]["blur"]["count"] == len(kept)
+    assert answer["measures"]["kept"]["blur"]["max"] == pytest.approx(max(kept))
+    assert answer["measures"]["dropped"]["blur"]["count"] == sum(row["status"] == "dropped" for row in rows)
+    assert answer["captions"]["count"] == answer["captions"]["different"] == len(kept)
+    assert answer["attributes"]["by_name"]["hat"]["not_stated"] == len(kept)
+    assert answer["shards"]["splits"] == {"train": len(kept) - 2, "val": 2}
+
+
+def test_attributes_are_counted_by_value(paths):
+    table = paths.units("annotate", 0, "parquet")
+    rows = read_rows(table)
+    write_rows(table, [{**row, "labels": [0, 1, *row["labels"][2:]]} for row in rows])
+    by_name = stats(paths)["attributes"]["by_name"]
+    assert by_name["gender"]["0"] == by_name["age"]["1"] == len(rows)
+    assert by_name["hair_length"]["0"] == 0
+
+
+def test_a_run_that_has_only_begun_has_stats_too(paths):
+    import shutil
+
+    for name in ("filter", "recrop", "caption", "annotate", "shards"):
+        shutil.rmtree(paths.root / name)
+    assert set(stats(paths)) == {"run", "stages"}
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ContractError, match="holds no done record"):
+        stats(RunPaths(tmp_path))
+
+
+def test_the_command_prints_tables_or_json(paths):
+    printed = CliRunner().invoke(passerby, ["stats", str(paths.root)])
+    assert printed.exit_code == 0, printed.output
+    assert "upper_red" in printed.output
+    assert json.loads(CliRunner().invoke(passerby, ["stats", str(paths.root), "--json"]).output)["run"] == str(paths.root)
+
+
+def test_the_page_shows_numbers_samples_and_dropped_pictures(paths):
+    index = paths.stage("shard") / "index.parquet"
+    num_samples = len(read_rows(index))
+    done = CliRunner().invoke(passerby, ["report", str(paths.root), "--samples", "5"])
+    assert done.exit_code == 0, done.output
+    page = (paths.root / "report.html").read_text(encoding="utf-8")
+    assert "blank_image" in page
+    assert f">{num_samples}<" in page
+    pictures = re.findall(r'data:image/jpeg;base64,([^"]+)"', page)
+    assert len(pictures) == 5  # the fake generator's PNG is none, so dropped pictures are shown as missing
+    assert base64.b64decode(pictures[0]).startswith(b"\xff\xd8")
+    assert not re.search(r'(?:src|href)="https?:', page)
+
+
+def test_samples_are_drawn_from_the_whole_index_and_always_the_same(paths):
+    keys = [sample["key"] for sample in kept_samples(paths, 4)]
+    assert len(set(keys)) == 4
+    assert keys == sorted(keys) == [sample["key"] for sample in kept_samples(paths, 4)]
+    assert len(list(kept_samples(paths, 1000))) == len(read_rows(paths.stage("shard") / "index.parquet"))
+
+
+def test_dropped_pictures_are_grouped_by_stage_and_reason(paths):
+    groups = list(dropped_pictures(paths))
+    assert [(g["stage"], g["reason"]) for g in groups] == [("filter", "blank_image")]
+    dropped = [row["key"] for unit in range(4) for row in read_rows(paths.ledger("filter", unit)) if row["reason"] == "blank_image"]
+    assert [p["key"] for p in groups[0]["pictures"]] == dropped[:8]
+
+
+def test_a_thumbnail_is_small():
+    from PIL import Image
+
+    sink = io.BytesIO()
+    Image.new("RGBA", (300, 900), (10, 20, 30, 40)).save(sink, "PNG")
+    with Image.open(io.BytesIO(thumbnail(sink.getvalue(), 90))) as small:
+        assert small.size == (30, 90)
+    assert thumbnail(GREY_PIXEL, 90)
