@@ -77,6 +77,7 @@ def _print_foreign(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Words to the left, numbers to the right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
