@@ -18,10 +18,14 @@ class Chance:
     rank: int
     device: torch.device
 
-    def start(self, step: int) -> RandomDraws:
-        """Seed dropout and DropPath (torch's global generator) and return the draws of the objectives."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", step, self.rank))
-        return RandomDraws(torch.Generator(self.device).manual_seed(derive_seed(self.seed, "draws", step, self.rank)))
+    def start(self, step: int, part: int = 0) -> RandomDraws:
+        """Seed dropout and DropPath (torch's global generator) and return the draws of the objectives. part: of a step in several parts."""
+        more = (part,) if part else ()
+        torch.manual_seed(derive_seed(self.seed, "dropout", step, self.rank, *more))
+        return RandomDraws(self._generator("draws", step, self.rank, *more), self._generator("prompts", step, *more))
+
+    def _generator(self, *of: str | int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive_seed(self.seed, *of))
 
     def masked(self, masker: Masker, texts: Texts, step: int, name: str) -> Texts:
         """`texts` with their masks of this step, drawn where the texts are; `name` tells several texts of a step apart."""

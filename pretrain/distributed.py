@@ -1,8 +1,13 @@
 """What a rank may ask of the others. One process without a group is a world of one."""
 
+from functools import lru_cache
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from pipeline.contracts.errors import ConfigError
 
 
 def rank() -> int:
@@ -13,22 +18,55 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def gather_rows(tensor: Tensor) -> Tensor:
-    """(B, ...) of each rank -> (world * B, ...) in rank order, on every rank.
+@lru_cache
+def _subgroup(size: int) -> dist.ProcessGroup | None:
+    """The group of `size` consecutive ranks that holds this one; None: all ranks. Every rank makes every group, in the same order."""
+    if size == world_size():
+        return None
+    groups = [dist.new_group(list(range(start, start + size))) for start in range(0, world_size(), size)]
+    return groups[rank() // size]
 
-    Gradient rule: backward sums over ranks what each rank's loss says about these rows. With every rank computing the same global loss and
-    gradients averaged afterwards, parameters get the gradient of one process with the whole batch. (The published code keeps only its own
-    slice and so scales this gradient by 1 / world.)
+
+def check_group_size(size: int) -> int:
+    """The number of ranks that gather together: `size`, or all for 0. Raises ConfigError if the ranks cannot be parted so."""
+    if size and world_size() % size:
+        fitting = [n for n in range(1, world_size() + 1) if world_size() % n == 0]
+        raise ConfigError(f"objective.itc_group_size={size} does not divide the {world_size()} ranks; accepted: {fitting}, or 0 for all")
+    return size or world_size()
+
+
+def gather_rows(tensor: Tensor, group_size: int = 0) -> Tensor:
+    """(B, ...) of each rank -> (G * B, ...) in rank order, on each of the G ranks of a group; 0: all ranks.
+
+    Gradient rule: backward sums over the group what each rank's loss says about these rows. With every rank taking the loss of its own rows
+    against all, and gradients averaged afterwards, parameters get the gradient of one process with the whole batch.
     """
-    if world_size() == 1:
+    size = check_group_size(group_size)
+    if size == 1:
         return tensor
-    if tensor.requires_grad:
-        from torch.distributed.nn import functional
+    return _GatherRows.apply(tensor, _subgroup(size), size)
 
-        return torch.cat(functional.all_gather(tensor))
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+
+class _GatherRows(torch.autograd.Function):
+    """Forward: every rank gets all rows. Backward: every rank gets the sum of what all ranks say about its rows, and nothing more."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: dist.ProcessGroup | None, size: int) -> Tensor:
+        ctx.group, ctx.size = group, size
+        rows = tensor.new_empty(size * len(tensor), *tensor.shape[1:])
+        dist.all_gather_into_tensor(rows, tensor.contiguous(), group=group)
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradient.contiguous()
+        own = gradient.new_empty(len(gradient) // ctx.size, *gradient.shape[1:])
+        if dist.get_backend(ctx.group) == "nccl":
+            dist.reduce_scatter_tensor(own, gradient, group=ctx.group)
+            return own, None, None
+        opinions = torch.empty_like(gradient)  # gloo has no reduce-scatter
+        dist.all_to_all_single(opinions, gradient, group=ctx.group)
+        return opinions.unflatten(0, (ctx.size, -1)).sum(0), None, None
 
 
 def any_rank(flags: Tensor) -> Tensor:
@@ -40,13 +78,26 @@ def any_rank(flags: Tensor) -> Tensor:
     return counts.bool()
 
 
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sum of a tensor over ranks, in place, without gradient."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
 def mean_over_ranks(values: Tensor) -> Tensor:
     """Mean of a float tensor over ranks, without gradient."""
     if world_size() == 1:
         return values
-    total = values.clone()
-    dist.all_reduce(total)
-    return total / world_size()
+    return sum_over_ranks(values.clone()) / world_size()
+
+
+def gather_objects(own: Any) -> list[Any]:
+    """What each rank gives, in rank order, on every rank. Slow; for messages."""
+    found = [own] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(found, own)
+    return found
 
 
 def barrier() -> None:

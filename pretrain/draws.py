@@ -18,7 +18,7 @@ class Draws(Protocol):
         ...
 
     def prompts(self, num_prompts: int, count: int) -> Tensor:
-        """(count,) distinct prompts for IAM."""
+        """(count,) distinct prompts for IAM, the same on every rank."""
         ...
 
     def positives(self, matches: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,15 +28,17 @@ class Draws(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RandomDraws:
-    """Draws from a torch generator on the device of the batch."""
+    """Draws from torch generators on the device of the batch; `shared`, by default the same, is in the same state on every rank."""
 
     generator: torch.Generator
+    shared: torch.Generator | None = None
 
     def negatives(self, weights: NegativeWeights) -> tuple[Tensor, Tensor]:
         return self._pick(weights.image_for_text), self._pick(weights.text_for_image)
 
     def prompts(self, num_prompts: int, count: int) -> Tensor:
-        return torch.randperm(num_prompts, generator=self.generator, device=self.generator.device)[:count]
+        shared = self.shared or self.generator
+        return torch.randperm(num_prompts, generator=shared, device=shared.device)[:count]
 
     def positives(self, matches: Tensor) -> tuple[Tensor, Tensor]:
         # All prompts, also those that are true of no image: the shape is fixed and nothing waits for the device; MAM leaves them out.

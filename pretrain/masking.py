@@ -36,8 +36,8 @@ class Masked:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Where words begin and end, (B, L) each: start[b, p] of the word of place p, 0 if that is [CLS]; end[b, p], the first place not before p
-    where a word begins, at most the length of the text.
+    """Where words begin and end, (B, L) each: start[b, p] of the word of place p, 0 if that is [CLS]; end[b, p], the first place not
+    before p where a word begins, at most the length of the text.
     """
 
     start: Tensor

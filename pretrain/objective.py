@@ -13,19 +13,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.distributed import gather_rows
+from pretrain.distributed import gather_rows, mean_over_ranks, rank, world_size
 from pretrain.draws import Draws
 from pretrain.losses.iac import iac_loss
 from pretrain.losses.iam import iam_loss, matching_targets
-from pretrain.losses.itc import itc_loss
+from pretrain.losses.itc import Pairs, itc_rows_loss
 from pretrain.losses.itm import itm_loss, matching_pairs, negative_weights
 from pretrain.losses.mam import mam_loss, positive_matches
 from pretrain.losses.mlm import mlm_loss
+from pretrain.losses.reduce import Counted, as_counted_here
 from pretrain.masking import Masked
 from pretrain.models.aptm import APTM
 from pretrain.models.text import ImageMemory, Reading
 from pretrain.settings import ObjectiveConfig
 
+STANDARD = ObjectiveConfig()
 SECOND_VIEW_WEIGHT = 0.8
 FINETUNE_WEIGHTS = {"itc": 1.0, "itc_second": SECOND_VIEW_WEIGHT, "itm": 1.0, "itm_second": SECOND_VIEW_WEIGHT, "mlm": 1.0}
 
@@ -41,6 +43,10 @@ class Texts:
     def to(self, device: torch.device) -> "Texts":
         masked = self.masked and self.masked.to(device)
         return Texts(self.ids.to(device, non_blocking=True), self.mask.to(device, non_blocking=True), masked)
+
+    def at(self, rows: Tensor) -> "Texts":
+        """The texts of these row numbers."""
+        return Texts(self.ids[rows], self.mask[rows], self.masked and self.masked[rows])
 
     def pin_memory(self) -> "Texts":
         return Texts(self.ids.pin_memory(), self.mask.pin_memory())
@@ -83,29 +89,80 @@ def encode_with_masked(model: APTM, texts: Texts) -> Encoded:
     return Encoded(plain, F.normalize(feat[: len(plain)].float(), dim=-1), masked)
 
 
-def itc_term(model: APTM, image: Pictures, text: Encoded, identities: Tensor | None) -> Tensor:
-    """ITC over the samples of all ranks. identities (B,) int64, equal for the same person; None: only the own text matches."""
-    everyone = None if identities is None else gather_rows(identities)
-    return itc_loss(gather_rows(image.feat), gather_rows(text.feat), model.temp, everyone)
+def itc_term(
+    model: APTM,
+    image: Pictures,
+    text: Encoded,
+    identities: Tensor | None,
+    config: ObjectiveConfig = STANDARD,
+    earlier: list[Pairs] | None = None,
+) -> Tensor:
+    """ITC of the own rows against the samples of all ranks, or of the own group of ranks.
+
+    identities (B,) int64, equal for the same person; None: only the own text matches. earlier: features of the parts of this step that are
+    done, which count as columns too, without gradient; those of this part are added to it.
+    """
+    if identities is None:
+        identities = torch.arange(len(image.feat), device=image.feat.device) + rank() * len(image.feat)
+    own = Pairs(image.feat, text.feat, identities)
+    if config.itc_gradient == "published":
+        own = Pairs(_scaled(own.image, 1 / world_size()), _scaled(own.text, 1 / world_size()), identities)
+    columns = Pairs(*(gather_rows(part, config.itc_group_size) for part in (own.image, own.text, own.identities)))
+    if earlier is not None:
+        earlier.append(columns.detached())
+        columns = Pairs.joined([columns, *earlier[:-1]])
+    return itc_rows_loss(own, columns, model.temp, config.itc_chunk)
 
 
-def itm_term(model: APTM, image: Pictures, texts: Texts, text: Encoded, identities: Tensor, draws: Draws) -> Tensor:
+def _scaled(x: Tensor, factor: float) -> Tensor:
+    """x, its gradient times `factor`."""
+    return x * factor + (x * (1 - factor)).detach()
+
+
+def _counted(config: ObjectiveConfig) -> Counted:
+    return mean_over_ranks if config.mean_over == "batch" else as_counted_here
+
+
+@torch.no_grad()
+def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Share of this rank's rows with a valid target (not below 0) that are judged right; logits (..., 2). 0 where there is none."""
+    valid = targets >= 0
+    return ((logits.argmax(-1) == targets) & valid).sum() / valid.sum().clamp(min=1)
+
+
+def itm_term(
+    model: APTM,
+    image: Pictures,
+    texts: Texts,
+    text: Encoded,
+    identities: Tensor,
+    draws: Draws,
+    config: ObjectiveConfig = STANDARD,
+) -> Tensor:
     """ITM with hard negatives of the local batch."""
     reading, targets = _matching(model, image, text, identities, draws)
     (states,) = model.read(text.tokens, texts.mask, image.memory, [reading])
-    return itm_loss(model.match_logits(states), targets)
+    return itm_loss(model.match_logits(states), targets, _counted(config))
 
 
-def mlm_term(model: APTM, image: Pictures, texts: Texts) -> Tensor:
+def mlm_term(model: APTM, image: Pictures, texts: Texts, config: ObjectiveConfig = STANDARD) -> Tensor:
     assert texts.masked is not None, "MLM needs masked texts"
     tokens, _ = model.encode_text(texts.masked.ids, texts.mask)
     rows = torch.arange(len(tokens), device=tokens.device)
     (hidden,) = model.read(tokens, texts.mask, image.memory, [Reading(rows, rows, texts.masked.positions)])
-    return mlm_loss(model.word_logits(hidden), texts.masked.targets)
+    return mlm_loss(model.word_logits(hidden), texts.masked.targets, _counted(config))
 
 
-def matching_terms(model: APTM, image: Pictures, texts: Texts, text: Encoded, identities: Tensor, draws: Draws) -> dict[str, Tensor]:
-    """itm and mlm as above, in one pass of the cross encoder. `text` comes from encode_with_masked."""
+def matching_terms(
+    model: APTM,
+    image: Pictures,
+    texts: Texts,
+    text: Encoded,
+    identities: Tensor,
+    draws: Draws,
+    config: ObjectiveConfig = STANDARD,
+) -> dict[str, Tensor]:
+    """itm and mlm as above, in one pass of the cross encoder, and the measure itm_accuracy. `text` comes from encode_with_masked."""
     assert texts.masked is not None, "MLM needs masked texts"
     assert text.masked is not None
     matching, targets = _matching(model, image, text, identities, draws)
@@ -113,7 +170,12 @@ def matching_terms(model: APTM, image: Pictures, texts: Texts, text: Encoded, id
     completing = Reading(rows + len(rows), rows, texts.masked.positions)
     tokens, mask = torch.cat([text.tokens, text.masked]), torch.cat([texts.mask, texts.mask])
     states, hidden = model.read(tokens, mask, image.memory, [matching, completing])
-    return {"itm": itm_loss(model.match_logits(states), targets), "mlm": mlm_loss(model.word_logits(hidden), texts.masked.targets)}
+    logits = model.match_logits(states)
+    return {
+        "itm": itm_loss(logits, targets, _counted(config)),
+        "mlm": mlm_loss(model.word_logits(hidden), texts.masked.targets, _counted(config)),
+        "itm_accuracy": accuracy(logits, targets),
+    }
 
 
 def _matching(model: APTM, image: Pictures, text: Encoded, identities: Tensor, draws: Draws) -> tuple[Reading, Tensor]:
@@ -127,7 +189,7 @@ def _matching(model: APTM, image: Pictures, text: Encoded, identities: Tensor, d
 def attribute_terms(
     model: APTM, image: Pictures, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
 ) -> dict[str, Tensor]:
-    """iac, iam and mam. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
+    """iac, iam, mam and the measure iam_accuracy. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
     assert prompts.masked is not None, "MAM needs masked prompts"
     prompt = encode_with_masked(model, prompts)
     assert prompt.masked is not None
@@ -140,22 +202,34 @@ def attribute_terms(
     completing = Reading(completed + len(prompts.ids), seen, prompts.masked.positions[completed])
     tokens, mask = torch.cat([prompt.tokens, prompt.masked]), torch.cat([prompts.mask, prompts.mask])
     states, hidden = model.read(tokens, mask, image.memory, [matching, completing])
-    logits = model.match_logits(states).view(count, batch, 2)
+    logits, counted = model.match_logits(states).view(count, batch, 2), _counted(config)
+    targets = matching_targets(labels, drawn)
     return {
-        "iac": iac_loss(image.feat, prompt.feat, model.temp, labels, config.label_smoothing),
-        "iam": iam_loss(logits, matching_targets(labels, drawn), config.label_smoothing),
-        "mam": mam_loss(model.word_logits(hidden), prompts.masked.targets[completed], matches[seen, completed]),
+        "iac": iac_loss(image.feat, prompt.feat, model.temp, labels, config.label_smoothing, counted),
+        "iam": iam_loss(logits, targets, config.label_smoothing, counted),
+        "mam": mam_loss(model.word_logits(hidden), prompts.masked.targets[completed], matches[seen, completed], counted),
+        "iam_accuracy": accuracy(logits, targets),
     }
 
 
 def pretrain_terms(
-    model: APTM, image: Tensor, texts: Texts, identities: Tensor, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
+    model: APTM,
+    image: Tensor,
+    texts: Texts,
+    identities: Tensor,
+    labels: Tensor,
+    prompts: Texts,
+    draws: Draws,
+    config: ObjectiveConfig,
+    earlier: list[Pairs] | None = None,
 ) -> dict[str, Tensor]:
-    """image (B, 3, H, W), identities (B,), labels (B, A) -> the six terms itc, itm, mlm, iac, iam, mam; scalars."""
+    """image (B, 3, H, W), identities (B,), labels (B, A) -> scalars: the six terms itc, itm, mlm, iac, iam, mam, and the measures
+    itm_accuracy and iam_accuracy. earlier: see itc_term.
+    """
     pictures, text = encode_images(model, image), encode_with_masked(model, texts)
     return {
-        "itc": itc_term(model, pictures, text, identities),
-        **matching_terms(model, pictures, texts, text, identities, draws),
+        "itc": itc_term(model, pictures, text, identities, config, earlier),
+        **matching_terms(model, pictures, texts, text, identities, draws, config),
         **attribute_terms(model, pictures, labels, prompts, draws, config),
     }
 
@@ -178,5 +252,5 @@ def pretrain_weights(config: ObjectiveConfig) -> dict[str, float]:
 
 
 def weighted_total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Scalar to minimise. Every term needs a weight."""
-    return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+    """Scalar to minimise: the terms that have a weight."""
+    return torch.stack([weights[name] * value for name, value in terms.items() if name in weights]).sum()

@@ -51,8 +51,18 @@ class ObjectiveConfig:
     attribute_weight: float = 0.8  # of the mean of IAC, IAM and MAM
     label_smoothing: float = 0.4  # of attribute labels in IAC and IAM
     num_matching_prompts: int = 5  # prompts that IAM draws per step
+    itc_group_size: int = 0  # ranks that gather features for ITC together; 0: all; 1: each rank by itself
+    itc_chunk: int = 0  # rows of ITC computed at a time, and again in the backward pass; 0: all at once
+    itc_gradient: Literal["exact", "published"] = "exact"  # "published": through the features, 1 / ranks of the exact one
+    mean_over: Literal["batch", "rank"] = (
+        "batch"  # what the means of ITM, MLM, IAC, IAM, MAM are over; "rank": then over ranks, as published
+    )
 
     def __post_init__(self) -> None:
+        if self.itc_group_size < 0 or self.itc_chunk < 0:
+            raise ConfigError(
+                f"objective.itc_group_size={self.itc_group_size}, itc_chunk={self.itc_chunk}; accepted: 1 and more, or 0 for all"
+            )
         if not 0 <= self.label_smoothing < 1 or self.num_matching_prompts < 1:
             raise ConfigError(
                 f"objective.label_smoothing={self.label_smoothing}, num_matching_prompts={self.num_matching_prompts}; "

@@ -25,11 +25,27 @@ def _widened(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def cross_entropy_mean(logits: Tensor, targets: Tensor, ignored: int, smoothing: float = 0.0) -> Tensor:
+Counted = Callable[[Tensor], Tensor]
+"""From this rank's number of valid rows to the divisor of its sum. The mean over ranks makes the mean of the ranks' losses the mean over
+the rows of all ranks, as in one process with the whole batch; the plain number gives the mean of the ranks' own means, as published."""
+
+
+def as_counted_here(count: Tensor) -> Tensor:
+    """Divide by this rank's own number."""
+    return count
+
+
+def divisor(count: Tensor, counted: Counted) -> Tensor:
+    """float32, at least a trifle where nothing is valid anywhere: 0 / divisor is 0."""
+    shared = counted(count.float())
+    return torch.where(shared > 0, shared, 1.0)
+
+
+def cross_entropy_mean(logits: Tensor, targets: Tensor, ignored: int, smoothing: float = 0.0, counted: Counted = as_counted_here) -> Tensor:
     """Mean cross entropy over the rows whose target is not `ignored`, in nats; 0 where there is none.
 
     logits (..., C) float32; targets (...) int64. smoothing e: target (1 - e) * one-hot + e / C. Never waits for the device.
     """
     flat = targets.flatten()
     summed = F.cross_entropy(logits.flatten(0, -2), flat, ignore_index=ignored, reduction="sum", label_smoothing=smoothing)
-    return summed / (flat != ignored).sum().clamp(min=1)
+    return summed / divisor((flat != ignored).sum(), counted)

@@ -7,7 +7,7 @@ Source: Devlin et al., BERT (2019); ALBEF and X-VLM for the split into text and 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -69,18 +69,31 @@ class MultiHead(nn.Module):
         self.key = nn.Linear(context_dim, config.hidden_size)
         self.value = nn.Linear(context_dim, config.hidden_size)
 
-    def forward(self, hidden: Tensor, context: KeysValues, key_bias: Tensor | None) -> Tensor:
-        """hidden (B, L, Dt), context of M places, key_bias (B, 1, 1, M) added to logits or None -> (B, L, Dt)."""
+    def forward(self, query: Tensor, context: KeysValues, key_bias: Tensor | None) -> Tensor:
+        """query (B, K, L, Dt / K), context of M places, key_bias (B, 1, 1, M) added to logits or None -> (B, L, Dt)."""
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(self._split(self.query(hidden)), *context, attn_mask=key_bias, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(query, *context, attn_mask=key_bias, dropout_p=dropout)
         return mixed.transpose(1, 2).flatten(2)
+
+    def queries(self, hidden: Tensor) -> Tensor:
+        """hidden (B, L, Dt)."""
+        return _projected(hidden, self.num_heads, [self.query])[0]
 
     def keys_values(self, context: Tensor) -> KeysValues:
         """context (B, M, Dv or Dt)."""
-        return self._split(self.key(context)), self._split(self.value(context))
+        key, value = _projected(context, self.num_heads, [self.key, self.value])
+        return key, value
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+    def all_three(self, hidden: Tensor) -> tuple[Tensor, KeysValues]:
+        """Queries, keys and values of the same states (B, L, Dt)."""
+        query, key, value = _projected(hidden, self.num_heads, [self.query, self.key, self.value])
+        return query, (key, value)
+
+
+def _projected(x: Tensor, num_heads: int, layers: Sequence[nn.Linear]) -> list[Tensor]:
+    """x (B, M, D) through several layers as one product -> (B, K, M, Dt / K) each."""
+    weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+    return [part.unflatten(-1, (num_heads, -1)).transpose(1, 2) for part in F.linear(x, weight, bias).chunk(len(layers), -1)]
 
 
 class AddNorm(nn.Module):
@@ -104,8 +117,13 @@ class Attention(nn.Module):
         self.self = MultiHead(config, context_dim)
         self.output = AddNorm(config, config.hidden_size)
 
-    def forward(self, hidden: Tensor, context: KeysValues, key_bias: Tensor | None) -> Tensor:
-        return self.output(self.self(hidden, context, key_bias), hidden)
+    def forward(self, hidden: Tensor, key_bias: Tensor) -> Tensor:
+        """To itself: hidden (B, L, Dt) -> (B, L, Dt)."""
+        return self.output(self.self(*self.self.all_three(hidden), key_bias), hidden)
+
+    def toward(self, hidden: Tensor, context: KeysValues, key_bias: Tensor | None) -> Tensor:
+        """To another context: hidden (B, L, Dt) -> (B, L, Dt)."""
+        return self.output(self.self(self.self.queries(hidden), context, key_bias), hidden)
 
 
 class Intermediate(nn.Module):
@@ -133,14 +151,15 @@ class Layer(nn.Module):
 
     def read_text(self, hidden: Tensor, key_bias: Tensor, positions: Tensor | None = None) -> Tensor:
         """The first half: self-attention. (B, L, Dt), or (B, M, Dt) for the given positions (B, M); those still attend to all of hidden."""
-        asking = hidden if positions is None else at(hidden, positions)
-        return self.attention(asking, self.attention.self.keys_values(hidden), key_bias)
+        if positions is None:
+            return self.attention(hidden, key_bias)
+        return self.attention.toward(at(hidden, positions), self.attention.self.keys_values(hidden), key_bias)
 
     def finish(self, states: Tensor, image: KeysValues | None) -> Tensor:
         """The second half, each position by itself: cross-attention to the image, feed-forward."""
         if self.crossattention is not None:
             assert image is not None, "a layer of the cross encoder needs an image"
-            states = self.crossattention(states, image, None)
+            states = self.crossattention.toward(states, image, None)
         return self.output(self.intermediate(states), states)
 
 
@@ -159,6 +178,9 @@ class Bert(nn.Module):
         self.embeddings = Embeddings(config)
         self.encoder = LayerStack(config, image_dim)
 
+    def _cross_layers(self) -> list[Layer]:
+        return cast(list[Layer], list(self.encoder.layer[self.fusion_layer :]))
+
     def text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask (B, L) int64 -> (B, L, Dt) after the last text layer."""
         hidden = self.embeddings(ids)
@@ -169,24 +191,26 @@ class Bert(nn.Module):
 
     def image_memory(self, image_embeds: Tensor) -> ImageMemory:
         """image_embeds (B, N, Dv) -> keys and values of every layer of the cross encoder."""
-        return [layer.crossattention.self.keys_values(image_embeds) for layer in self.encoder.layer[self.fusion_layer :]]
+        heads = [layer.crossattention.self for layer in self._cross_layers() if layer.crossattention is not None]
+        flat = _projected(image_embeds, heads[0].num_heads, [linear for head in heads for linear in (head.key, head.value)])
+        return list(zip(flat[::2], flat[1::2], strict=True))
 
     def fuse(self, hidden: Tensor, mask: Tensor, image_embeds: Tensor) -> Tensor:
         """Text i reads image i, in full: hidden (B, L, Dt) from `text`, image_embeds (B, N, Dv) -> (B, L, Dt)."""
         key_bias = padding_bias(mask, hidden)
-        for layer, image in zip(self.encoder.layer[self.fusion_layer :], self.image_memory(image_embeds), strict=True):
+        for layer, image in zip(self._cross_layers(), self.image_memory(image_embeds), strict=True):
             hidden = layer(hidden, key_bias, image)
         return hidden
 
     def fuse_pairs(self, hidden: Tensor, mask: Tensor, memory: ImageMemory, readings: Sequence[Reading]) -> list[Tensor]:
         """All pairs of all readings in one pass; hidden (T, L, Dt) from `text`, mask (T, L) -> (P, M, Dt) per reading.
 
-        The same numbers as `fuse` at a fraction of the work: the first self-attention does not know the image yet, so it runs once per text;
-        keys and values of an image are computed once; the last layer computes only the positions that are wanted. While training, pairs of
-        one text share the dropout of that first self-attention.
+        The same numbers as `fuse` at a fraction of the work: the first self-attention does not know the image yet, so it runs once per
+        text; keys and values of an image are computed once; the last layer computes only the positions that are wanted. While training,
+        pairs of one text share the dropout of that first self-attention.
         """
         text_index, image_index = (torch.cat([getattr(r, name) for r in readings]) for name in ("text_index", "image_index"))
-        first, *rest = self.encoder.layer[self.fusion_layer :]
+        first, *rest = self._cross_layers()
         own, *memories = ((k.index_select(0, image_index), v.index_select(0, image_index)) for k, v in memory)
         key_bias = padding_bias(mask, hidden)
         states = first.read_text(hidden, key_bias).index_select(0, text_index)

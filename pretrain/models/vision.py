@@ -1,13 +1,13 @@
 """The image encoder: Swin with a global token, in the parameter names of the published checkpoints.
 
 Legend: B pictures, (R, C) rows and columns of the token grid, N = R*C tokens, T = window**2 tokens of a window, K heads, D channels.
-Everything but attention treats each token by itself, so the tokens of a stage lie in the order of the block's windows and move once, between
-two blocks whose windows differ: no rolling, cutting and joining inside each block. Between stages they lie row by row.
+Everything but attention treats each token by itself, so the tokens of a stage lie in the order of the block's windows and move once,
+between two blocks whose windows differ: no rolling, cutting and joining inside each block. Between stages they lie row by row.
 Source: Liu et al., Swin Transformer (ICCV 2021); APTM's variant puts the mean of the normalised tokens first.
 """
 
 import functools
-
+import itertools
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,7 @@ class Stage(nn.Module):
         last = stage + 1 == config.num_stages
         rows = np.arange(grid[0] * grid[1])
         orders = [rows, *(window_order(grid, window, shift) for shift in shifts), rows if last else neighbour_order(grid)]
-        self.moves = nn.ModuleList(Reorder(given, wanted) for given, wanted in zip(orders, orders[1:], strict=False))
+        self.moves = nn.ModuleList(Reorder(given, wanted) for given, wanted in itertools.pairwise(orders))
         self.downsample = None if last else PatchMerging(dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -73,7 +73,10 @@ def _pa100k_losses(fixture: Fixture) -> dict[str, Tensor]:
     image = encode_images(fixture.model, fixture.inputs["image"])
     config, draws = ObjectiveConfig(label_smoothing=0.0), _draws(fixture, "pa_")
     terms = attribute_terms(fixture.model, image, fixture.inputs["label_pa"], fixture.texts("pa"), draws, config)
-    return {**{f"pa_{name}": value for name, value in terms.items()}, "pa_total": weighted_total(terms, dict.fromkeys(terms, 1.0))}
+    return {
+        **{f"pa_{name}": value for name, value in terms.items()},
+        "pa_total": weighted_total(terms, dict.fromkeys(("iac", "iam", "mam"), 1.0)),
+    }
 
 
 def _unsmoothed_losses(fixture: Fixture) -> dict[str, Tensor]:

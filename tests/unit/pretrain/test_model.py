@@ -108,7 +108,9 @@ def test_pairs_read_in_one_pass_have_the_states_of_the_plain_cross_encoder(num_l
     for reading, states in zip(readings, found, strict=True):
         whole = model.cross(text_embeds[reading.text_index], mask[reading.text_index], image_embeds[reading.image_index])
         assert torch.allclose(states, torch.stack([whole[row, places] for row, places in enumerate(reading.positions)]), atol=1e-6)
-    assert torch.allclose(model.match(text_embeds, mask, image_embeds), model.match_logits(model.cross(text_embeds, mask, image_embeds)), atol=1e-6)
+    assert torch.allclose(
+        model.match(text_embeds, mask, image_embeds), model.match_logits(model.cross(text_embeds, mask, image_embeds)), atol=1e-6
+    )
 
 
 def test_a_saved_state_holds_tied_tensors_twice_and_the_temperature_without_dimensions() -> None:

@@ -117,7 +117,9 @@ def test_as_published_padding_is_hidden_and_predicted(tokenizer: CaptionTokenize
 def test_masks_of_a_batch_are_distributed_like_those_drawn_one_by_one(tokenizer: CaptionTokenizer, candidates: str) -> None:
     """How often each place is hidden, and how often each number of places, over many draws of a text with long words and an unknown one."""
     masker = Masker(tokenizer, MaskingConfig(mlm_candidates=candidates, skipgram_probability=0.5))
-    ids, mask = tokenizer(["a zebra zoo man in \u4e00 red shirt", "a man in a black shirt with a backpack and a very long story"], 56, "longest")
+    ids, mask = tokenizer(
+        ["a zebra zoo man in \u4e00 red shirt", "a man in a black shirt with a backpack and a very long story"], 56, "longest"
+    )
     rows, draws = ids[:1].expand(4000, -1), 2000
     length = int(mask[0].sum()) if candidates == "tokens" else ids.shape[1]
     batch = masker.batch(rows, mask[:1].expand(4000, -1), torch.Generator().manual_seed(0))
