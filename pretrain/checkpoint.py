@@ -106,6 +106,12 @@ def step_folder(root: Path, step: int) -> Path:
     return root / f"step-{step:08d}"
 
 
+def clear(folder: Path) -> None:
+    """Delete what a killed save left in the folder of this step."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 def publish(root: Path, folder: Path, keep: int) -> None:
     """Make `folder` the latest, then delete all whole checkpoints but the newest `keep`, and what a killed save left behind."""
     write_bytes(root / LATEST, f"{folder.name}\n".encode())

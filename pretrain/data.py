@@ -25,27 +25,36 @@ from pretrain.tokenizer import CaptionTokenizer
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """image (B, 3, H, W) float32; texts (B, L); identities (B,) and labels (B, A) int64."""
+    """image (B, 3, H, W) float32; texts (B, L); identities (B,) and labels (B, A) int64; keys of the samples, where they are known."""
 
     image: Tensor
     texts: Texts
     identities: Tensor
     labels: Tensor
+    keys: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """Pinned batches travel while the device still works on the one before."""
         send = functools.partial(Tensor.to, device=device, non_blocking=True)
-        return Batch(send(self.image), self.texts.to(device), send(self.identities), send(self.labels))
+        return Batch(send(self.image), self.texts.to(device), send(self.identities), send(self.labels), self.keys)
+
+    def split(self, parts: int) -> "list[Batch]":
+        """Equal consecutive parts."""
+        if parts == 1:
+            return [self]
+        rows = torch.arange(len(self.image), device=self.image.device).chunk(parts)
+        return [Batch(self.image[r], self.texts.at(r), self.identities[r], self.labels[r]) for r in rows]
 
     def pin_memory(self) -> "Batch":
         """Called by the loader."""
-        return Batch(self.image.pin_memory(), self.texts.pin_memory(), self.identities.pin_memory(), self.labels.pin_memory())
+        return Batch(self.image.pin_memory(), self.texts.pin_memory(), self.identities.pin_memory(), self.labels.pin_memory(), self.keys)
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """One sample, ready to be batched."""
 
+    key: str
     pixels: np.ndarray
     caption: str
     identity: int
@@ -88,7 +97,7 @@ class TrainingSet(Dataset[Example]):
         caption = meta.caption if data.caption == "first" else str(rng.choice(meta.captions))
         identity = meta.pid if data.identity == "pid" else number
         text = pre_caption(caption, self._config.text.max_words, self._config.text.clean)
-        return Example(train_pixels(picture, self._config.image, rng), text, identity, meta.labels)
+        return Example(meta.key, train_pixels(picture, self._config.image, rng), text, identity, meta.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,7 @@ class Collate:
             Texts(ids, mask),
             torch.tensor([e.identity for e in examples]),
             torch.tensor([e.labels for e in examples]),
+            tuple(e.key for e in examples),
         )
 
 

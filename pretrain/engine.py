@@ -7,24 +7,21 @@ import atexit
 import gc
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from pipeline.contracts.errors import ConfigError, ContractError, StageError
-from pipeline.fileio import write_bytes
-from pretrain.distributed import rank, world_size
+from pipeline.contracts.errors import ConfigError
+from pretrain.distributed import world_size
 from pretrain.optim import build_optimizer, set_lr
+from pretrain.optimizer_state import partitioned_state, plain_state, read_state, set_partitioned_state, set_plain_state, write_state
+from pretrain.rendezvous import adopt_slurm, join
 from pretrain.settings import EngineConfig, OptimConfig
-
-_STATE_FILE = "optimizer.safetensors"
-_TAG = "engine"  # DeepSpeed's name of a saved state: there is one per checkpoint folder
-
 
 Groups = list[dict[str, Any]]
 
@@ -38,23 +35,37 @@ class Engine(Protocol):
         """The module's forward pass."""
         ...
 
-    def backward(self, loss: Tensor) -> None: ...
+    def part(self, is_last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward of one of the parts of a step; gradients are exchanged with the last."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Divides by the number of parts."""
+        ...
+
+    def gradient_norm(self) -> Tensor:
+        """Of all gradients of all ranks, before clipping; a scalar that the host need not wait for. Between the last backward and step."""
+        ...
 
     def step(self, lr_factor: float) -> None:
         """lr_factor: multiple of each group's learning rate in this step."""
         ...
 
     def save_state(self, folder: Path) -> None:
-        """Optimizer state; every rank calls it."""
+        """Optimizer state, as any engine with any number of ranks can load it; every rank calls it."""
         ...
 
     def load_state(self, folder: Path) -> None:
-        """Inverse of save_state. Raises ContractError if the folder holds no such state."""
+        """Inverse of save_state; weights are loaded into the model apart from it, before the next forward pass.
+
+        Raises ContractError if the folder holds no such state.
+        """
         ...
 
 
 def pick_device(name: str) -> torch.device:
     """ "auto", "cpu" or "cuda" to a device of this rank. Raises ConfigError where there is none."""
+    adopt_slurm(os.environ)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -73,7 +84,7 @@ def start_process_group(config: EngineConfig, device: torch.device) -> None:
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group(backend)
+        join(backend, os.environ)
     elif config.kind == "deepspeed":
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     if dist.is_initialized():
@@ -87,27 +98,39 @@ def leave_process_group() -> None:
         dist.destroy_process_group()
 
 
-def build_engine(module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device) -> Engine:
-    """The engine of the config, its module on the device. `groups` come from `pretrain.optim.parameter_groups`."""
+def build_engine(
+    module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device, parts: int = 1
+) -> Engine:
+    """The engine of the config, its module on the device. `groups` come from `pretrain.optim.parameter_groups`; parts: of each step."""
     module.to(device).train()
     kind = DeepSpeedEngine if config.kind == "deepspeed" else TorchEngine
-    return kind(module, groups, optim, config, device)
+    return kind(module, groups, optim, config, device, parts)
 
 
 class TorchEngine:
     """Plain torch, with DistributedDataParallel where there are several ranks."""
 
-    def __init__(self, module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device) -> None:
-        self.device, self._clip_norm = device, optim.clip_norm
-        self._names = [name for group in groups for name in group["names"]]
+    def __init__(
+        self, module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device, parts: int = 1
+    ) -> None:
+        self.device, self._clip_norm, self._parts = device, optim.clip_norm, parts
+        self._names = _names(groups)
         self._optimizer = build_optimizer(groups, optim)
         self._module = nn.parallel.DistributedDataParallel(module) if world_size() > 1 else module
 
     def __call__(self, *args: Any) -> Any:
         return self._module(*args)
 
+    @contextmanager
+    def part(self, is_last: bool) -> Iterator[None]:
+        with nullcontext() if is_last or not isinstance(self._module, nn.parallel.DistributedDataParallel) else self._module.no_sync():
+            yield
+
     def backward(self, loss: Tensor) -> None:
-        loss.backward()
+        (loss / self._parts).backward()
+
+    def gradient_norm(self) -> Tensor:
+        return norm_of_gradients(self._names)
 
     def step(self, lr_factor: float) -> None:
         if self._clip_norm:
@@ -117,63 +140,70 @@ class TorchEngine:
         self._optimizer.zero_grad()
 
     def save_state(self, folder: Path) -> None:
-        if rank() != 0:
-            return  # every rank holds the same state
-        state = self._optimizer.state_dict()["state"]
-        tensors = {f"{self._names[number]}/{key}": value.cpu() for number, entry in state.items() for key, value in entry.items()}
-        write_bytes(folder / _STATE_FILE, save(tensors))
+        write_state(folder, plain_state(self._optimizer, self._names))
 
     def load_state(self, folder: Path) -> None:
-        path = folder / _STATE_FILE
-        if not path.is_file():
-            raise ContractError(f"{path} does not exist: another engine saved this checkpoint; use its engine.kind or another `out`")
-        numbers = {name: number for number, name in enumerate(self._names)}
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in load_file(path).items():
-            parameter, key = name.rsplit("/", 1)
-            state.setdefault(numbers[parameter], {})[key] = tensor
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+        set_plain_state(self._optimizer, self._names, read_state(folder, self._names))
 
 
 class DeepSpeedEngine:
     """DeepSpeed with ZeRO 0, 1 or 2. Its own dictionary is made from our config here and nowhere else."""
 
-    def __init__(self, module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device) -> None:
+    def __init__(
+        self, module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device, parts: int = 1
+    ) -> None:
         deepspeed = _import_deepspeed(device)
-        self.device = device
+        self.device, self._names, self._zero = device, _names(groups), config.zero_stage > 0
+        self._has_stale_copies = False
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=module, optimizer=build_optimizer(groups, optim), config=deepspeed_config(optim, config), dist_init_required=False
+            model=module, optimizer=build_optimizer(groups, optim), config=deepspeed_config(optim, config, parts), dist_init_required=False
         )
 
     def __call__(self, *args: Any) -> Any:
+        if self._has_stale_copies:  # the weights were loaded into the model, before or after the state
+            self._optimizer.refresh_fp32_params()
+            self._has_stale_copies = False
         return self._engine(*args)
+
+    @contextmanager
+    def part(self, is_last: bool) -> Iterator[None]:
+        yield
+        if not is_last:
+            self._engine.step()  # counts the part; updates nothing
 
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss)
+
+    def gradient_norm(self) -> Tensor:
+        return self._optimizer.scaled_global_norm() if self._zero else norm_of_gradients(self._names)
 
     def step(self, lr_factor: float) -> None:
         set_lr(self._optimizer, lr_factor)
         self._engine.step()
 
     def save_state(self, folder: Path) -> None:
-        try:
-            self._engine.save_checkpoint(str(folder), tag=_TAG)
-        except (OSError, RuntimeError) as err:  # torch reports a full disk as RuntimeError
-            raise StageError(f"cannot write {folder}: {err}; free some space, then run again") from err
+        state = partitioned_state(self._optimizer, self._names) if self._zero else plain_state(self._optimizer, self._names)
+        write_state(folder, state)
 
     def load_state(self, folder: Path) -> None:
-        if not (folder / _TAG).is_dir():
-            raise ContractError(
-                f"{folder / _TAG} does not exist: another engine saved this checkpoint; use its engine.kind or another `out`"
-            )
-        self._engine.load_checkpoint(str(folder), tag=_TAG)
+        put = set_partitioned_state if self._zero else set_plain_state
+        put(self._optimizer, self._names, read_state(folder, self._names))
+        self._has_stale_copies = self._zero
 
 
-def deepspeed_config(optim: OptimConfig, config: EngineConfig) -> Mapping[str, Any]:
+def norm_of_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def _names(groups: Groups) -> dict[nn.Parameter, str]:
+    return {parameter: name for group in groups for parameter, name in zip(group["params"], group["names"], strict=True)}
+
+
+def deepspeed_config(optim: OptimConfig, config: EngineConfig, parts: int = 1) -> Mapping[str, Any]:
     """Our loader counts batches, so DeepSpeed's counts are one per rank. Clipping is always named: unnamed, DeepSpeed clips at 1.0."""
     return {
         "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
+        "gradient_accumulation_steps": parts,
         "gradient_clipping": optim.clip_norm,
         "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,

@@ -3,7 +3,7 @@
 Used by `pretrain.train` and `finetune.train`, which differ in their data, their losses and when they validate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pipeline.contracts.errors import ContractError, StageError
 from pipeline.fileio import read_json
 from pipeline.signals import StopRequest
 from pretrain import checkpoint
-from pretrain.distributed import any_rank, barrier, mean_over_ranks, rank, world_size
+from pretrain.distributed import any_rank, barrier, gather_objects, mean_over_ranks, rank, world_size
 from pretrain.engine import Engine
 from pretrain.models.aptm import APTM
 from pretrain.tokenizer import CaptionTokenizer
@@ -36,15 +36,22 @@ class Progress:
         return f"step {self.step}/{num_steps}, {losses}, {left:.0f} s left"
 
 
-def agree(terms: Mapping[str, Tensor], total: Tensor, step: int, stop: StopRequest) -> tuple[dict[str, float], bool]:
-    """Loss values, mean over ranks, and whether some rank was asked to leave. All ranks raise StageError if one sees a non-finite term."""
+def agree(
+    terms: Mapping[str, Tensor], total: Tensor, step: int, stop: StopRequest, keys: Sequence[str] = ()
+) -> tuple[dict[str, float], bool]:
+    """Values, mean over ranks, and whether some rank was asked to leave. All ranks raise StageError if one sees a non-finite value.
+
+    keys: the samples of this rank's batch, for that message.
+    """
     stacked = torch.stack([*terms.values(), total]).detach()
     asked = torch.tensor([stop.received is not None], device=stacked.device)
     *broken, leaving = any_rank(torch.cat([~stacked.isfinite(), asked])).tolist()
     names = [*terms, "total"]
     if any(broken):
         bad = ", ".join(name for name, flag in zip(names, broken, strict=True) if flag)
-        raise StageError(f"loss is not finite at step {step}: {bad}; nothing was updated; lower optim.lr or set optim.clip_norm")
+        found = gather_objects(None if bool(stacked.isfinite().all()) else ", ".join(keys))
+        where = "; ".join(f"rank {number}: {samples or 'samples unknown'}" for number, samples in enumerate(found) if samples is not None)
+        raise StageError(f"not finite at step {step}: {bad}; nothing was updated ({where}); lower optim.lr or set optim.clip_norm")
     return dict(zip(names, mean_over_ranks(stacked).tolist(), strict=True)), leaving
 
 
@@ -62,9 +69,9 @@ def is_finished(folder: Path | None, num_steps: int) -> bool:
 
 
 def restore(folder: Path, model: APTM, engine: Engine) -> Progress:
-    """Optimizer first: an engine's own state may hold weights too, and those of model.safetensors count."""
-    engine.load_state(folder / checkpoint.TRAINING_STATE)
+    """Weights, the state of the optimizer, and where the training stood."""
     checkpoint.load_weights(model, folder)
+    engine.load_state(folder / checkpoint.TRAINING_STATE)
     metadata = read_json(folder / checkpoint.METADATA_FILE)
     return Progress(metadata["step"], metadata["position"], metadata["seconds"])
 
@@ -84,6 +91,8 @@ class Saver:
     def save(self, progress: Progress) -> None:
         """Every rank calls it; the folder counts once rank 0 has written its metadata."""
         folder = checkpoint.step_folder(self.root, progress.step)
+        if rank() == 0:
+            checkpoint.clear(folder)
         self.engine.save_state(folder / checkpoint.TRAINING_STATE)
         barrier()
         if rank() == 0:

@@ -28,8 +28,10 @@ def places(seed: int, size: int, start: int, stop: int) -> list[Place]:
     return [(p // size, int(permutation(seed, p // size, size)[p % size])) for p in range(start, stop)]
 
 
-def check_batch(global_batch: int, world_size: int, num_samples: int) -> None:
-    """Raises ConfigError if a batch cannot be cut evenly, or holds a sample twice."""
+def check_batch(global_batch: int, world_size: int, num_samples: int, parts: int = 1) -> None:
+    """Raises ConfigError if a batch cannot be cut evenly over the ranks and their parts, or holds a sample twice."""
+    if global_batch % world_size == 0 and global_batch // world_size % parts:
+        raise ConfigError(f"train.accumulation={parts} does not divide the {global_batch // world_size} samples of a rank; use a divisor")
     if global_batch % world_size:
         below = global_batch // world_size * world_size
         use = f"{below} or {below + world_size}" if below else str(world_size)

@@ -1,0 +1,77 @@
+"""Ranks from Slurm's variables, and the name of the one that does not come."""
+
+import socket
+import threading
+
+import pytest
+
+from pipeline.contracts.errors import ConfigError, StageError
+from pretrain.rendezvous import adopt_slurm, hosts, open_store, roll_call
+
+SLURM = {
+    "SLURM_NTASKS": "6",
+    "SLURM_PROCID": "4",
+    "SLURM_LOCALID": "1",
+    "SLURM_JOB_ID": "123456",
+    "SLURM_JOB_NODELIST": "gpu[07-08],big",
+    "SLURM_TASKS_PER_NODE": "2(x2),2",
+}
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("nodelist", "names"),
+    [("n1", ["n1"]), ("n[1-3]", ["n1", "n2", "n3"]), ("a-b[08-10,12],c.d", ["a-b08", "a-b09", "a-b10", "a-b12", "c.d"])],
+)
+def test_node_lists_are_expanded(nodelist: str, names: list[str]) -> None:
+    assert hosts(nodelist) == names
+
+
+def test_what_is_no_node_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match="set MASTER_ADDR"):
+        hosts("n[1-")
+
+
+def test_slurm_variables_become_ranks_and_what_a_launcher_announced_stays() -> None:
+    environment = dict(SLURM)
+    adopt_slurm(environment)
+    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    assert [environment[name] for name in names] == ["6", "4", "1", "gpu07", "23456"]
+    announced = {**SLURM, "WORLD_SIZE": "2", "RANK": "1"}
+    adopt_slurm(announced)
+    assert announced["RANK"] == "1"
+    alone = {**SLURM, "SLURM_NTASKS": "1"}
+    adopt_slurm(alone)
+    assert "WORLD_SIZE" not in alone
+
+
+def test_a_rank_that_does_not_answer_is_named_with_its_node_to_all_that_did() -> None:
+    environment = {**SLURM, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    host = open_store(0, 6, 2.0, environment)
+    others, messages = [open_store(rank, 6, 2.0, environment) for rank in (1, 2, 3, 5)], []
+
+    def answer(store: object, rank: int) -> None:
+        with pytest.raises(StageError) as caught:
+            roll_call(store, rank, 6, 1.0, environment)  # type: ignore[arg-type]
+        messages.append(str(caught.value))
+
+    threads = [threading.Thread(target=answer, args=pair) for pair in zip(others, (1, 2, 3, 5), strict=True)]
+    for thread in threads:
+        thread.start()
+    with pytest.raises(StageError, match=r"no answer within 1 s from rank 4 on big"):
+        roll_call(host, 0, 6, 1.0, environment)
+    for thread in threads:
+        thread.join()
+    assert len(messages) == 4
+    assert all("rank 4 on big" in message for message in messages)
+
+
+def test_a_first_rank_that_cannot_be_reached_is_named() -> None:
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    with pytest.raises(StageError, match=r"rank 1 on .* cannot reach the first rank at 127\.0\.0\.1"):
+        open_store(1, 2, 0.5, environment)
