@@ -54,9 +54,13 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
 
 def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
-    """Check `data` against the dataclass `cls`, deeply, and build it. Raises ConfigError naming field, value and what is accepted."""
+    """Check `data` against the dataclass `cls`, deeply, and build it. Raises ConfigError naming field, value and what is accepted.
+
+    A class with a static method `expanded` replaces short forms in `data` by what they stand for, first.
+    """
     import dacite  # here and not above: `passerby --help` does without
 
+    data = getattr(cls, "expanded", dict)(data)
     converted = convert(cls, data, "", where)
     try:
         return dacite.from_dict(cls, converted, dacite.Config(strict=True))

@@ -1,8 +1,9 @@
-"""PretrainConfig: one YAML file is one runnable recipe. `configs/pretrain/aptm.yaml` is the published one.
+"""PretrainConfig: one YAML file is one runnable recipe. `configs/pretrain/mals_paper.yaml` is the published one.
 
 No torch here, so that `--print-config` and refusals come at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,9 +13,22 @@ from pipeline.fileio import digest
 from pretrain.models.settings import AptmConfig
 from pretrain.settings import AugmentConfig, EngineConfig, MaskingConfig, ObjectiveConfig, OptimConfig
 
-_FREE = {"data": ("shards", "workers", "cache_mb", "eval_split"), "train": ("log_every", "save_every", "keep"), "engine": ("device",)}
+_FREE = {
+    "data": ("shards", "workers", "cache_mb", "eval_split"),
+    "train": ("log_every", "save_every", "keep", "validate_every", "spike_factor"),
+    "engine": ("device", "kind", "zero_stage"),
+}
 """Fields that may change between a run and its continuation, beside `out`: they change no
-result. Shards are told apart by their index, wherever they lie."""
+result, or (engine) nothing but the order in which numbers are added. Shards are told apart by their index, wherever they lie."""
+
+
+PAPER: dict[str, Any] = {
+    "text": {"pad": "max", "masking": {"mlm_candidates": "padded"}},
+    "image": {"published_autocontrast": True},
+    "objective": {"itc_gradient": "published", "mean_over": "rank"},
+    "eval": {"published_processes": 4},
+}
+"""What `objective: paper` stands for: every switch on what the research code does. Fields that a recipe names itself win."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +84,31 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PretrainTrainConfig(TrainConfig):
+    """Beside the length, into how many parts a rank cuts its share of a batch."""
+
+    accumulation: int = 1
+    """Parts computed one after another before a step. ITC sees those done as further negatives; ITM, IAM, MAM draw inside a part."""
+    validate_every: int = 0  # steps between two evaluations on data.eval_split, one more at the end; 0: none
+    spike_factor: float = 0.0  # stop when the loss exceeds this many times the median of the last 50 steps; 0: never
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.accumulation < 1 or self.validate_every < 0:
+            raise ConfigError(
+                f"train.accumulation={self.accumulation}, validate_every={self.validate_every}; accepted: 1 and more, and 0 and more"
+            )
+        if self.spike_factor and self.spike_factor <= 1:
+            raise ConfigError(f"train.spike_factor={self.spike_factor}; accepted: above 1, or 0 for no guard")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InitConfig:
     """Where weights come from before the first step; null: random."""
 
     checkpoint: str | None = None  # a checkpoint folder of ours
-    swin: str | None = None  # Swin weights, .safetensors or .pth; window and resolution are adapted
-    bert: str | None = None  # BERT masked-LM weights, .safetensors or .bin
+    swin: str | None = None  # Swin weights: .safetensors, .pth, or a transformers folder; window and resolution are adapted
+    bert: str | None = None  # BERT masked-LM weights: .safetensors, .bin, or a transformers folder
 
     def __post_init__(self) -> None:
         if self.checkpoint and (self.swin or self.bert):
@@ -103,7 +136,7 @@ class PretrainConfig:
     model: AptmConfig = field(default_factory=AptmConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: PretrainTrainConfig = field(default_factory=PretrainTrainConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     init: InitConfig = field(default_factory=InitConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -114,6 +147,13 @@ class PretrainConfig:
         if self.text.max_tokens > self.model.text.max_positions:
             raise ConfigError(f"text.max_tokens={self.text.max_tokens} exceeds model.text.max_positions={self.model.text.max_positions}")
 
+    @staticmethod
+    def expanded(tree: Mapping[str, Any]) -> dict[str, Any]:
+        """`objective: paper` in the words of the fields."""
+        if tree.get("objective") != "paper":
+            return dict(tree)
+        return _merged(PAPER, {name: value for name, value in tree.items() if name != "objective"})
+
     def training_digest(self) -> str:
         """Equal for configs whose trainings may continue one another."""
         tree: dict[str, Any] = to_dict(self)
@@ -122,3 +162,9 @@ class PretrainConfig:
             for name in names:
                 del tree[section][name]
         return digest(tree)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` on top of `below`, section by section."""
+    both = {name: _merged(below[name], above[name]) for name in below.keys() & above.keys() if isinstance(above[name], Mapping)}
+    return {**below, **above, **both}

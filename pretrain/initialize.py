@@ -11,11 +11,13 @@ from torch import Tensor
 from pipeline.contracts.errors import ConfigError, ContractError
 from pretrain import checkpoint
 from pretrain.config import InitConfig
+from pretrain.huggingface import original_bert, original_swin
 from pretrain.models.aptm import APTM
 from pretrain.models.layout import COMPUTED, KeyReport, load_published
 from pretrain.models.relative_bias import resize_bias_table
 
 _BIAS_TABLE = "relative_position_bias_table"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def initialise(model: APTM, config: InitConfig) -> dict[str, KeyReport]:
@@ -33,7 +35,15 @@ def initialise(model: APTM, config: InitConfig) -> dict[str, KeyReport]:
 
 
 def read_weights(path: Path, field: str) -> dict[str, Tensor]:
-    """A state dict from .safetensors or a torch pickle, which is opened without running code; a `model` entry is unwrapped."""
+    """A state dict from .safetensors or a torch pickle, which is opened without running code; a `model` entry is unwrapped.
+
+    A folder means the file that `transformers` saves there.
+    """
+    if path.is_dir():
+        found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
+        if not found:
+            raise ConfigError(f"{field}={path} holds no {' or '.join(WEIGHT_FILES)}; give a file, or a folder that transformers saved")
+        path = found[0]
     try:
         state: dict[str, Any] = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
@@ -50,7 +60,7 @@ def adapt_swin(state: Mapping[str, Tensor], model: APTM) -> dict[str, Tensor]:
     """Swin classifier weights under our names: computed buffers left out, bias tables resized to the windows of the model."""
     adapted = {}
     vision = model.config.vision
-    for name, tensor in state.items():
+    for name, tensor in original_swin(state).items():
         if name.endswith(COMPUTED):
             continue
         if name.endswith(_BIAS_TABLE):
@@ -64,7 +74,7 @@ def adapt_bert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A BERT masked-LM under our names; old files call LayerNorm's tensors gamma and beta."""
     modern = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
     adapted = {}
-    for name, tensor in state.items():
+    for name, tensor in original_bert(state).items():
         for old, new in modern.items():
             name = name.replace(old, new)
         adapted[f"text_encoder.{name}"] = tensor

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load
+from pipeline.config import build, load, to_dict
 from pipeline.contracts.errors import ConfigError
 from pretrain.config import PretrainConfig
 from tests.unit.pretrain.samples import tiny_config
@@ -18,12 +18,21 @@ def test_every_recipe_is_valid(recipe: Path) -> None:
 
 
 def test_the_published_recipe_has_the_published_numbers() -> None:
-    config = load(PretrainConfig, next(path for path in RECIPES if path.stem == "aptm"))
+    config = load(PretrainConfig, next(path for path in RECIPES if path.stem == "mals_paper"))
     assert config.train.global_batch == 600
     assert config.train.num_steps(1_510_330) == 80_551  # 32 epochs without dropping the ends of epochs
     assert (config.optim.lr, config.optim.warmup, config.objective.label_smoothing) == (1e-4, 2600, 0.4)
-    assert config.text.masking.mlm_candidates == "padded"
+    assert (config.text.masking.mlm_candidates, config.text.pad, config.text.max_tokens) == ("padded", "max", 56)
+    assert (config.objective.itc_gradient, config.objective.mean_over, config.eval.published_processes) == ("published", "rank", 4)
+    assert config.image.published_autocontrast
     assert config.model.vision.depths == (2, 2, 18, 2)
+
+
+def test_a_field_that_a_recipe_names_wins_over_objective_paper_and_the_resolved_tree_is_a_recipe_again(tmp_path: Path) -> None:
+    tree = {"out": "o", "data": {"shards": "s"}, "objective": "paper", "eval": {"published_processes": 2}, "text": {"max_words": 40}}
+    config = build(PretrainConfig, tree, "test")
+    assert (config.eval.published_processes, config.eval.shortlist, config.text.max_words, config.text.pad) == (2, 128, 40, "max")
+    assert build(PretrainConfig, to_dict(config), "test") == config
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,43 @@ def test_a_file_that_fits_nowhere_or_is_no_weight_file_is_refused(model: APTM, t
         initialise(model, InitConfig(swin=str(tmp_path / "text.pth")))
     with pytest.raises(ConfigError, match="does not exist"):
         initialise(model, InitConfig(swin=str(tmp_path / "absent.pth")))
+
+
+def test_a_swin_folder_of_transformers_gives_its_own_tokens(tmp_path: Path) -> None:
+    """Both shift, merge and number their windows alike: 64x64 pictures, where their rules for narrow grids agree."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = {"image_size": 64, "patch_size": 4, "embed_dim": 8, "depths": [2, 1], "num_heads": [1, 2], "window_size": 4}
+    theirs = transformers.SwinModel(transformers.SwinConfig(**shape, layer_norm_eps=1e-5)).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    theirs.save_pretrained(tmp_path)
+    vision = VisionConfig(height=64, width=64, embed_dim=8, depths=(2, 1), num_heads=(1, 2), window_size=4)
+    text = TextConfig(vocab_size=40, hidden_size=16, intermediate_size=32, num_heads=2, num_layers=2, fusion_layer=1, max_positions=16)
+    ours = APTM(AptmConfig(vision=vision, text=text, embed_dim=8)).eval()
+    report = initialise(ours, InitConfig(swin=str(tmp_path)))["swin"]
+    assert report.clean
+    image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(ours.vision_encoder(image)[:, 1:], theirs(image).last_hidden_state, atol=1e-5)
+
+
+def test_a_bert_folder_of_transformers_gives_its_own_states(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "max_position_embeddings": 16}
+    theirs = transformers.BertModel(transformers.BertConfig(**shape, num_hidden_layers=1), add_pooling_layer=False).eval()
+    theirs.save_pretrained(tmp_path)
+    vision = VisionConfig(height=64, width=32, embed_dim=8, depths=(1, 1), num_heads=(1, 2), window_size=4)
+    text = TextConfig(vocab_size=40, hidden_size=16, intermediate_size=32, num_heads=2, num_layers=2, fusion_layer=1, max_positions=16)
+    ours = APTM(AptmConfig(vision=vision, text=text, embed_dim=8)).eval()
+    report = initialise(ours, InitConfig(bert=str(tmp_path)))["bert"]
+    assert report.unexpected == ()
+    ids, mask = torch.randint(5, 40, (2, 6)), torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
+    with torch.no_grad():
+        assert torch.allclose(ours.encode_text(ids, mask)[0], theirs(ids, mask).last_hidden_state, atol=1e-5)
+
+
+def test_a_folder_without_weights_is_refused(model: APTM, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds no model\.safetensors or pytorch_model\.bin"):
+        initialise(model, InitConfig(bert=str(tmp_path)))
