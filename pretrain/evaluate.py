@@ -10,11 +10,13 @@ from pretrain.captions import pre_caption
 from pretrain.config import PretrainConfig
 from pretrain.data import evaluation_pixels
 from pretrain.engine import pick_device
+from pretrain.models.aptm import APTM
 from pretrain.retrieval.attributes import balanced_accuracies, predicted_labels, prompt_scores
 from pretrain.retrieval.encode import encode_images, encode_texts, similarity_matrix
 from pretrain.retrieval.metrics import retrieval_metrics
 from pretrain.retrieval.rerank import fuse_as_published, shortlist_scores
 from pretrain.shards import ShardReader
+from pretrain.tokenizer import CaptionTokenizer
 
 
 def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
@@ -24,18 +26,21 @@ def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
     show in both states are left out; "mean" is over the others.
     """
     loaded = checkpoint.load_model(folder, pick_device(config.engine.device))
+    return score_split(config, loaded.model, loaded.tokenizer)
+
+
+def score_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer) -> dict[str, dict[str, Any]]:
+    """The same of a model in eval mode."""
     reader = ShardReader(Path(config.data.shards), config.data.eval_split)
     metas = [reader.read(number).meta for number in range(len(reader))]
     captions = [pre_caption(meta.caption, config.text.max_words, config.text.clean) for meta in metas]
     ids = [meta.pid if config.data.identity == "pid" else number for number, meta in enumerate(metas)]
-    images = encode_images(loaded.model, evaluation_pixels(reader, config, config.eval.batch_size))
-    texts = encode_texts(loaded.model, loaded.tokenizer, captions, config.text.max_tokens)
+    images = encode_images(model, evaluation_pixels(reader, config, config.eval.batch_size))
+    texts = encode_texts(model, tokenizer, captions, config.text.max_tokens)
     similarity = similarity_matrix(texts, images)
-    scores = fuse_as_published(
-        shortlist_scores(loaded.model, texts, images, config.eval.shortlist), similarity, config.eval.published_processes
-    )
-    prompts = encode_texts(loaded.model, loaded.tokenizer, reader.attribute_space.prompts, None)
-    predicted = predicted_labels(prompt_scores(loaded.model, prompts, images).cpu().numpy())
+    scores = fuse_as_published(shortlist_scores(model, texts, images, config.eval.shortlist), similarity, config.eval.published_processes)
+    prompts = encode_texts(model, tokenizer, reader.attribute_space.prompts, None)
+    predicted = predicted_labels(prompt_scores(model, prompts, images).cpu().numpy())
     accuracies = balanced_accuracies(predicted, np.array([meta.labels for meta in metas]))
     named = {name: float(value) for name, value in zip(reader.attribute_space.names, accuracies, strict=True) if not np.isnan(value)}
     return {

@@ -16,7 +16,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, first_step: int) -> None:
         self._path = path
-        lines = [line for line in _lines(path) if line["step"] <= first_step]
+        lines = [line for line in read_lines(path) if line["step"] <= first_step]
         write_bytes(path, b"".join(_encoded(line) for line in lines))
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the training
 
@@ -33,7 +33,7 @@ class MetricsLog:
 
 def write_summary(folder: Path, terms: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
     """OUT/summary.json: `facts`, and losses.TERM.{first, last}, means over the first and last 5 % of the logged steps."""
-    lines = _lines(folder / "metrics.jsonl")
+    lines = read_lines(folder / "metrics.jsonl")
     count = max(1, round(ENDS * len(lines)))
     losses = {name: {"first": _mean(lines[:count], name), "last": _mean(lines[-count:], name)} for name in (*terms, "total")}
     summary = {**facts, "losses": losses}
@@ -45,7 +45,7 @@ def _mean(lines: list[dict[str, Any]], name: str) -> float:
     return sum(line[f"train/{name}"] for line in lines) / len(lines)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """All whole lines; a killed training may leave half a line at the end."""
     if not path.exists():
         return []

@@ -6,10 +6,13 @@ Running again continues from the newest checkpoint; a finished training is left 
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.config import to_yaml
 from pipeline.fileio import digest, read_json, write_bytes
@@ -17,7 +20,7 @@ from pipeline.signals import Stopped, StopRequest
 from pretrain import loop
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
-from pretrain.data import Batch, train_batches
+from pretrain.data import train_batches
 from pretrain.distributed import rank, world_size
 from pretrain.engine import build_engine, pick_device, start_process_group
 from pretrain.initialize import initialise
@@ -31,6 +34,7 @@ from pretrain.order import check_batch
 from pretrain.shards import ShardReader
 from pretrain.step import PretrainStep
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
+from pretrain.watch import SpikeGuard, validate
 
 TERMS = ("itc", "itm", "mlm", "iac", "iam", "mam")
 REPORTS = 20  # progress lines per training
@@ -46,7 +50,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     # data
     reader = ShardReader(Path(config.data.shards), config.data.train_split)
     tokenizer = CaptionTokenizer(resolve_vocab(config.text.vocab))
-    check_batch(config.train.global_batch, world_size(), len(reader))
+    parts = config.train.accumulation
+    check_batch(config.train.global_batch, world_size(), len(reader), parts)
     num_steps = config.train.num_steps(len(reader))
     identity = digest([config.training_digest(), reader.digest(), num_steps])
     newest = loop.newest(out / "checkpoint", identity)
@@ -62,7 +67,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         for source, report in initialise(model, config.init).items():
             log.info("weights from %s: %s", source, report.summary())
     module = PretrainStep(model, config.objective, config.engine.precision)
-    engine = build_engine(module, parameter_groups(model, model.config, config.optim), config.optim, config.engine, device)
+    engine = build_engine(module, parameter_groups(model, model.config, config.optim), config.optim, config.engine, device, parts)
     progress = loop.restore(newest, model, engine) if newest else Progress()
     batches = train_batches(reader, config, tokenizer, progress.position, num_steps - progress.step, rank(), world_size())
     log.info("%s", _plan(config, model, len(reader), num_steps, progress))
@@ -75,25 +80,40 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
     weights = pretrain_weights(config.objective)
     chance = Chance(config.seed, rank(), device)
+    spikes = SpikeGuard(config.train.spike_factor, out / "metrics.jsonl", progress.step)
     began = time.monotonic() - progress.seconds
     for step in range(progress.step, num_steps):
         started = time.monotonic()
         batch = next(batches)
         waited = time.monotonic() - started
-        batch, texts = _masked(batch.to(device), prompts, masker, chance, step)
-        terms = engine(batch, texts, chance.start(step))
-        total = weighted_total(terms, weights)
-        engine.backward(total)
-        values, leaving = loop.agree(terms, total, step, stop)  # the one place where the host waits: backward is on its way by now
+        batch = batch.to(device)
+        batch = replace(batch, texts=chance.masked(masker, batch.texts, step, "captions"))
+        masked_prompts = chance.masked(masker, prompts, step, "prompts")
+        module.begin()
+        done = []
+        for number, part in enumerate(batch.split(parts)):
+            with engine.part(is_last=number + 1 == parts):
+                terms = engine(part, masked_prompts, chance.start(step, number))
+                terms["total"] = weighted_total(terms, weights)
+                engine.backward(terms["total"])
+            done.append(terms)
+        means = _means(done)
+        total = means.pop("total")
+        means["gradient_norm"] = engine.gradient_norm()
+        values, leaving = loop.agree(means, total, step, stop, batch.keys)  # the one place where the host waits: backward is on its way
+        spikes.check(values["total"], step)
         factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)
         engine.step(factor)
 
         seconds = time.monotonic() - started
+        scores = validate(config, model, tokenizer, step + 1, num_steps)
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
-        if metrics and (progress.step % config.train.log_every == 0 or progress.step == num_steps):
+        if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
-            line = {f"train/{name}": value for name, value in values.items()}
-            metrics.write({"step": progress.step, "num_steps": num_steps, "lr": config.optim.lr * factor, **line, **speed})
+            line = {f"train/{name}": value for name, value in values.items()} | {"train/temperature": model.temp.item()}
+            rates = {"lr": config.optim.lr * factor, "lr_boosted": config.optim.lr * config.optim.boost * factor}
+            steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
+            metrics.write({**steps, **rates, **line, **speed, **{f"val/{name}": value for name, value in scores.items()}})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
         if leaving or progress.step % config.train.save_every == 0 or progress.step == num_steps:
@@ -122,10 +142,9 @@ def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:
     return APTM(config.model.with_vocab(len(tokenizer)))
 
 
-def _masked(batch: Batch, prompts: Texts, masker: Masker, chance: Chance, step: int) -> tuple[Batch, Texts]:
-    """The batch and the prompts, both with their masks."""
-    texts = chance.masked(masker, batch.texts, step, "captions")
-    return Batch(batch.image, texts, batch.identities, batch.labels), chance.masked(masker, prompts, step, "prompts")
+def _means(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each term over the parts of a step."""
+    return {name: torch.stack([part[name].detach() for part in parts]).mean() for name in parts[0]}
 
 
 def _plan(config: PretrainConfig, model: APTM, num_samples: int, num_steps: int, progress: Progress) -> str:

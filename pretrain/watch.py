@@ -1,0 +1,54 @@
+"""What looks at a training from beside it: a guard against jumps of the loss, and retrieval on held-out shards now and then."""
+
+import logging
+import statistics
+from collections import deque
+from pathlib import Path
+
+from pipeline.contracts.errors import StageError
+from pretrain.config import PretrainConfig
+from pretrain.distributed import barrier, rank
+from pretrain.evaluate import score_split
+from pretrain.metrics_log import read_lines
+from pretrain.models.aptm import APTM
+from pretrain.tokenizer import CaptionTokenizer
+
+WINDOW = 50  # steps whose median a loss is compared with
+log = logging.getLogger("pretrain")
+
+
+class SpikeGuard:
+    """Compares each total with the median of the logged steps before it, also of those before a continuation."""
+
+    def __init__(self, factor: float, metrics_path: Path, first_step: int) -> None:
+        """factor 0: never stops anything."""
+        self._factor = factor
+        totals = [line["train/total"] for line in read_lines(metrics_path) if line["step"] <= first_step]
+        self._recent = deque(totals, maxlen=WINDOW)
+
+    def check(self, total: float, step: int) -> None:
+        """total is the same on all ranks, so all of them stop. Raises StageError before the step is taken."""
+        if self._factor and len(self._recent) == WINDOW:
+            usual = statistics.median(self._recent)
+            if total > self._factor * usual:
+                raise StageError(
+                    f"the total loss jumped to {total:.4g} at step {step}, {total / usual:.1f} times the median of {WINDOW} steps; "
+                    f"nothing was updated; lower optim.lr, set optim.clip_norm, or raise train.spike_factor={self._factor:g}"
+                )
+        self._recent.append(total)
+
+
+def validate(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer, step: int, num_steps: int) -> dict[str, float]:
+    """Scores on the held-out split if it is time, else nothing; on the first rank, the others wait. Leaves the model in training mode."""
+    every = config.train.validate_every
+    if not every or (step % every and step != num_steps):
+        return {}
+    scores: dict[str, float] = {}
+    if rank() == 0:
+        model.eval()
+        found = score_split(config, model, tokenizer)
+        scores = {**found["retrieval"], "attributes": found["attributes"]["mean"]}
+        model.train()
+        log.info("step %d/%d, held out: recall@1 %.3f, mAP %.3f", step, num_steps, scores["recall@1"], scores["map"])
+    barrier()
+    return scores

@@ -1,0 +1,45 @@
+"""The guard against jumps of the loss, and validation during a training."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.contracts.errors import StageError
+from pipeline.signals import StopRequest
+from pretrain import checkpoint
+from pretrain.train import train
+from pretrain.watch import WINDOW, SpikeGuard
+from tests.unit.pretrain.samples import tiny_config
+
+
+def test_a_jump_over_the_median_stops_and_a_slow_rise_does_not(tmp_path: Path) -> None:
+    guard = SpikeGuard(3.0, tmp_path / "absent", 0)
+    for step in range(WINDOW):
+        guard.check(1.0 if step else 100.0, step)  # before the window is full nothing is a jump
+    guard.check(2.9, WINDOW)
+    with pytest.raises(StageError, match=r"jumped to 3\.1 at step 60, 3\.1 times the median .* train\.spike_factor=3"):
+        guard.check(3.1, 60)
+    SpikeGuard(0.0, tmp_path / "absent", 0).check(1e9, 0)
+
+
+def test_a_continued_training_knows_the_losses_before_it_and_none_that_will_be_made_again(tmp_path: Path) -> None:
+    lines = [{"step": step, "train/total": 1.0 if step <= WINDOW else 1000.0} for step in range(1, WINDOW + 20)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(StageError, match="jumped"):
+        SpikeGuard(2.0, tmp_path / "metrics.jsonl", WINDOW).check(5.0, WINDOW)
+
+
+def test_validation_scores_held_out_samples_and_disturbs_nothing(shards: Path, tmp_path: Path) -> None:
+    for name, every in (("with", 2), ("without", 0)):
+        train(tiny_config(shards, tmp_path / name, train={"steps": 3, "validate_every": every}), StopRequest())
+    lines = [json.loads(line) for line in (tmp_path / "with" / "metrics.jsonl").read_text().splitlines()]
+    assert ["val/recall@1" in line for line in lines] == [False, True, True]
+    assert 0 <= lines[1]["val/map"] <= 1
+    assert {"lr", "lr_boosted", "eta_s", "images_per_s", "data_wait", "train/gradient_norm", "train/temperature"} <= lines[0].keys()
+    assert lines[0]["train/gradient_norm"] > 0
+    assert 0 <= lines[0]["train/itm_accuracy"] <= 1
+    weights = [load_file(checkpoint.resolve(tmp_path / name / "checkpoint") / checkpoint.MODEL_FILE) for name in ("with", "without")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
