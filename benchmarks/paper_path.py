@@ -1,8 +1,10 @@
 """A pre-training step computed as the research code computes it, on our model: what the fast path is measured and checked against.
 
 One pass of the cross encoder for the positives, one for the negatives, one per drawn prompt, one for MLM and one for MAM; every pass
-projects the image tokens anew and computes the last layer in full; captions are padded to 56; prompts are tokenised in every step; masks
-and hard negatives are drawn one by one; attribute losses loop over attributes. Written from the description of that code, not from it.
+projects the image tokens anew and computes the last layer in full; window attention rolls, cuts and joins in every block; captions are
+padded to 56; prompts are tokenised in every step; masks and hard negatives are drawn one by one; attribute losses loop over attributes.
+(Attention of texts is torch's fused one, as in the fast path: here we are kinder than the research code.) Written from the description of
+that code, not from it.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ from pretrain.losses.itc import itc_loss
 from pretrain.losses.itm import NegativeWeights, negative_weights
 from pretrain.masking import IGNORED, Masked, Masker
 from pretrain.models.aptm import APTM
+from pretrain.models.settings import VisionConfig
+from pretrain.models.vision import SwinBlock, SwinEncoder
 from pretrain.objective import Texts
 from pretrain.settings import ObjectiveConfig
 from pretrain.tokenizer import CaptionTokenizer
@@ -61,15 +65,14 @@ def paper_terms(
     assert texts.masked is not None
     assert prompts.masked is not None
     device, batch = image.device, len(image)
-    image_embeds, image_feat = model.encode_image(image)
+    image_embeds = paper_vision(model.vision_encoder, image, model.config.vision)
+    image_feat = model.vision_proj(image_embeds[:, 0])
     text_embeds, text_feat = model.encode_text(texts.ids, texts.mask)
     prompt_embeds, prompt_feat = model.encode_text(prompts.ids, prompts.mask)
     image_feat, text_feat, prompt_feat = (F.normalize(f.float(), dim=-1) for f in (image_feat, text_feat, prompt_feat))
 
     logits = image_feat @ prompt_feat.T / model.temp
-    iac = torch.stack(
-        [_smoothed(logits[:, 2 * a : 2 * a + 2], labels[:, a], config.label_smoothing) for a in range(labels.shape[1])]
-    ).sum()
+    iac = torch.stack([_smoothed(logits[:, 2 * a : 2 * a + 2], labels[:, a], config.label_smoothing) for a in range(labels.shape[1])]).sum()
     drawn = draws.prompts(len(prompts.ids), config.num_matching_prompts).tolist()
     iam = torch.stack([_one_prompt(model, p, prompt_embeds, prompts.mask, image_embeds, labels, config) for p in drawn]).mean()
 
@@ -91,6 +94,40 @@ def paper_terms(
         "iam": iam,
         "mam": _words(model, chosen, prompts.mask[completed], image_embeds[seen]),
     }
+
+
+def paper_vision(encoder: SwinEncoder, image: Tensor, config: VisionConfig) -> Tensor:
+    """(B, 3, H, W) -> (B, 1 + N, Dv), each block on the grid of its stage."""
+    x = encoder.patch_embed(image)
+    for number, stage in enumerate(encoder.layers):
+        grid, (window, shift) = config.grid(number), config.window(number)
+        for place, block in enumerate(stage.blocks):
+            x = _paper_block(block, x, grid, window, shift if place % 2 else 0)
+        if stage.downsample is not None:
+            maps = x.unflatten(1, grid)
+            corners = [maps[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+            x = stage.downsample.reduction(stage.downsample.norm(torch.cat(corners, -1).flatten(1, 2)))
+    tokens = encoder.norm(x)
+    return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
+
+
+def _paper_block(block: SwinBlock, x: Tensor, grid: tuple[int, int], window: int, shift: int) -> Tensor:
+    (rows, columns), attn, dim = grid, block.attn, x.shape[-1]
+    maps = block.norm1(x).unflatten(1, grid)
+    maps = maps.roll((-shift, -shift), (1, 2)) if shift else maps
+    tiles = maps.view(-1, rows // window, window, columns // window, window, dim).transpose(2, 3).reshape(-1, window * window, dim)
+    shape = (-1, window * window, 3, attn.num_heads, dim // attn.num_heads)
+    query, key, value = attn.qkv(tiles).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
+    logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    logits = logits + attn.relative_position_bias_table[attn.relative_position_index].permute(2, 0, 1).unsqueeze(0)
+    if block.attn_mask is not None:
+        count = len(block.attn_mask)
+        logits = (logits.unflatten(0, (-1, count)) + block.attn_mask[None, :, None]).flatten(0, 1)
+    tiles = attn.proj((logits.softmax(-1) @ value).transpose(1, 2).flatten(2))
+    maps = tiles.view(-1, rows // window, columns // window, window, window, dim).transpose(2, 3).reshape(-1, rows, columns, dim)
+    maps = maps.roll((shift, shift), (1, 2)) if shift else maps
+    x = x + block._dropped(maps.flatten(1, 2))
+    return x + block._dropped(block.mlp(block.norm2(x)))
 
 
 def _one_prompt(
