@@ -14,7 +14,7 @@ from pretrain.models.settings import AptmConfig
 from pretrain.settings import AugmentConfig, EngineConfig, MaskingConfig, ObjectiveConfig, OptimConfig
 
 _FREE = {
-    "data": ("shards", "workers", "cache_mb", "eval_split"),
+    "data": ("shards", "workers", "cache_mb", "eval_split", "attributes"),
     "train": ("log_every", "save_every", "keep", "validate_every", "spike_factor"),
     "engine": ("device", "kind", "zero_stage"),
 }
@@ -41,6 +41,7 @@ class DataConfig:
     workers: int = 0  # loader processes; 0: the training process reads
     cache_mb: int = 256  # resized pictures kept in memory by each loading process; 0: read again every epoch
     caption: Literal["first", "any"] = "first"  # "any": one of the sample's captions at random, anew each epoch
+    attributes: str | None = None  # YAML file with an attribute space of one's own (pretrain/labelling.py); null: that of the shards
     identity: Literal["pid", "image"] = "pid"  # which samples are positives of each other; "image": a sample only of itself
 
 
@@ -106,7 +107,7 @@ class PretrainTrainConfig(TrainConfig):
 class InitConfig:
     """Where weights come from before the first step; null: random."""
 
-    checkpoint: str | None = None  # a checkpoint folder of ours
+    checkpoint: str | None = None  # a checkpoint folder of ours, or a file in the published layout (.pth, .safetensors)
     swin: str | None = None  # Swin weights: .safetensors, .pth, or a transformers folder; window and resolution are adapted
     bert: str | None = None  # BERT masked-LM weights: .safetensors, .bin, or a transformers folder
 

@@ -15,6 +15,7 @@ from pipeline.seeds import derive_seed
 from pretrain.augment import normalise, train_pixels
 from pretrain.captions import pre_caption
 from pretrain.config import PretrainConfig, TextsConfig
+from pretrain.labelling import labelling
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
 from pretrain.order import Place, RankBatches
@@ -88,6 +89,7 @@ class TrainingSet(Dataset[Example]):
     def __init__(self, reader: ShardReader, config: PretrainConfig) -> None:
         self._config = config
         self._cache = PictureCache(reader, config.model.vision, config.data.cache_mb)
+        self._labels = labelling(config.data.attributes, reader.attribute_space)
 
     def __getitem__(self, place: Place) -> Example:
         epoch, number = place
@@ -97,7 +99,7 @@ class TrainingSet(Dataset[Example]):
         caption = meta.caption if data.caption == "first" else str(rng.choice(meta.captions))
         identity = meta.pid if data.identity == "pid" else number
         text = pre_caption(caption, self._config.text.max_words, self._config.text.clean)
-        return Example(meta.key, train_pixels(picture, self._config.image, rng), text, identity, meta.labels)
+        return Example(meta.key, train_pixels(picture, self._config.image, rng), text, identity, self._labels.of(meta))
 
 
 @dataclass(frozen=True, slots=True)

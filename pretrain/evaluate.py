@@ -10,6 +10,7 @@ from pretrain.captions import pre_caption
 from pretrain.config import PretrainConfig
 from pretrain.data import evaluation_pixels
 from pretrain.engine import pick_device
+from pretrain.labelling import labelling
 from pretrain.models.aptm import APTM
 from pretrain.retrieval.attributes import balanced_accuracies, predicted_labels, prompt_scores
 from pretrain.retrieval.encode import encode_images, encode_texts, similarity_matrix
@@ -39,10 +40,11 @@ def score_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer
     texts = encode_texts(model, tokenizer, captions, config.text.max_tokens)
     similarity = similarity_matrix(texts, images)
     scores = fuse_as_published(shortlist_scores(model, texts, images, config.eval.shortlist), similarity, config.eval.published_processes)
-    prompts = encode_texts(model, tokenizer, reader.attribute_space.prompts, None)
+    labels = labelling(config.data.attributes, reader.attribute_space)
+    prompts = encode_texts(model, tokenizer, labels.space.prompts, None)
     predicted = predicted_labels(prompt_scores(model, prompts, images).cpu().numpy())
-    accuracies = balanced_accuracies(predicted, np.array([meta.labels for meta in metas]))
-    named = {name: float(value) for name, value in zip(reader.attribute_space.names, accuracies, strict=True) if not np.isnan(value)}
+    accuracies = balanced_accuracies(predicted, np.array([labels.of(meta) for meta in metas]))
+    named = {name: float(value) for name, value in zip(labels.space.names, accuracies, strict=True) if not np.isnan(value)}
     return {
         "data": {"queries": len(captions), "gallery": len(reader), "persons": len(set(ids))},
         "retrieval": retrieval_metrics(scores.cpu().numpy(), ids, ids),

@@ -24,7 +24,7 @@ def initialise(model: APTM, config: InitConfig) -> dict[str, KeyReport]:
     """Fill the model; returns a key report per source. Raises ConfigError or ContractError for a file that does not fit."""
     reports = {}
     if config.checkpoint:
-        reports["checkpoint"] = checkpoint.load_weights(model, checkpoint.resolve(Path(config.checkpoint)))
+        reports["checkpoint"] = load_whole(model, Path(config.checkpoint))
     if config.swin:
         state = adapt_swin(read_weights(Path(config.swin), "init.swin"), model)
         reports["swin"] = _only(load_published(model, state, config.swin), "vision_encoder.", config.swin)
@@ -32,6 +32,26 @@ def initialise(model: APTM, config: InitConfig) -> dict[str, KeyReport]:
         state = adapt_bert(read_weights(Path(config.bert), "init.bert"))
         reports["bert"] = _only(load_published(model, state, config.bert), "text_encoder.", config.bert)
     return reports
+
+
+def load_whole(model: APTM, path: Path) -> KeyReport:
+    """A checkpoint folder of ours, or a file in the published layout (.pth, .safetensors). Raises ContractError if a key is missing."""
+    if path.is_file():
+        report = load_published(model, published_names(read_weights(path, "init.checkpoint")), str(path))
+    else:
+        report = checkpoint.load_weights(model, checkpoint.resolve(path))
+    if report.missing:
+        raise ContractError(f"init.checkpoint={path}: {report.summary()}; a checkpoint must hold the whole model")
+    return report
+
+
+def published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Files saved from a model without MLM head lack `bert.` in the names of the text encoder; the research code adds it when it loads."""
+    short = "text_encoder."
+    return {
+        name.replace(short, f"{short}bert.") if short in name and "bert." not in name and "cls" not in name else name: tensor
+        for name, tensor in state.items()
+    }
 
 
 def read_weights(path: Path, field: str) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from pretrain.data import train_batches
 from pretrain.distributed import rank, world_size
 from pretrain.engine import build_engine, pick_device, start_process_group
 from pretrain.initialize import initialise
+from pretrain.labelling import labelling
 from pretrain.loop import Progress, Saver
 from pretrain.masking import Masker
 from pretrain.metrics_log import MetricsLog, write_summary
@@ -53,13 +54,14 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     parts = config.train.accumulation
     check_batch(config.train.global_batch, world_size(), len(reader), parts)
     num_steps = config.train.num_steps(len(reader))
-    identity = digest([config.training_digest(), reader.digest(), num_steps])
+    labels = labelling(config.data.attributes, reader.attribute_space)
+    identity = digest([config.training_digest(), reader.digest(), num_steps, *labels.own_facts()])
     newest = loop.newest(out / "checkpoint", identity)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")
     masker = Masker(tokenizer, config.text.masking)
-    prompts = Texts(*tokenizer(reader.attribute_space.prompts, None)).to(device)
+    prompts = Texts(*tokenizer(labels.space.prompts, None)).to(device)
 
     # model and engine; weights come from this run's newest checkpoint, else from init, else at random
     model = build_model(config, tokenizer)

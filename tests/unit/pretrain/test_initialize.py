@@ -10,6 +10,7 @@ from pipeline.contracts.errors import ConfigError, ContractError
 from pretrain.config import InitConfig
 from pretrain.initialize import initialise
 from pretrain.models.aptm import APTM
+from pretrain.models.layout import published_state
 from pretrain.models.settings import AptmConfig, TextConfig, VisionConfig
 
 
@@ -96,3 +97,20 @@ def test_a_bert_folder_of_transformers_gives_its_own_states(tmp_path: Path) -> N
 def test_a_folder_without_weights_is_refused(model: APTM, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no model\.safetensors or pytorch_model\.bin"):
         initialise(model, InitConfig(bert=str(tmp_path)))
+
+
+def test_a_published_file_is_loaded_whole_or_not_at_all(model: APTM, tmp_path: Path) -> None:
+    """A pickle of {model, config}, with buffers and tied tensors; a scalar temperature; in one file names without `bert.`."""
+    state = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in published_state(model).items()}
+    torch.save({"model": state, "config": {"any": "thing"}}, tmp_path / "published.pth")
+    report = initialise(model, InitConfig(checkpoint=str(tmp_path / "published.pth")))["checkpoint"]
+    assert report.clean
+    assert len(report.loaded) == len(state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in published_state(model).items() if "attn_mask" not in name)
+    short = {name.replace("text_encoder.bert.", "text_encoder."): tensor for name, tensor in state.items()}
+    torch.save({"model": short}, tmp_path / "short.pth")
+    assert initialise(model, InitConfig(checkpoint=str(tmp_path / "short.pth")))["checkpoint"].clean
+    del state["itm_head.3.bias"]
+    torch.save({"model": state}, tmp_path / "partial.pth")
+    with pytest.raises(ContractError, match=r"1 missing \(itm_head\.3\.bias\); a checkpoint must hold the whole model"):
+        initialise(model, InitConfig(checkpoint=str(tmp_path / "partial.pth")))

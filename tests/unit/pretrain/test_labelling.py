@@ -1,0 +1,55 @@
+"""Attribute spaces of one's own: labels by name, then by keyword; mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.errors import ConfigError
+from pipeline.signals import StopRequest
+from pretrain.labelling import labelling
+from pretrain.shards import ShardReader
+from pretrain.train import train
+from tests.unit.pretrain.samples import tiny_config
+
+SPACE = """
+name: own
+attributes:
+  - name: gender
+    prompts: [a female, a male]
+  - {name: shirt, prompts: [no red shirt, a red shirt], keywords: [[shirt], [red shirt]]}
+"""
+
+
+def test_labels_come_from_the_attribute_of_that_name_else_from_the_longest_keyword(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(SPACE)
+    labels, reader = labelling(str(tmp_path / "own.yaml"), PERSON_27), ShardReader(shards, "train")
+    assert labels.space.prompts == ("a female", "a male", "no red shirt", "a red shirt")
+    for number in range(len(reader)):
+        meta = reader.read(number).meta
+        assert labels.of(meta) == [number % 2, int("red shirt" in meta.caption)]
+    assert labelling(None, PERSON_27).of(meta) == meta.labels
+
+
+def test_a_training_learns_the_space_of_the_file(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(SPACE)
+    changes = {"data": {"attributes": str(tmp_path / "own.yaml")}, "objective": {"num_matching_prompts": 4}}
+    summary = train(tiny_config(shards, tmp_path / "out", train={"steps": 1, "validate_every": 1}, **changes), StopRequest())
+    assert summary["losses"]["iac"]["last"] > 0
+    assert summary["losses"]["mam"]["last"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x", "accepted: a list of at least one attribute"),
+        ("attributes: [{name: a, prompts: [one]}]", r"attribute 1 \(a\): prompts=\['one'\]; accepted: two sentences"),
+        ("attributes: [{name: a, prompt: [b, c]}]", "accepted: a mapping with name, prompts"),
+        ("attributes: [{name: a, prompts: [b, c], keywords: [[x], [X]]}]", "name a word twice"),
+        ("attributes: [{name: a, prompts: [b, c]}, {name: a, prompts: [b, c]}]", "a stands there twice"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        labelling(str(tmp_path / "own.yaml"), PERSON_27)
