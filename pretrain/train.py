@@ -1,6 +1,7 @@
 """Pre-training, read top to bottom: set-up, data, model, engine, restore, loop. Also what a run writes into its folder.
 
-OUT/config.yaml (resolved), OUT/metrics.jsonl (a line per logged step), OUT/checkpoint/ (its own module), OUT/summary.json (last).
+OUT/config.yaml (resolved), OUT/deepspeed.json (what DeepSpeed was told), OUT/metrics.jsonl (a line per logged step), OUT/checkpoint/ (its
+own module), OUT/summary.json (last).
 Running again continues from the newest checkpoint; a finished training is left as it is.
 """
 
@@ -15,14 +16,14 @@ import torch
 from torch import Tensor
 
 from pipeline.config import to_yaml
-from pipeline.fileio import digest, read_json, write_bytes
+from pipeline.fileio import digest, read_json, write_bytes, write_json
 from pipeline.signals import Stopped, StopRequest
 from pretrain import loop
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
 from pretrain.data import train_batches
 from pretrain.distributed import rank, world_size
-from pretrain.engine import build_engine, pick_device, start_process_group
+from pretrain.engine import build_engine, deepspeed_config, pick_device, start_process_group
 from pretrain.initialize import initialise
 from pretrain.labelling import labelling
 from pretrain.loop import Progress, Saver
@@ -79,6 +80,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     saver = Saver(root=root, model=model, tokenizer=tokenizer, engine=engine, identity=identity, keep=keep, extra={"seed": config.seed})
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
+        if config.engine.kind == "deepspeed":
+            write_json(out / "deepspeed.json", deepspeed_config(config.optim, config.engine, parts))
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
     weights = pretrain_weights(config.objective)
     chance = Chance(config.seed, rank(), device)

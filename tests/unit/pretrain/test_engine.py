@@ -43,6 +43,9 @@ def test_deepspeed_equals_the_torch_twin(shards: Path, tmp_path: Path, zero_stag
     train(_config(shards, tmp_path / "twin", "torch", train=length), StopRequest())
     train(_config(shards, tmp_path / "deepspeed", "deepspeed", zero_stage, train=length), StopRequest())
     assert _totals(tmp_path / "deepspeed") == pytest.approx(_totals(tmp_path / "twin"), abs=CLOSE)
+    told = json.loads((tmp_path / "deepspeed" / "deepspeed.json").read_text())
+    assert (told["zero_optimization"]["stage"], told["gradient_accumulation_steps"]) == (zero_stage, parts)
+    assert not (tmp_path / "twin" / "deepspeed.json").exists()
 
 
 @pytest.mark.parametrize(("first", "second"), [("deepspeed", "deepspeed"), ("torch", "deepspeed"), ("deepspeed", "torch")])
