@@ -189,7 +189,15 @@ def _matching(model: APTM, image: Pictures, text: Encoded, identities: Tensor, d
 def attribute_terms(
     model: APTM, image: Pictures, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
 ) -> dict[str, Tensor]:
-    """iac, iam, mam and the measure iam_accuracy. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
+    """iac, iam and mam. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
+    found = measured_attribute_terms(model, image, labels, prompts, draws, config)
+    return {name: found[name] for name in ("iac", "iam", "mam")}
+
+
+def measured_attribute_terms(
+    model: APTM, image: Pictures, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
+) -> dict[str, Tensor]:
+    """The same and the measure iam_accuracy."""
     assert prompts.masked is not None, "MAM needs masked prompts"
     prompt = encode_with_masked(model, prompts)
     assert prompt.masked is not None
@@ -230,7 +238,7 @@ def pretrain_terms(
     return {
         "itc": itc_term(model, pictures, text, identities, config, earlier),
         **matching_terms(model, pictures, texts, text, identities, draws, config),
-        **attribute_terms(model, pictures, labels, prompts, draws, config),
+        **measured_attribute_terms(model, pictures, labels, prompts, draws, config),
     }
 
 
@@ -238,10 +246,12 @@ def finetune_terms(model: APTM, image: Tensor, texts: Texts, second: Texts, iden
     """Two views of each caption: ITC and ITM on both, MLM on the first. Source: research code, fine-tuning on CUHK-PEDES and others."""
     pictures = encode_images(model, image)
     text, other = encode_with_masked(model, texts), encode_texts(model, second)
+    matching = matching_terms(model, pictures, texts, text, identities, draws)
     return {
         "itc": itc_term(model, pictures, text, identities),
         "itc_second": itc_term(model, pictures, other, identities),
-        **matching_terms(model, pictures, texts, text, identities, draws),
+        "itm": matching["itm"],
+        "mlm": matching["mlm"],
         "itm_second": itm_term(model, pictures, second, other, identities, draws),
     }
 

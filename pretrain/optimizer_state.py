@@ -25,7 +25,8 @@ Names = Mapping[nn.Parameter, str]
 def write_state(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """On the first rank."""
     if rank() == 0:
-        write_bytes(folder / STATE_FILE, save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}))
+        own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}  # ZeRO's parameters share their `step`
+        write_bytes(folder / STATE_FILE, save(own))
 
 
 def read_state(folder: Path, names: Names) -> dict[str, Tensor]:
