@@ -3,6 +3,7 @@
     python benchmarks/run_size.py [N] [stats|report]        default 1,500,000 and both
 
 The run is written once (captions all different; measures and labels of one unit repeated), then each command opens it in its own process.
+Memory is an upper bound: Linux charges a process with the peak of the one that started it.
 """
 
 import json
