@@ -76,21 +76,82 @@ def run(
 ) -> None:
     """Make what is missing of a run on this machine. May be killed at any time and started again."""
     from pipeline import local, report
+    from pipeline.slurm.submit import refuse_queued
 
     run_plan = _describe(config, overrides, print_config)
+    refuse_queued(run_plan)
     stages = local.run(run_plan, workers=workers, redo=redo, fresh=fresh, say=lambda line: click.echo(line, err=as_json))
     _answer(report.status_json(run_plan, stages), as_json, report.print_status)
 
 
 @passerby.command()
 @_config_options
-def status(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool) -> None:
-    """Show what is done, kept, dropped and failed, stage by stage."""
-    from pipeline import report
-    from pipeline.survey import survey
+@click.option(
+    "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=30.0, help="Again every so many seconds [30] while it runs."
+)
+def status(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool, watch: float | None) -> None:
+    """Show what is done, kept, dropped and failed, stage by stage; of a submitted run also what waits, runs, and failed from what cause."""
+    from pipeline.slurm.commands import run_status
+
+    run_status(_describe(config, overrides, print_config), watch_s=watch, as_json=as_json)
+
+
+def _site_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The cluster, and --dry-run."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Print the command lines and scripts, send nothing."),
+        click.option("--site-set", multiple=True, metavar="a.b=c", help="Change one field of the site config; may be repeated."),
+        click.option("--site", type=click.Path(path_type=Path), help="The cluster's YAML file; default configs/site.yaml, if it is there."),
+    ):
+        command = option(command)
+    return command
+
+
+@passerby.command()
+@_config_options
+@_site_options
+def submit(
+    config: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    print_config: bool,
+    site: Path | None,
+    site_set: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Send what is missing of a run to Slurm, as one array a stage, chained task by task. Sends nothing that is done or in the queue."""
+    from pipeline.slurm.commands import run_submit
 
     run_plan = _describe(config, overrides, print_config)
-    _answer(report.status_json(run_plan, survey(run_plan)), as_json, report.print_status)
+    run_submit(run_plan, site, site_set, dry_run=dry_run, only_failed=False, as_json=as_json)
+
+
+@passerby.command()
+@_config_options
+@_site_options
+def retry(
+    config: Path,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    print_config: bool,
+    site: Path | None,
+    site_set: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Send again only what was submitted before, is over and is not done, for instance with more memory: --site-set gpu.memory=64G."""
+    from pipeline.slurm.commands import run_submit
+
+    run_plan = _describe(config, overrides, print_config)
+    run_submit(run_plan, site, site_set, dry_run=dry_run, only_failed=True, as_json=as_json)
+
+
+@passerby.command()
+@_config_options
+def cancel(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool) -> None:
+    """Take everything of a run out of Slurm's queue. What is done stays done."""
+    from pipeline.slurm.commands import run_cancel
+
+    run_cancel(_describe(config, overrides, print_config), as_json=as_json)
 
 
 @passerby.command()

@@ -1,6 +1,6 @@
 """What is done, what is missing, what belongs to another config. Reads done records only, never the data behind them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from pipeline.contracts.errors import ConfigError, ContractError
@@ -72,11 +72,16 @@ def unit_state(paths: RunPaths, record: DoneRecord | None, config_digest: str, i
     """Judge a record against the digests that are wanted now. A record whose files are gone counts as missing."""
     if record is None:
         return State.MISSING
+    return judge(record, config_digest, inputs, lambda r: all((paths.root / name).exists() for name in r.files))
+
+
+def judge(record: DoneRecord, config_digest: str, inputs: str, has_files: Callable[[DoneRecord], bool]) -> State:
+    """unit_state of a record that is there; has_files tells whether its files are."""
     if record.config_digest != config_digest:
         return State.FOREIGN
     if record.input_digest != inputs:
         return State.STALE
-    return State.DONE if all((paths.root / name).exists() for name in record.files) else State.MISSING
+    return State.DONE if has_files(record) else State.MISSING
 
 
 def refuse_foreign(paths: RunPaths, record: DoneRecord, config_digest: str) -> ContractError:

@@ -36,7 +36,7 @@ def run(plan: RunPlan, *, workers: int | None = None, redo: str | None = None, f
                 say(line)
         stages = survey(plan)
         refuse_any_foreign(plan, stages)
-        _write_config(plan)
+        write_config(plan)
         changed = False
         for index, stage in enumerate(stages):
             current = survey_stage(plan, stage.spec) if changed else stage
@@ -66,7 +66,8 @@ def remove_outputs(paths: RunPaths, first: str) -> list[str]:
     return lines
 
 
-def _write_config(plan: RunPlan) -> None:
+def write_config(plan: RunPlan) -> None:
+    """RUN/config.yaml, which every task reads."""
     remove_temporaries(plan.paths.root)
     text = dump_yaml(plan.config).encode()
     if not plan.paths.config.exists() or plan.paths.config.read_bytes() != text:

@@ -24,6 +24,15 @@ class RunPaths:
     def logs(self) -> Path:
         return self.root / "logs"
 
+    @property
+    def slurm(self) -> Path:
+        """Submissions, their scripts and what their tasks tell of themselves."""
+        return self.root / "slurm"
+
+    def records(self, stage: str) -> Path:
+        """The cache of all done records of a stage."""
+        return self.root / ".records" / f"{stage}.json"
+
     def stage(self, stage: str) -> Path:
         return self.root / _FOLDERS.get(stage, stage)
 

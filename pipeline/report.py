@@ -41,7 +41,7 @@ def print_plan(answer: dict[str, Any]) -> None:
         )
         for row in answer["stages"]
     ]
-    _print(f"{answer['run']}: {answer['num_images']} images in {answer['num_units']} units", columns, rows)
+    print_table(f"{answer['run']}: {answer['num_images']} images in {answer['num_units']} units", columns, rows)
     _print_foreign(answer["stages"])
 
 
@@ -60,7 +60,7 @@ def print_status(answer: dict[str, Any]) -> None:
         )
         for row in answer["stages"]
     ]
-    _print(f"{answer['run']} ({'running' if answer['running'] else 'not running'})", columns, rows)
+    print_table(f"{answer['run']} ({'running' if answer['running'] else 'not running'})", columns, rows)
     _print_foreign(answer["stages"])
 
 
@@ -75,7 +75,8 @@ def _print_foreign(rows: Sequence[dict[str, Any]]) -> None:
             return
 
 
-def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Words to the left, numbers to the right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

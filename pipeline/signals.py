@@ -12,6 +12,8 @@ from pipeline.contracts.errors import StageError
 class Stopped(StageError):
     """The task left because it was asked to. What is done stays done; running again makes the rest."""
 
+    exit_code = 75  # EX_TEMPFAIL: neither done nor failed; who asked can tell
+
 
 class StopRequest:
     """SIGUSR1 (a warning: time is nearly up) lets the unit in hand finish; SIGTERM drops it after the batch in hand."""

@@ -1,15 +1,15 @@
 """The state of all units of a run against its resolved config. Read by plan, run and status; reads done records only."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
 from typing import Any
 
 from pipeline import graph
-from pipeline.completion import State, read_record, records_digest, refuse_foreign, unit_state
+from pipeline.completion import State, judge, refuse_foreign
 from pipeline.contracts.manifest import DoneRecord
 from pipeline.describe import RunPlan
+from pipeline.record_cache import RecordCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +49,30 @@ class Totals:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
-def survey(plan: RunPlan) -> list[StageSurvey]:
-    """All stages in the order of the flow, each record read once."""
-    read = cache(partial(read_record, plan.paths))
-    return [_survey(plan, spec, read) for spec in graph.STAGES]
+def survey(plan: RunPlan, cache: RecordCache | None = None) -> list[StageSurvey]:
+    """All stages in the order of the flow. A cache that is given again makes the next look cheaper."""
+    cache = cache or RecordCache(plan.paths)
+    cache.refresh(plan.digests)
+    return [_survey(plan, spec, cache) for spec in graph.STAGES]
 
 
 def survey_stage(plan: RunPlan, spec: graph.StageSpec) -> StageSurvey:
     """One stage as it is now: needed anew once an earlier stage has made something."""
-    return _survey(plan, spec, cache(partial(read_record, plan.paths)))
+    cache = RecordCache(plan.paths)
+    cache.refresh((spec.name, *spec.inputs))
+    return _survey(plan, spec, cache)
 
 
-def _survey(plan: RunPlan, spec: graph.StageSpec, read: Callable[[str, int], DoneRecord | None]) -> StageSurvey:
-    records = {unit: read(spec.name, unit) for unit in plan.units(spec)}
+def _survey(plan: RunPlan, spec: graph.StageSpec, cache: RecordCache) -> StageSurvey:
+    records = {unit: cache.record(spec.name, unit) for unit in plan.units(spec)}
     states = {}
     for unit, record in records.items():
-        inputs = [read(*source) for source in plan.sources(spec, unit)]
-        known = [r for r in inputs if r is not None]
-        # without one of its inputs a unit cannot be vouched for: no digest on record is empty, so it counts as stale
-        digest = records_digest(known) if len(known) == len(inputs) else ""
-        states[unit] = unit_state(plan.paths, record, plan.digests[spec.name], digest)
+        if record is None:
+            states[unit] = State.MISSING
+            continue
+        # without one of its inputs a unit cannot be vouched for: then it counts as stale
+        inputs = cache.input_digest(plan.sources(spec, unit))
+        states[unit] = judge(record, plan.digests[spec.name], inputs, cache.has_files)
     return StageSurvey(spec, records, states)
 
 

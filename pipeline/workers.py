@@ -46,9 +46,8 @@ def plan_tasks(spec: StageSpec, paths: RunPaths, num_units: int, missing: Sequen
     for task, units in enumerate(partition(num_units, num_tasks)):
         if not set(missing) & set(units):
             continue
-        folder = json.dumps(str(paths.root))  # as YAML text, whatever the folder's name
-        argv = (*GENERATION, spec.name, "--config", str(paths.config), "--set", f"run.folder={folder}")
-        env = _environment(devices[task % len(devices)].index if devices else None)
+        argv = (*GENERATION, spec.name, *stage_arguments(paths))
+        env = worker_environment(devices[task % len(devices)].index if devices else None)
         name = f"stage {spec.name!r}, task {task} of {num_tasks}"
         tasks.append(Task((*argv, "--task", str(task), "--num-tasks", str(num_tasks)), env, paths.log(spec.name, task), name))
     return tasks
@@ -86,7 +85,14 @@ def run_tasks(tasks: Sequence[Task], tick: Callable[[], None]) -> None:
             time.sleep(POLL_S)
 
 
-def _environment(gpu: str | None) -> dict[str, str]:
+def stage_arguments(paths: RunPaths) -> tuple[str, ...]:
+    """Arguments of a stage command that name the run, wherever its folder lies now."""
+    folder = json.dumps(str(paths.root))  # as YAML text, whatever the folder's name
+    return "--config", str(paths.config), "--set", f"run.folder={folder}"
+
+
+def worker_environment(gpu: str | None) -> dict[str, str]:
+    """The environment of a worker: its device, if it has one (as in CUDA_VISIBLE_DEVICES), and the same rounding wherever it runs."""
     env = dict(os.environ)
     if gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = gpu

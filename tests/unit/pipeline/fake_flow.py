@@ -170,11 +170,11 @@ def write_config(folder: Path, **changes) -> Path:
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    """Every file of a run with its bytes, less what may differ between two runs: logs, lock, and the seconds in done records."""
+    """Every file of a run with its bytes, less what may differ between two runs: logs, lock, jobs, and the seconds in done records."""
     result = {}
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = path.relative_to(root).as_posix()
-        if name.startswith("logs/") or name in (".lock", "config.yaml"):
+        if name.startswith(("logs/", "slurm/")) or name in (".lock", "config.yaml"):
             continue
         data = path.read_bytes()
         if "/done/" in name:

@@ -1,0 +1,132 @@
+"""What it costs to plan, submit and watch 1.5 million images: `python benchmarks/orchestration.py [--units 5900] [--repeats 3]`.
+
+Lays out the done records of a run at full size (real files of the real stage package's digests; the pictures themselves are empty files),
+then times fresh `passerby` processes on it: plan, submit --dry-run, status on the whole run, a relaunch that finds 5,800 of 5,900 units
+done, and a run of which nothing is done. No Slurm is needed. Wanted: 2 s each. Run it on an idle machine.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline import graph
+from pipeline.completion import records_digest
+from pipeline.contracts.manifest import Counts, DoneRecord
+from pipeline.describe import RunPlan, describe
+from pipeline.local import write_config
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "configs" / "generation" / "embedded.yaml"
+UNIT_SIZE = 256
+
+
+def describe_run(folder: Path, num_units: int) -> RunPlan:
+    settings = [f"run.folder={json.dumps(str(folder))}", f"run.unit_size={UNIT_SIZE}", f"prompts.num_prompts={num_units * UNIT_SIZE}"]
+    plan = describe(RECIPE, settings)
+    assert plan.num_units == num_units
+    return plan
+
+
+def lay_out(plan: RunPlan, num_done: int) -> None:
+    """Records of the first num_done units of every stage, and of the single stages: of `shard` only if all units are done."""
+    counts = Counts(seen=UNIT_SIZE, kept=UNIT_SIZE - 20, dropped=20, failed=0, reasons={"no_person": 20})
+    records: dict[tuple[str, int], DoneRecord] = {}
+    write_config(plan)
+    for spec in graph.STAGES:
+        for part in ("done", "units", "ledger"):
+            (plan.paths.stage(spec.name) / part).mkdir(parents=True, exist_ok=True)
+        units = [u for u in plan.units(spec) if u < num_done] if spec.kind == "units" else list(plan.units(spec))
+        if spec.name == "shard" and num_done < plan.num_units:
+            continue
+        for unit in units:
+            records[spec.name, unit] = record = _record(plan, spec, unit, counts, records)
+            for name in record.files:
+                (plan.paths.root / name).touch()
+            plan.paths.done(spec.name, unit).write_text(json.dumps(record.to_json(), indent=1) + "\n")
+
+
+def _record(plan: RunPlan, spec: graph.StageSpec, unit: int, counts: Counts, records: dict[tuple[str, int], DoneRecord]) -> DoneRecord:
+    extensions = ("tar", "parquet") if spec.writes_images else ("parquet",)
+    files = [*(plan.paths.units(spec.name, unit, extension) for extension in extensions), plan.paths.ledger(spec.name, unit)]
+    return DoneRecord(
+        stage=spec.name,
+        unit=unit,
+        config_digest=plan.digests[spec.name],
+        input_digest=records_digest(records[source] for source in plan.sources(spec, unit)),
+        counts=counts,
+        seconds=12.8,
+        files={plan.paths.relative(file): f"{unit:064x}" for file in files},
+        code_version="benchmark",
+    )
+
+
+@contextmanager
+def removed(plan: RunPlan, units: Sequence[int]) -> Iterator[None]:
+    """Without the records of these units in any stage, and without the shards."""
+    taken = [plan.paths.done(s.name, u) for s in graph.STAGES for u in (units if s.kind == "units" else [0] if s.name == "shard" else [])]
+    for path in taken:
+        path.rename(path.with_suffix(".away"))
+    try:
+        yield
+    finally:
+        for path in taken:
+            path.with_suffix(".away").rename(path)
+
+
+def seconds(label: str, arguments: Sequence[str], repeats: int) -> None:
+    """Wall times of a fresh `passerby`; the first one, which fills the caches, is shown apart."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        done = subprocess.run(  # noqa: S603 -- argv list, no shell
+            [sys.executable, "-m", "pipeline", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        times.append(time.perf_counter() - start)
+        if done.returncode != 0:
+            sys.exit(f"passerby {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
+    print(f"{label:<44} first {times[0]:.2f} s   median {statistics.median(times[1:]):.2f} s   slowest {max(times[1:]):.2f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=5900)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="Where the run is laid out (100,000 small files); default: a temporary folder.")
+    given = parser.parse_args()
+    print(
+        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}"
+    )
+    print(f"{given.units} units of {UNIT_SIZE} images: {given.units * UNIT_SIZE:,} images")
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        new = describe_run(Path(name) / "new", given.units)
+        write_config(new)
+        run_folder = str(new.paths.root)
+        seconds("plan, nothing done", ["plan", run_folder], given.repeats)
+        seconds("submit --dry-run, nothing done", ["submit", run_folder, "--dry-run"], given.repeats)
+        seconds("status, nothing done", ["status", run_folder], given.repeats)
+        whole = describe_run(Path(name) / "whole", given.units)
+        lay_out(whole, given.units)
+        run_folder = str(whole.paths.root)
+        seconds("plan, all done", ["plan", run_folder], given.repeats)
+        seconds("status, all done", ["status", run_folder], given.repeats)
+        lost = list(range(0, given.units, max(1, given.units // 100)))[:100]
+        with removed(whole, lost):
+            label = f"{given.units - len(lost)} of {given.units} done"
+            seconds(f"submit --dry-run, {label}", ["submit", run_folder, "--dry-run"], given.repeats)
+            seconds(f"plan, {label}", ["plan", run_folder], given.repeats)
+            seconds(f"status, {label}", ["status", run_folder], given.repeats)
+        shutil.rmtree(run_folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""All done records of a run, quickly: 30,000 small files are read once, later only those that have changed.
+
+RUN/.records/STAGE.json keeps what was read with each file's modification time, size and inode; a record is written by rename, so that a
+new one has other values. The cache may be deleted at any time, is never written for small runs, and nothing but survey reads it.
+"""
+
+import gc
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.completion import read_record, records_digest
+from pipeline.contracts.errors import ProjectError
+from pipeline.contracts.manifest import DoneRecord
+from pipeline.fileio import write_bytes
+from pipeline.paths import RunPaths
+
+MIN_NEW = 200  # fewer new records are read anew the next time: cheaper than writing the cache
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(slots=True)
+class _Entry:
+    stamp: _Stamp
+    record: DoneRecord
+    digest: str  # records_digest([record])
+
+
+@dataclass(slots=True)
+class RecordCache:
+    """Records of one run by (stage, unit). Keep one object to ask again and again; `refresh` looks at the disk."""
+
+    paths: RunPaths
+    _entries: dict[str, dict[int, _Entry]] = field(default_factory=dict)
+    _files: dict[str, set[str]] = field(default_factory=dict)
+
+    def refresh(self, stages: Iterable[str]) -> None:
+        """Read what has changed on disk since the last time. Raises ContractError on a file that is not the record of its unit."""
+        self._files.clear()
+        with _without_gc():
+            self._refresh(stages)
+
+    def _refresh(self, stages: Iterable[str]) -> None:
+        for stage in stages:
+            known = self._entries[stage] if stage in self._entries else self._load(stage)
+            stamps = self._stamps(stage)
+            entries, num_new = {}, 0
+            for unit, stamp in stamps.items():
+                entry = known.get(unit)
+                if entry is None or entry.stamp != stamp:
+                    record = self._read(stage, unit)
+                    if record is None:  # gone since the listing
+                        continue
+                    entry = _Entry(stamp, record, records_digest([record]))
+                    num_new += 1
+                entries[unit] = entry
+            self._entries[stage] = entries
+            if num_new >= MIN_NEW:
+                self._store(stage)
+
+    def record(self, stage: str, unit: int) -> DoneRecord | None:
+        entry = self._entries[stage].get(unit)
+        return entry.record if entry else None
+
+    def finished(self, stage: str, unit: int) -> float:
+        """When the unit's record was written, in seconds since 1970."""
+        return self._entries[stage][unit].stamp[0] / 1e9
+
+    def input_digest(self, sources: list[tuple[str, int]]) -> str:
+        """completion.input_digest of these records; "" if one is absent, which no record carries."""
+        entries = [self._entries[stage].get(unit) for stage, unit in sources]
+        known = [entry for entry in entries if entry is not None]
+        if len(known) < len(entries):
+            return ""
+        return known[0].digest if len(known) == 1 else records_digest(entry.record for entry in known)
+
+    def has_files(self, record: DoneRecord) -> bool:
+        """Whether every file of the record is there, by one listing of each folder."""
+        for name in record.files:
+            folder, _, file = name.rpartition("/")
+            if folder not in self._files:
+                try:
+                    self._files[folder] = {path.name for path in (self.paths.root / folder).iterdir()}
+                except OSError:
+                    self._files[folder] = set()
+            if file not in self._files[folder]:
+                return False
+        return True
+
+    def _read(self, stage: str, unit: int) -> DoneRecord | None:
+        """read_record, without its cost where the file is as it should be."""
+        path = f"{self.paths.stage(stage)}/done/{unit:06d}.json"
+        try:
+            with open(path, "rb", buffering=0) as file:
+                record = DoneRecord.from_json(json.loads(file.read()), path)
+        except (OSError, ValueError, ProjectError):
+            return read_record(self.paths, stage, unit)
+        return record if (record.stage, record.unit) == (stage, unit) else read_record(self.paths, stage, unit)
+
+    def _stamps(self, stage: str) -> dict[int, _Stamp]:
+        stamps = {}
+        try:
+            with os.scandir(self.paths.stage(stage) / "done") as entries:
+                for entry in entries:
+                    stem, _, extension = entry.name.partition(".")
+                    if extension == "json" and stem.isdigit():
+                        stat = entry.stat()
+                        stamps[int(stem)] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except FileNotFoundError:
+            return {}
+        return stamps
+
+    def _load(self, stage: str) -> dict[int, _Entry]:
+        try:
+            rows: list[Any] = json.loads(self.paths.records(stage).read_bytes())
+            return {data["unit"]: _Entry((m, s, i), DoneRecord.from_json(data, ""), digest) for m, s, i, digest, data in rows}
+        except (OSError, ValueError, KeyError, TypeError, ProjectError):
+            return {}  # absent or broken: the records themselves are there
+
+    def _store(self, stage: str) -> None:
+        rows = [[*entry.stamp, entry.digest, entry.record.to_json()] for entry in self._entries[stage].values()]
+        try:
+            write_bytes(self.paths.records(stage), json.dumps(rows, separators=(",", ":")).encode())
+        except ProjectError:
+            return  # somebody else's run: read it without a cache
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """A hundred thousand objects that all stay make the collector look again and again, for half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

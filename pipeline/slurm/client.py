@@ -1,0 +1,133 @@
+"""The four Slurm commands that are used, as functions. Their text formats are known here and nowhere else."""
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.contracts.errors import ConfigError, StageError
+
+_TIMEOUT_S = 60
+_FIELDS = "%A|%F|%K|%T|%N|%j|%r"  # the reason last: it may hold anything
+WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+RUNNING = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One task as Slurm knows it. element: index in its array, 0 for a job that is none. state: as in squeue, e.g. OUT_OF_MEMORY."""
+
+    array_id: int
+    element: int
+    state: str
+    reason: str
+    node: str
+    job_name: str
+
+    @property
+    def is_dead(self) -> bool:
+        """Waiting for something that cannot happen any more."""
+        return self.state == "PENDING" and self.reason == "DependencyNeverSatisfied"
+
+    @property
+    def is_queued(self) -> bool:
+        """Waiting or running: Slurm will still do something about it."""
+        return (self.state in WAITING and not self.is_dead) or self.state in RUNNING
+
+
+def is_here() -> bool:
+    return shutil.which("sbatch") is not None
+
+
+def submit(script: Path, dependency: Sequence[str]) -> int:
+    """sbatch; returns the job id. Raises StageError with Slurm's own words if it refuses."""
+    argv = submit_command(script, dependency)
+    text = _run(argv).strip()
+    match = re.match(r"(\d+)(;|$)", text.splitlines()[-1] if text else "")
+    if match is None:
+        raise StageError(f"`{' '.join(argv)}` answered {text!r}, which is no job id")
+    return int(match.group(1))
+
+
+def submit_command(script: Path, dependency: Sequence[str]) -> list[str]:
+    depends = [f"--dependency={','.join(dependency)}"] if dependency else []
+    return ["sbatch", "--parsable", *depends, str(script)]
+
+
+def queue() -> list[QueueEntry]:
+    """All jobs of this user that slurmctld still knows, ended ones too (for MinJobAge seconds), one entry a task."""
+    text = _run(["squeue", "--noheader", "--states=all", f"--user={getpass.getuser()}", f"--format={_FIELDS}"])
+    return [entry for line in text.splitlines() for entry in parse_line(line)]
+
+
+def parse_line(line: str) -> Iterator[QueueEntry]:
+    """One line of `queue`; an array's waiting tasks share a line, which gives one entry each."""
+    parts = line.split("|", 6)
+    if len(parts) < 7:
+        return
+    job_id, array_id, index, state, node, name, reason = (part.strip() for part in parts)
+    for element in parse_indices(index):
+        yield QueueEntry(int(array_id if index != "N/A" else job_id), element, state, reason.strip("()"), node, name)
+
+
+def parse_indices(text: str) -> list[int]:
+    """`7`, `3-5,9`, `0-8:4`, `1-3%2` and, for what is no array, `N/A`, which counts as 0."""
+    if text in ("", "N/A"):
+        return [0]
+    indices: list[int] = []
+    for part in text.strip("[]").split("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if match is None:
+            raise StageError(f"squeue names array tasks {text!r}, which cannot be read; set SLURM_BITSTR_LEN=0 if the list is cut off")
+        first, last, step = match.groups()
+        indices += range(int(first), int(last or first) + 1, int(step or 1))
+    return indices
+
+
+def cancel(jobs: Iterable[int | str]) -> None:
+    """scancel of job ids, or of tasks as `id_index`; those that have ended are no error."""
+    if names := [str(job) for job in jobs]:
+        _run(["scancel", "--quiet", *names], may_fail=True)
+
+
+def job_state(job_id: str) -> tuple[str, str]:
+    """(state, reason) of a job from scontrol, ("", "") if Slurm does not answer. Used on the nodes, by a task about itself."""
+    text = _run(["scontrol", "--oneliner", "show", "job", job_id], may_fail=True)
+    found = [re.search(rf"\b{name}=(\S+)", text) for name in ("JobState", "Reason")]
+    return (found[0].group(1) if found[0] else "", found[1].group(1) if found[1] else "")
+
+
+def requeue(job_id: str) -> bool:
+    """scontrol requeue; whether Slurm took it."""
+    return _call(["scontrol", "requeue", job_id]).returncode == 0
+
+
+def max_array_size() -> int:
+    """MaxArraySize of the cluster: indices run from 0 to one less. Raises StageError if scontrol does not say."""
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run(["scontrol", "show", "config"]), re.MULTILINE)
+    if match is None:
+        raise StageError("`scontrol show config` names no MaxArraySize; set max_array_size in the site config")
+    if int(match.group(1)) < 1:
+        raise ConfigError("MaxArraySize is 0: this cluster allows no job arrays")
+    return int(match.group(1))
+
+
+def _run(argv: Sequence[str], may_fail: bool = False) -> str:
+    done = _call(argv)
+    if done.returncode != 0 and not may_fail:
+        raise StageError(f"`{' '.join(argv)}` failed: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+def _call(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    env = {**os.environ, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}  # 0: long lists of array tasks are not cut off
+    try:
+        return subprocess.run(list(argv), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=env)  # noqa: S603 -- no shell
+    except FileNotFoundError as err:
+        raise ConfigError(f"{argv[0]} is not on PATH; Slurm's commands are needed here, `passerby run` works without") from err
+    except subprocess.TimeoutExpired as err:
+        raise StageError(f"`{' '.join(argv)}` gave no answer in {_TIMEOUT_S} s") from err

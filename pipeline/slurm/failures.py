@@ -1,0 +1,66 @@
+"""Tasks that are over with units left, by stage and cause, with the last lines of a log."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pipeline.completion import State
+from pipeline.describe import RunPlan
+from pipeline.graph import StageSpec
+from pipeline.logs import last_lines
+from pipeline.slurm.attempts import Attempt
+from pipeline.slurm.causes import Cause, cause_of
+from pipeline.slurm.flight import Task
+from pipeline.slurm.script import log_file
+
+Starts = Mapping[tuple[int, str, int], list[tuple[Attempt, float]]]
+LOG_LINES = 8
+MAX_SHOWN = 5
+
+
+@dataclass(slots=True)
+class Failure:
+    """Tasks of one stage that ended for one cause. jobs: the first few, as Slurm's id_index. lines: end of the last one's log."""
+
+    stage: str
+    cause: Cause
+    tasks: int = 0
+    units: int = 0
+    jobs: list[str] = field(default_factory=list)
+    nodes: list[str] = field(default_factory=list)
+    detail: str = ""
+    log: str = ""
+    lines: list[str] = field(default_factory=list)
+
+
+def failures(
+    plan: RunPlan, spec: StageSpec, lost: Mapping[Task, Sequence[int]], states: Mapping[str, Mapping[int, State]], starts: Starts
+) -> list[Failure]:
+    """lost: tasks that are over -> the units that they have not made. Most units first."""
+    found: dict[Cause, Failure] = {}
+    for task, units in lost.items():
+        told = starts.get(task.key, [])
+        attempt = told[-1][0] if told else None
+        log = log_file(plan.paths, task.submission.number, task.job, task.element)
+        lines: list[str] = []
+        with suppress(OSError):
+            lines = last_lines(log, LOG_LINES)
+        ready = all(states[stage][source] is State.DONE for unit in units for stage, source in plan.sources(spec, unit))
+        cause = cause_of(task, attempt, ready, lines)
+        failure = found.setdefault(cause, Failure(spec.name, cause))
+        failure.tasks += 1
+        failure.units += len(units)
+        if len(failure.jobs) < MAX_SHOWN:
+            failure.jobs.append(_job(task))
+        node = attempt.node if attempt else task.entry.node if task.entry else ""
+        if node and node not in failure.nodes:
+            failure.nodes.append(node)
+        if attempt and attempt.detail:
+            failure.detail = attempt.detail
+        if lines:
+            failure.log, failure.lines = str(log), lines
+    return sorted(found.values(), key=lambda failure: -failure.units)
+
+
+def _job(task: Task) -> str:
+    return f"{task.job.job_id}" if task.job.group is None else f"{task.job.job_id}_{task.element}"

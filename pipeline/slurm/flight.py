@@ -1,0 +1,68 @@
+"""What earlier submissions still have in the queue: which units of which stage somebody is going to make."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.slurm.client import RUNNING, QueueEntry
+from pipeline.slurm.submission import Job, Submission
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One task of one submission, with what Slurm knows of it (None: nothing any more). Compared by identity."""
+
+    submission: Submission
+    job: Job
+    element: int
+    entry: QueueEntry | None
+
+    @property
+    def units(self) -> list[int]:
+        return self.submission.units(self.job, self.element)
+
+    @property
+    def key(self) -> tuple[int, str, int]:
+        return self.submission.number, self.job.name, self.element
+
+    @property
+    def is_running(self) -> bool:
+        return self.entry is not None and self.entry.state in RUNNING
+
+    @property
+    def is_queued(self) -> bool:
+        return self.entry is not None and self.entry.is_queued
+
+
+def tasks(submissions: Iterable[Submission], queue: Iterable[QueueEntry]) -> Iterator[Task]:
+    """Every task ever submitted, oldest submission first. Entries are found by job name, which is known before the id is."""
+    by_name: dict[tuple[str, int], QueueEntry] = {}
+    for entry in queue:
+        by_name[entry.job_name, entry.element] = entry
+    for submission in submissions:
+        for job in submission.jobs:
+            for element in range(job.size):
+                yield Task(submission, job, element, by_name.get((job.job_name, element)))
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """units: those with a task in the queue, in whatever stage. jobs: stage -> the queued jobs of it. given: units of any submission."""
+
+    units: frozenset[int]
+    jobs: dict[str, list[Job]]
+    given: frozenset[int]
+
+
+def in_flight(all_tasks: Sequence[Task]) -> Flight:
+    units: set[int] = set()
+    given: set[int] = set()
+    jobs: dict[str, dict[str, Job]] = {}
+    for task in all_tasks:
+        is_unit_stage = task.job.group is not None
+        if is_unit_stage:
+            given.update(task.units)
+        if task.is_queued:
+            jobs.setdefault(task.job.stage, {})[task.job.job_name] = task.job
+            if is_unit_stage:
+                units.update(task.units)
+    return Flight(frozenset(units), {stage: list(named.values()) for stage, named in jobs.items()}, frozenset(given))

@@ -1,0 +1,73 @@
+"""What status and submit print for people. The same facts are in their JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.progress import clock
+from pipeline.report import print_table
+from pipeline.slurm.failures import Failure
+from pipeline.slurm.status import SlurmStatus, StageStatus
+from pipeline.slurm.submit import Sent, dry_text
+
+
+def print_slurm(status: SlurmStatus) -> None:
+    """The table by stage, then the causes with the last lines of a log each."""
+    columns = ("stage", "done", "running", "waiting", "failed", "not sent", "images/s", "ETA", "GPU h", "restarts")
+    title = f"on Slurm: {status.active} tasks wait or run" if status.queue == "asked" else f"the queue did not answer: {status.queue}"
+    print_table(title, columns, [_row(stage) for stage in status.stages])
+    for failure in status.failures:
+        _print_failure(failure)
+
+
+def _row(stage: StageStatus) -> Sequence[Any]:
+    return (
+        stage.stage,
+        f"{stage.done}/{stage.units}",
+        stage.running,
+        stage.waiting,
+        stage.failed,
+        stage.not_submitted,
+        "-" if stage.images_per_s is None else f"{stage.images_per_s:.2f}",
+        "-" if stage.eta_s is None else clock(stage.eta_s),
+        f"{stage.gpu_hours:.2f}",
+        stage.restarts,
+    )
+
+
+def _print_failure(failure: Failure) -> None:
+    more = ", ..." if failure.tasks > len(failure.jobs) else ""
+    where = f" on {', '.join(failure.nodes[:3])}" if failure.nodes else ""
+    detail = f" ({failure.detail})" if failure.detail else ""
+    print(f"{failure.stage}: {failure.cause}{detail}: {failure.units} units, job {', '.join(failure.jobs)}{more}{where}")
+    if failure.lines:
+        print(f"  {failure.log}:")
+        for line in failure.lines:
+            print(f"    {line}")
+
+
+def print_sent(sent: Sent) -> None:
+    """What was submitted, or would be, or why nothing."""
+    if sent.scripts and sent.number is None:
+        print(dry_text(sent))
+    waiting = f"; {sent.num_waiting} units are in the queue already" if sent.num_waiting else ""
+    if not sent.jobs:
+        print(f"nothing to submit{waiting}" if waiting else "nothing is missing: nothing to submit")
+        return
+    verb = "would submit" if sent.number is None else f"submission {sent.number}:"
+    print(f"{verb} {len(sent.jobs)} jobs, {sum(job.size for job in sent.jobs)} tasks, {sent.num_units} units{waiting}")
+    for job in sent.jobs:
+        print(f"  {job.job_id or '-':>9}  {job.name:<14} {job.size:>6} tasks")
+
+
+def sent_json(sent: Sent, run: str) -> dict[str, Any]:
+    jobs = [
+        {
+            "name": job.name,
+            "stage": job.stage,
+            "job_id": job.job_id,
+            "tasks": job.size,
+            **({"command": sent.scripts[job.name][0], "script": sent.scripts[job.name][1]} if job.name in sent.scripts else {}),
+        }
+        for job in sent.jobs
+    ]
+    return {"run": run, "submission": sent.number, "units": sent.num_units, "units_in_queue": sent.num_waiting, "jobs": jobs}

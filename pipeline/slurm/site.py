@@ -1,0 +1,114 @@
+"""What a cluster wants to be told: partitions, accounts, time, memory, modules, containers. Nothing in it changes a picture."""
+
+import re
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from pipeline.contracts.errors import ConfigError
+
+_VALUE = re.compile(r"[\w.,:@%/+=*&|()\[\]-]+")  # what stands in partitions, accounts, constraints; no blank, quote or line break
+_TIME = re.compile(r"(?:(?P<d>\d+)-)?(?:(?P<h>\d+):)?(?P<m>\d{1,2}):(?P<s>\d{2})")
+_OPTION = re.compile(r"--[a-z][a-z-]*(=\S+)?")
+
+
+def _refuse(condition: bool, name: str, value: object, accepted: str) -> None:
+    if condition:
+        raise ConfigError(f"{name}={value!r}; accepted: {accepted}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one array task gets. None leaves the choice to the cluster's own default."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time_limit: str = "4:00:00"  # [days-]hours:minutes:seconds; a task that needs longer is requeued and goes on
+    cpus: int = 2
+    memory: str | None = None  # of the task, e.g. 16G
+    gpus: int = 0
+    gres: str | None = None  # e.g. gpu:a100:1, where --gpus-per-node is not wanted; gpus still counts for the GPU hours
+    max_running: int | None = None  # window: tasks of a stage that run at the same time, over all of its arrays
+    options: tuple[str, ...] = ()  # further sbatch options, e.g. --exclusive
+
+    def __post_init__(self) -> None:
+        for name in ("partition", "account", "qos", "constraint", "memory", "gres"):
+            value = getattr(self, name)
+            _refuse(value is not None and not _VALUE.fullmatch(value), name, value, "one word, or nothing")
+        _refuse(self.cpus < 1, "cpus", self.cpus, "1 or more")
+        _refuse(self.gpus < 0, "gpus", self.gpus, "0 or more")
+        _refuse(self.max_running is not None and self.max_running < 1, "max_running", self.max_running, "1 or more, or null")
+        for option in self.options:
+            _refuse(not _OPTION.fullmatch(option), "options", option, "sbatch options as --name or --name=value without blanks")
+        _refuse(self.seconds < 60, "time_limit", self.time_limit, "one minute or more: Slurm counts in minutes")
+
+    @property
+    def seconds(self) -> int:
+        """The time limit in seconds. Raises ConfigError if it is not a time."""
+        match = _TIME.fullmatch(self.time_limit)
+        if match is None:
+            raise ConfigError(f"time_limit={self.time_limit!r}; accepted: [days-]hours:minutes:seconds in quotes, e.g. '4:00:00'")
+        days, hours, minutes, seconds = (int(part or 0) for part in match.group("d", "h", "m", "s"))
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """The fields of Resources that one stage has otherwise."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time_limit: str | None = None
+    cpus: int | None = None
+    memory: str | None = None
+    gpus: int | None = None
+    gres: str | None = None
+    max_running: int | None = None
+    options: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteConfig:
+    """One cluster. configs/site.example.yaml shows every field in use."""
+
+    gpu: Resources = field(default_factory=lambda: Resources(gpus=1, cpus=8, memory="32G"))  # generate, caption
+    cpu: Resources = field(default_factory=lambda: Resources(cpus=4, memory="8G"))  # the other stages
+    stages: dict[str, Overrides] = field(default_factory=dict)  # a stage that needs something else
+    units_per_task: int = 16  # units (of run.unit_size images) that one array task makes, one after the other
+    max_array_size: int | None = None  # None: what `scontrol show config` says
+    setup: tuple[str, ...] = ()  # shell lines before the work: module load, source venv/bin/activate
+    python: str | None = None  # interpreter with passerby on the nodes, outside any container; None: the one that submits
+    worker: tuple[str, ...] = ()  # the stage command up to its name, e.g. a container; (): PYTHON -m generation
+    templates: Path | None = None  # folder with array.sbatch and single.sbatch; None: slurm/ of the checkout
+    warning_s: int = 300  # before the time limit a task is told to finish the unit in hand
+    drop_s: int = 60  # so long before the limit a unit still in hand is dropped, and the task requeued
+    fruitless_starts: int = 3  # starts of a task that finished no unit, before it gives up
+
+    def __post_init__(self) -> None:
+        _refuse(self.units_per_task < 1, "units_per_task", self.units_per_task, "1 or more")
+        _refuse(self.max_array_size is not None and self.max_array_size < 1, "max_array_size", self.max_array_size, "1 or more, or null")
+        _refuse(self.fruitless_starts < 1, "fruitless_starts", self.fruitless_starts, "1 or more")
+        _refuse(not 5 <= self.drop_s < self.warning_s, "drop_s", self.drop_s, f"5 to below warning_s={self.warning_s}")
+        shortest = min(self.resources(name, kind).seconds for kind in ("gpu", "cpu") for name in ("", *self.stages))
+        _refuse(self.warning_s >= shortest, "warning_s", self.warning_s, f"less than the shortest time_limit ({shortest} s)")
+
+    def resources(self, stage: str, kind: str) -> Resources:
+        """What a task of `stage` gets; kind is the stage's `resource` in pipeline/graph.py: gpu or cpu."""
+        base = self.gpu if kind == "gpu" else self.cpu
+        if stage not in self.stages:
+            return base
+        given = self.stages[stage]
+        changes = {f.name: getattr(given, f.name) for f in fields(given) if getattr(given, f.name) is not None}
+        try:
+            return replace(base, **changes)
+        except ConfigError as err:
+            raise ConfigError(f"stages.{stage}: {err}") from err
+
+
+def check_stages(site: SiteConfig, known: tuple[str, ...], where: str) -> None:
+    """Raises ConfigError if `stages` names one that does not exist."""
+    for name in site.stages:
+        _refuse(name not in known, f"{where}: stages", name, ", ".join(known))

@@ -1,0 +1,130 @@
+"""How a run stands on a cluster, stage by stage, from done records, the queue and what tasks told of themselves. Needs no slurmdbd."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.completion import State
+from pipeline.contracts.errors import ProjectError
+from pipeline.describe import RunPlan
+from pipeline.record_cache import RecordCache
+from pipeline.slurm import attempts, client, submission
+from pipeline.slurm.attempts import Attempt
+from pipeline.slurm.ended import remember
+from pipeline.slurm.failures import Failure, Starts, failures
+from pipeline.slurm.flight import Task, tasks
+from pipeline.survey import StageSurvey
+
+RATE_WINDOW_S = 600.0
+
+
+@dataclass(slots=True)
+class StageStatus:
+    """Units of one stage. running: in hand, one a running task; failed: their task is over; not_submitted: never, or taken back.
+
+    images_per_s: over the last ten minutes, None if nothing was finished. eta_s: for what waits or runs, None if nothing runs.
+    """
+
+    stage: str
+    units: int
+    done: int
+    running: int = 0
+    waiting: int = 0
+    failed: int = 0
+    not_submitted: int = 0
+    images_per_s: float | None = None
+    eta_s: float | None = None
+    gpu_hours: float = 0.0
+    starts: int = 0
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class SlurmStatus:
+    """queue: "asked", or why it could not be. active: tasks that wait or run."""
+
+    queue: str
+    active: int
+    stages: list[StageStatus]
+    failures: list[Failure]
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def status(plan: RunPlan, surveys: Sequence[StageSurvey], cache: RecordCache) -> SlurmStatus | None:
+    """None if nothing of the run was ever submitted. Without an answer from the queue the rest is told from the records."""
+    known = submission.read_all(plan.paths)
+    if not known:
+        return None
+    answer = "asked"
+    try:
+        queue = client.queue()
+    except ProjectError as err:
+        answer, queue = str(err), []
+    every = list(tasks(known, remember(plan.paths, known, queue)))
+    starts = {
+        (old.number, *key): told for old in known for key, told in attempts.read_all(submission.folder(plan.paths, old.number)).items()
+    }
+    states = {survey.spec.name: survey.states for survey in surveys}
+    newest = {(task.job.stage, unit): task for task in every for unit in task.units}
+    rows, failed = [], list[Failure]()
+    for survey in surveys:
+        row, lost = _count(survey, newest, answer == "asked")
+        _speed(row, survey, cache)
+        _time(row, [task for task in every if task.job.stage == row.stage], starts)
+        rows.append(row)
+        failed += failures(plan, survey.spec, lost, states, starts)
+    return SlurmStatus(answer, sum(task.is_queued for task in every), rows, failed)
+
+
+def _count(survey: StageSurvey, newest: dict[tuple[str, int], Task], asked: bool) -> tuple[StageStatus, dict[Task, list[int]]]:
+    """The stage's row, and the tasks that are over with the units that they have not made."""
+    name = survey.spec.name
+    row = StageStatus(name, len(survey.states), 0)
+    lost: dict[Task, list[int]] = {}
+    in_hand: set[Task] = set()
+    for unit, state in survey.states.items():
+        task = newest.get((name, unit))
+        if state is State.DONE:
+            row.done += 1
+        elif task is None or task.submission.state == "abandoned":
+            row.not_submitted += 1
+        elif task.is_running and task not in in_hand:
+            in_hand.add(task)
+            row.running += 1
+        elif task.is_queued or not asked:
+            row.waiting += 1
+        else:
+            row.failed += 1
+            lost.setdefault(task, []).append(unit)
+    return row, lost
+
+
+def _speed(row: StageStatus, survey: StageSurvey, cache: RecordCache) -> None:
+    now = time.time()
+    ends = [(record, cache.finished(record.stage, record.unit)) for record in survey.done]
+    recent = [(record, end) for record, end in ends if now - end < RATE_WINDOW_S]
+    if not recent:
+        return
+    begin = max(now - RATE_WINDOW_S, min(end - record.seconds for record, end in recent))
+    until = now if row.running else max(end for _, end in recent)
+    span = max(until - begin, 0.001)
+    row.images_per_s = round(sum(record.counts.seen for record, _ in recent) / span, 2)
+    if row.running:
+        row.eta_s = round((row.running + row.waiting) * span / len(recent), 1)
+
+
+def _time(row: StageStatus, own: Sequence[Task], starts: Starts) -> None:
+    """GPU hours and restarts, of all submissions."""
+    seconds = 0.0
+    for task in own:
+        told: list[tuple[Attempt, float]] = starts.get(task.key, [])
+        row.starts += len(told)
+        row.restarts += max(0, len(told) - 1)
+        for number, (attempt, last_sign) in enumerate(told):
+            is_running = task.is_running and number == len(told) - 1
+            seconds += task.job.gpus * attempts.duration(attempt, last_sign, is_running)
+    row.gpu_hours = round(seconds / 3600, 3)

@@ -1,0 +1,191 @@
+"""`passerby submit`, `retry`, `cancel`: what is missing of a run, sent to Slurm. What is there, or in the queue, is left alone."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import graph
+from pipeline.config import load, to_yaml
+from pipeline.contracts.errors import ConfigError, ProjectError
+from pipeline.describe import RunPlan
+from pipeline.fileio import write_bytes
+from pipeline.local import write_config
+from pipeline.lock import run_lock
+from pipeline.slurm import client, flight, submission
+from pipeline.slurm.draft import Draft, draft
+from pipeline.slurm.script import logs_folder, refuse_folder, render
+from pipeline.slurm.site import SiteConfig, check_stages
+from pipeline.slurm.submission import Job, Submission
+from pipeline.survey import StageSurvey, refuse_any_foreign, survey
+
+Say = Callable[[str], None]
+SITE = Path("configs/site.yaml")
+_DEFAULT_ARRAY_SIZE = 1001  # Slurm's own, for a dry run where there is no Slurm
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a submission came to. scripts: job name -> (command line, script)."""
+
+    number: int | None  # None: nothing was sent
+    jobs: list[Job]
+    num_units: int
+    num_waiting: int
+    scripts: dict[str, tuple[list[str], str]]
+
+
+def load_site(file: Path | None, overrides: Sequence[str]) -> SiteConfig:
+    """The given file, else configs/site.yaml, else the defaults. Raises ConfigError naming file and field."""
+    if file is None and SITE.exists():
+        file = SITE
+    if file is None:
+        from pipeline.config import apply_overrides, build
+
+        site = build(SiteConfig, apply_overrides({}, overrides), "--site-set")
+    else:
+        site = load(SiteConfig, file, overrides)
+    check_stages(site, tuple(spec.name for spec in graph.STAGES), str(file or "--site-set"))
+    return site
+
+
+def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_failed: bool = False, say: Say = print) -> Sent:
+    """Send everything that is missing and not in the queue; nothing if that is nothing.
+
+    Raises: ConfigError if another process works on the run, ContractError on records of another config, StageError if Slurm refuses a
+    job (those sent before it are taken back).
+    """
+    refuse_folder(plan.paths.root.absolute())
+    if dry_run:
+        return _dry(plan, site, only_failed, say)
+    with run_lock(plan.paths):
+        stages = survey(plan)
+        refuse_any_foreign(plan, stages)
+        write_config(plan)
+        queue = client.queue()
+        known = submission.read_all(plan.paths)
+        for old in known:
+            if old.state == "open":
+                say(f"submission {old.number} was interrupted; what it sent is taken back")
+                take_back(plan, old, queue)
+                queue = [entry for entry in queue if entry.job_name not in {job.job_name for job in old.jobs}]
+        made = _draft(plan, site, stages, known, queue, only_failed)
+        _cancel_dead(known, queue)
+        if not made.submission.jobs:
+            return Sent(None, [], 0, made.num_waiting, {})
+        return _send(plan, site, made)
+
+
+def cancel(plan: RunPlan) -> int:
+    """Take everything of the run out of the queue; how many tasks that were. What is done stays done."""
+    with run_lock(plan.paths):
+        known = submission.read_all(plan.paths)
+        queue = client.queue()
+        queued = [task for task in flight.tasks(known, queue) if task.entry and (task.is_queued or task.entry.is_dead)]
+        for old in {task.submission.number: task.submission for task in queued}.values():
+            old.state = "cancelled"
+            submission.write(plan.paths, old)
+        client.cancel(sorted({task.entry.array_id for task in queued if task.entry}))
+        return len(queued)
+
+
+def take_back(plan: RunPlan, old: Submission, queue: Sequence[client.QueueEntry]) -> None:
+    names = {job.job_name for job in old.jobs}
+    client.cancel(sorted({entry.array_id for entry in queue if entry.job_name in names} | {job.job_id for job in old.jobs if job.job_id}))
+    old.state = "abandoned"
+    submission.write(plan.paths, old)
+
+
+def _dry(plan: RunPlan, site: SiteConfig, only_failed: bool, say: Say) -> Sent:
+    stages = survey(plan)
+    refuse_any_foreign(plan, stages)
+    if not client.is_here():
+        say("Slurm's commands are not on PATH: what is in the queue is not known, and MaxArraySize is taken to be Slurm's default")
+    queue = client.queue() if client.is_here() else []
+    made = _draft(plan, site, stages, submission.read_all(plan.paths), queue, only_failed)
+    scripts = {}
+    for job in made.submission.jobs:
+        after = [_with_ids(text, {j.name: f"<id of {j.name}>" for j in made.submission.jobs}) for text in job.after]
+        scripts[job.name] = (client.submit_command(_script(plan, made.submission, job), after), _render(plan, site, made, job))
+    return Sent(None, made.submission.jobs, made.num_units, made.num_waiting, scripts)
+
+
+def _draft(
+    plan: RunPlan,
+    site: SiteConfig,
+    stages: list[StageSurvey],
+    known: list[Submission],
+    queue: list[client.QueueEntry],
+    only_failed: bool,
+) -> Draft:
+    now = flight.in_flight(list(flight.tasks(known, queue)))
+    size = site.max_array_size or (client.max_array_size() if client.is_here() else _DEFAULT_ARRAY_SIZE)
+    only = now.given if only_failed else None
+    return draft(plan, stages, site, now, number=submission.next_number(known), max_array_size=size, only=only)
+
+
+def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:
+    sent = made.submission
+    home = submission.folder(plan.paths, sent.number)
+    logs_folder(plan.paths, sent.number).mkdir(parents=True, exist_ok=True)
+    scripts: dict[str, tuple[list[str], str]] = {}
+    for job in sent.jobs:
+        text = _render(plan, site, made, job)
+        write_bytes(_script(plan, sent, job), text.encode())
+        scripts[job.name] = ([], text)
+    write_bytes(home / "site.yaml", to_yaml(site).encode())
+    submission.write(plan.paths, sent)
+    client.cancel([job.job_id for job in made.replaces if job.job_id])
+    ids: dict[str, str] = {}
+    try:
+        for job in sent.jobs:
+            after = [_with_ids(text, ids) for text in job.after]
+            job.job_id = client.submit(_script(plan, sent, job), after)
+            ids[job.name] = str(job.job_id)
+            scripts[job.name] = (client.submit_command(_script(plan, sent, job), after), scripts[job.name][1])
+            submission.write(plan.paths, sent)
+    except ProjectError:
+        take_back(plan, sent, [])
+        raise
+    sent.state = "submitted"
+    submission.write(plan.paths, sent)
+    return Sent(sent.number, sent.jobs, made.num_units, made.num_waiting, scripts)
+
+
+def _cancel_dead(known: list[Submission], queue: list[client.QueueEntry]) -> None:
+    """Take out of the queue what waits for something that cannot happen; only where a site has switched off --kill-on-invalid-dep."""
+    dead = [task for task in flight.tasks(known, queue) if task.entry and task.entry.is_dead]
+    client.cancel(str(t.job.job_id) if t.job.group is None else f"{t.job.job_id}_{t.element}" for t in dead)
+
+
+def _render(plan: RunPlan, site: SiteConfig, made: Draft, job: Job) -> str:
+    resources = site.resources(job.stage, graph.find(job.stage).resource)
+    return render(site, plan.paths, made.submission.number, job, resources, made.windows[job.name])
+
+
+def _script(plan: RunPlan, sent: Submission, job: Job) -> Path:
+    return submission.folder(plan.paths, sent.number) / f"{job.name}.sbatch"
+
+
+def _with_ids(text: str, ids: dict[str, str]) -> str:
+    """aftercorr:{generate-0} with the id of that job."""
+    kind, _, name = text.partition(":")
+    return f"{kind}:{ids[name[1:-1]]}" if name.startswith("{") else text
+
+
+def dry_text(sent: Sent) -> str:
+    """What `--dry-run` prints: each command line, then the script that it would send."""
+    return "\n".join(f"$ {shlex.join(command)}\n{script}" for command, script in sent.scripts.values())
+
+
+def refuse_queued(plan: RunPlan) -> None:
+    """Raises ConfigError if tasks of this run are in Slurm's queue: two workers on one unit would waste each other's time."""
+    known = submission.read_all(plan.paths)
+    if not any(old.state == "submitted" for old in known) or not client.is_here():
+        return
+    try:
+        queued = sum(task.is_queued for task in flight.tasks(known, client.queue()))
+    except ProjectError:
+        return  # no controller to ask: then it runs nothing either
+    if queued:
+        raise ConfigError(f"{queued} tasks of {plan.paths.root} are in Slurm's queue; wait for them, or `passerby cancel` them, then run")

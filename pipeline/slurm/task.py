@@ -1,0 +1,217 @@
+"""What an array task runs on its node, `python -m pipeline.slurm.task --submission FILE --job NAME`: its units' stage commands, watched.
+
+It is the batch script's own process (exec), so that Slurm's signals reach it. Asked to leave, it lets the unit in hand finish or drops it
+whole, writes down why, and requeues itself; what is done stays done, so the next start goes on with the rest.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from pipeline import children, graph
+from pipeline.completion import State, input_digest, read_record, unit_state
+from pipeline.contracts.errors import ContractError, ProjectError
+from pipeline.logs import TaskLog
+from pipeline.paths import RunPaths
+from pipeline.signals import Stopped
+from pipeline.slurm import attempts, client
+from pipeline.slurm.causes import Cause
+from pipeline.slurm.memory import oom_kills
+from pipeline.slurm.submission import Job, Submission, read
+from pipeline.workers import stage_arguments, worker_environment
+
+log = logging.getLogger("task")
+POLL_S = 0.2
+TERM_GRACE_S = 10.0  # below Slurm's KillWait (30 s unless the site says otherwise)
+REQUEUED_S = 120.0  # Slurm ends us meanwhile
+_RUNNING, _WARNED, _TERMINATED = range(3)
+_SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(slots=True)
+class Place:
+    """Which task of what. file: the submission's record; element: index in the array; job_id: Slurm's, of this very task."""
+
+    file: Path
+    submission: Submission
+    job: Job
+    element: int
+    job_id: str
+    node: str
+
+    @property
+    def paths(self) -> RunPaths:
+        return RunPaths(self.file.parents[2])
+
+    @property
+    def units(self) -> list[int]:
+        return self.submission.units(self.job, self.element)
+
+    def left(self) -> list[int]:
+        """Units that are to be made. Raises ContractError if what they are made from is not there."""
+        spec, sent = graph.find(self.job.stage), self.submission
+        result = []
+        for unit in self.units:
+            inputs = input_digest(self.paths, graph.sources(spec, unit, sent.num_units))
+            state = unit_state(self.paths, read_record(self.paths, spec.name, unit), sent.digests[spec.name], inputs)
+            if state is not State.DONE:
+                result.append(unit)
+        return result
+
+
+@dataclass(slots=True)
+class Asked:
+    """Signals that came in; our own clock counts as a warning, for clusters that send none."""
+
+    deadline: float  # monotonic: when to warn ourselves
+    signals: list[int] = field(default_factory=list)
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        self.signals.append(number)
+
+    def look(self) -> int | None:
+        """The gravest request so far: SIGTERM, else SIGUSR1, else None."""
+        if not self.signals and time.monotonic() > self.deadline:
+            self.signals.append(signal.SIGUSR1)
+        if not self.signals:
+            return None
+        return signal.SIGUSR1 if set(self.signals) == {signal.SIGUSR1} else signal.SIGTERM
+
+
+def run(place: Place) -> int:
+    """Do the task's work; the exit code for Slurm: 0 done, 1 failed, 75 left unfinished."""
+    asked = Asked(time.monotonic() + place.job.seconds - place.submission.warning_s)
+    for number in _SIGNALS:
+        signal.signal(number, asked.receive)
+    before = attempts.earlier(place.file.parent, place.job.name, place.element)
+    file = attempts.attempt_file(place.file.parent, place.job.name, place.element, len(before))
+    attempt = attempts.Attempt(job_id=place.job_id, node=place.node, started=time.time(), left=len(place.units))
+    try:
+        attempt.left = len(place.left())
+    except ContractError as err:
+        return _end(file, attempt, "failed", Cause.DEPENDENCY, str(err))
+    if not attempt.left:
+        log.info("all %d units are done already", len(place.units))
+        return _end(file, attempt, "done")
+    if (count := attempts.fruitless(before, attempt.left)) >= place.submission.fruitless_starts:
+        return _end(file, attempt, "failed", Cause.BUDGET, f"{count} starts in a row finished none of {attempt.left} units")
+    attempts.write(file, attempt)
+    return _work(place, asked, file, attempt)
+
+
+def _work(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) -> int:
+    killed_before = oom_kills()
+    for task, num_tasks in place.submission.arguments(place.job, place.element):
+        if not {unit for unit in place.left() if unit % num_tasks == task}:
+            continue
+        code = _command(place, task, num_tasks, asked, file) if asked.look() is None else Stopped.exit_code
+        if not place.left():
+            break
+        if code == Stopped.exit_code or asked.look() is not None:
+            return _leave(place, asked, file, attempt)
+        if code < 0:
+            if oom_kills() > killed_before:
+                return _end(file, attempt, "failed", Cause.MEMORY, "the kernel ended the worker for memory")
+            name = signal.Signals(-code).name
+            log.error("the worker was killed by %s", name)
+            return _requeue(place, file, attempt, Cause.KILLED, f"worker killed by {name}")
+        if code > 0:
+            return _end(file, attempt, "failed", Cause.PROGRAM, f"exit code {code}")
+    if missing := place.left():
+        return _end(file, attempt, "failed", Cause.PROGRAM, f"the worker ended well, but units {missing[:10]} are not done")
+    return _end(file, attempt, "done")
+
+
+def _command(place: Place, task: int, num_tasks: int, asked: Asked, file: Path) -> int:
+    """Run one stage command to its end, passing on requests; its exit code, negative after a signal."""
+    argv = [*place.submission.worker, place.job.stage, *stage_arguments(place.paths), "--task", str(task), "--num-tasks", str(num_tasks)]
+    log.info("%s", " ".join(argv))
+    device = os.environ.get("CUDA_VISIBLE_DEVICES") if place.job.gpus else None
+    child = children.start(argv, None, worker_environment(device))
+    step, end, sign = _RUNNING, float("inf"), time.monotonic()
+    while (code := child.poll()) is None:
+        now, request = time.monotonic(), asked.look()
+        if now - sign > attempts.HEARTBEAT_S:
+            attempts.sign_of_life(file)
+            sign = now
+        if request == signal.SIGTERM and step < _TERMINATED:
+            log.warning("asked to leave: the unit in hand is dropped")
+            child.terminate()
+            step, end = _TERMINATED, now + TERM_GRACE_S
+        elif request == signal.SIGUSR1 and step < _WARNED:
+            log.warning("time is nearly up: the unit in hand is finished, then the task is requeued")
+            if place.job.group is not None:  # a single stage has but one unit in hand, and no ear for this signal
+                child.send_signal(signal.SIGUSR1)
+            step, end = _WARNED, now + place.submission.warning_s - place.submission.drop_s
+        elif now > end and step == _WARNED:
+            log.warning("no time left: the unit in hand is dropped")
+            child.terminate()
+            step, end = _TERMINATED, now + TERM_GRACE_S
+        elif now > end:
+            child.kill()
+        time.sleep(POLL_S)
+    children.stop([child], 0)  # what it may have left behind
+    return code
+
+
+def _leave(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) -> int:
+    """Unfinished on request. After a warning we ask to come back; after SIGTERM that depends on who sent it."""
+    if asked.look() == signal.SIGUSR1:
+        return _requeue(place, file, attempt, Cause.TIME, "requeued before the time limit")
+    state, reason = client.job_state(place.job_id)
+    log.info("Slurm's view of this job: %s, %s", state or "no answer", reason)
+    if state == "CANCELLED" or reason == "JobUser":
+        return _end(file, attempt, "left", Cause.CANCELLED)
+    if state == "PENDING":  # Slurm requeues it by itself
+        _end(file, attempt, "requeued", Cause.PREEMPTED)
+        return Stopped.exit_code
+    return _requeue(place, file, attempt, Cause.TIME if "TIME" in state else Cause.PREEMPTED, f"Slurm said {state} {reason}")
+
+
+def _requeue(place: Place, file: Path, attempt: attempts.Attempt, cause: Cause, detail: str) -> int:
+    _end(file, attempt, "requeued", cause, detail)
+    logging.shutdown()
+    if not client.requeue(place.job_id):
+        return _end(file, attempt, "failed", cause, f"{detail}; `scontrol requeue {place.job_id}` was refused")
+    until = time.monotonic() + REQUEUED_S
+    while time.monotonic() < until:  # Slurm ends this process; ending first would be taken for the end of the job
+        time.sleep(POLL_S)
+    return Stopped.exit_code
+
+
+def _end(file: Path, attempt: attempts.Attempt, outcome: str, cause: Cause | None = None, detail: str = "") -> int:
+    attempt.ended, attempt.outcome, attempt.cause, attempt.detail = time.time(), outcome, cause, detail
+    attempts.write(file, attempt)
+    if cause:
+        log.warning("%s: %s%s", outcome, cause, f", {detail}" if detail else "")
+    return {"done": 0, "left": Stopped.exit_code, "requeued": Stopped.exit_code}.get(outcome, 1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--submission", type=Path, required=True)
+    parser.add_argument("--job", required=True)
+    given = parser.parse_args(arguments)
+    environment = os.environ
+    with TaskLog():
+        try:
+            submission = read(given.submission)
+            element = int(environment.get("SLURM_ARRAY_TASK_ID", "0"))
+            node = environment.get("SLURMD_NODENAME", os.uname().nodename)
+            place = Place(given.submission, submission, submission.job(given.job), element, environment.get("SLURM_JOB_ID", ""), node)
+            log.info("submission %d, job %s, task %d of %d, on %s", submission.number, place.job.name, element, place.job.size, node)
+            return run(place)
+        except ProjectError as err:
+            log.error("%s: %s", type(err).__name__, err)
+            return err.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""One private Slurm for all tests of this folder; they are skipped with the reason where none can be started."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.slurm.cluster import Cluster, why_not
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three virtual nodes of 4 CPUs; arrays of at most 4 tasks, so that larger ones are split."""
+    if reason := why_not():
+        pytest.skip(reason)
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"), settings={"MaxArraySize": "4"})
+    cluster.start()
+    yield cluster
+    cluster.stop()

@@ -1,0 +1,131 @@
+"""Faults on a real Slurm: whatever ends a task, the run ends with the bytes of a local run and a ledger that balances.
+
+The stages are fake and cheap, processes, files, arrays and faults are real; the flow with models is in test_slurm_embedded.py.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.slurm import client
+from pipeline.slurm.submit import cancel
+from tests.slurm.cluster import Cluster, wait_for
+from tests.slurm.flow import PATIENCE_S, Flow, site
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(autouse=True)
+def _speak_with(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process asks the private Slurm, and its batch scripts inherit where that is."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, cluster.env[name])
+
+
+@pytest.fixture(scope="module")
+def frozen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
+    """A task that hears nothing any more, as on a dead file system, begun first: Slurm needs up to two minutes to end it at its limit."""
+    flow = Flow(cluster, tmp_path_factory.mktemp("frozen"), "annotate", num_units=2, delay_s=5.0)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SLURM_CONF", "PATH"):
+            patch.setenv(name, cluster.env[name])
+        flow.submit(site(time_limit="0:01:00"))
+    flow.wait_for_start("annotate-0")
+    for pid in flow.pids("annotate-0"):
+        os.kill(pid, signal.SIGSTOP)
+    yield flow
+
+
+def test_more_tasks_than_an_array_may_have_a_window_and_a_second_submit(frozen: Flow, cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "caption", num_units=5)
+    assert client.max_array_size() == 4
+    sent = flow.submit(site(units_per_task=1, max_running=2))
+    assert [(job.name, job.size) for job in sent.jobs if job.stage == "caption"] == [("caption-0", 4), ("caption-1", 1)]
+    again = flow.submit(site(units_per_task=1))
+    assert (again.jobs, again.num_waiting) == ([], 5)
+    flow.wait_until_over()
+    assert flow.submit(site()).jobs == []
+    flow.finish()
+
+
+def test_a_killed_worker_comes_back_by_itself_and_a_killed_task_after_retry(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "caption", delay_s=2.0)
+    flow.submit(site())
+    flow.wait_for_start("caption-0", 0)
+    flow.kill("caption-0", 0, worker=False)
+    flow.wait_for_start("caption-0", 1)
+    flow.kill("caption-0", 1, worker=True)
+    flow.wait_until_over()
+    causes = flow.causes()
+    assert causes == {"caption": "killed", "annotate": "dependency never satisfied", "shard": "dependency never satisfied"}
+    assert flow.paths.done_units("annotate") == [1, 3], "task 1 was requeued, and aftercorr let its follower go on"
+    assert flow.submit(site(), only_failed=True).num_units == 2
+    flow.finish()
+
+
+def test_a_dead_node_costs_its_tasks_a_restart_and_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "annotate", delay_s=3.0)
+    flow.submit(site())
+    flow.wait_for_start("annotate-0", 0)
+    node = next(line[4] for line in cluster.queue() if line[2] == "RUNNING" and line[0] == str(flow.job_id("annotate-0")))
+    cluster.kill_node(node)
+    try:
+        flow.finish()
+    finally:
+        cluster.start_node(node)
+    row = next(row for row in flow.status().stages if row.stage == "annotate")
+    assert row.restarts >= 1
+    wait_for(lambda: cluster.states()[node] == "idle", PATIENCE_S, f"{node} to come back")
+
+
+def test_preempted_and_requeued_tasks_go_on(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "annotate", delay_s=2.0)
+    flow.submit(site())
+    flow.wait_for_start("annotate-0", 0)
+    flow.wait_for_start("annotate-0", 1)
+    cluster.command("sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    flow.wait_for_starts("annotate-0", 0, 2)
+    cluster.command("scontrol", "requeue", f"{flow.job_id('annotate-0')}_0")
+    flow.finish()
+    row = next(row for row in flow.status().stages if row.stage == "annotate")
+    assert row.restarts >= 2
+
+
+def test_a_task_with_too_little_time_makes_unit_after_unit_and_then_the_rest(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "annotate", num_units=3, delay_s=4.0)
+    flow.submit(site(units_per_task=3, time_limit="0:01:00", warning_s=55, drop_s=20))
+    flow.finish()
+    row = next(row for row in flow.status().stages if row.stage == "annotate")
+    assert row.restarts >= 1
+    assert "time-out" in [attempt.cause for attempt in flow.attempts("annotate-0", 0)]
+
+
+def test_out_of_memory_is_named_and_cured_by_more_memory(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "annotate", num_units=2, delay_s=5.0)
+    flow.submit(site(memory="20M"))
+    flow.wait_until_over()
+    assert flow.causes() == {"annotate": "out of memory", "shard": "dependency never satisfied"}
+    assert flow.submit(site(memory="1000M"), only_failed=True).num_units == 2
+    flow.finish()
+
+
+def test_another_number_of_tasks_after_a_cancelled_submission(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "annotate", num_units=5, delay_s=1.0)
+    flow.submit(site(units_per_task=2))
+    flow.wait_for_done("annotate", 1)
+    assert cancel(flow.plan) > 0
+    flow.wait_until_over()
+    assert set(flow.causes().values()) == {"cancelled"}
+    sent = flow.submit(site(units_per_task=5))
+    assert [job.size for job in sent.jobs if job.stage == "annotate"] == [1]
+    flow.finish()
+
+
+def test_at_its_limit_a_frozen_task_is_a_time_out(frozen: Flow) -> None:
+    frozen.wait_until_over()
+    assert frozen.causes() == {"annotate": "time-out", "shard": "dependency never satisfied"}
+    frozen.submit(site(), only_failed=True)
+    frozen.finish()
