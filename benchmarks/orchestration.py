@@ -103,9 +103,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="Where the run is laid out (100,000 small files); default: a temporary folder.")
     given = parser.parse_args()
-    print(
-        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}"
-    )
+    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"{machine}; Python {platform.python_version()}")
     print(f"{given.units} units of {UNIT_SIZE} images: {given.units * UNIT_SIZE:,} images")
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         new = describe_run(Path(name) / "new", given.units)

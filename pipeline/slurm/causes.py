@@ -35,8 +35,8 @@ _LOG = (  # what slurmstepd writes into the log of a job that it ends
     (re.compile(r"DUE TO TIME LIMIT"), Cause.TIME),
     (re.compile(r"DUE TO NODE FAILURE"), Cause.NODE),
     (re.compile(r"DUE TO PREEMPTION"), Cause.PREEMPTED),
-    (re.compile(r"oom[-_]kill|Exceeded job memory limit|exceeded memory limit|being killed"), Cause.MEMORY),
-    (re.compile(r"CANCELLED AT"), Cause.CANCELLED),
+    (re.compile(r"oom[-_]kill|Exceeded job memory limit|exceeded memory limit"), Cause.MEMORY),
+    (re.compile(r"CANCELLED AT \S+ \*\*\*"), Cause.CANCELLED),
 )
 
 
@@ -52,11 +52,11 @@ def cause_of(task: Task, attempt: Attempt | None, inputs_done: bool, log: list[s
         return Cause(attempt.cause)
     if state in _STATES:
         return _STATES[state]
-    if attempt is None:
-        return _not_started(task, state, reason, inputs_done)
     for pattern, cause in _LOG:
         if any(pattern.search(line) for line in log):
             return cause
+    if attempt is None:
+        return _not_started(task, state, reason, inputs_done)
     if attempt.cause:
         return Cause(attempt.cause)
     if state == "CANCELLED" or task.submission.state == "cancelled":

@@ -1,8 +1,8 @@
 """Tasks that are over with units left, by stage and cause, with the last lines of a log."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.completion import State
 from pipeline.describe import RunPlan
@@ -14,7 +14,9 @@ from pipeline.slurm.flight import Task
 from pipeline.slurm.script import log_file
 
 Starts = Mapping[tuple[int, str, int], list[tuple[Attempt, float]]]
-LOG_LINES = 8
+START = "INFO task: submission"  # the first line of pipeline/slurm/task.py
+MAX_LINES = 200  # looked at
+LOG_LINES = 8  # shown
 MAX_SHOWN = 5
 
 
@@ -42,9 +44,7 @@ def failures(
         told = starts.get(task.key, [])
         attempt = told[-1][0] if told else None
         log = log_file(plan.paths, task.submission.number, task.job, task.element)
-        lines: list[str] = []
-        with suppress(OSError):
-            lines = last_lines(log, LOG_LINES)
+        lines = _last_start(log)
         ready = all(states[stage][source] is State.DONE for unit in units for stage, source in plan.sources(spec, unit))
         cause = cause_of(task, attempt, ready, lines)
         failure = found.setdefault(cause, Failure(spec.name, cause))
@@ -58,8 +58,18 @@ def failures(
         if attempt and attempt.detail:
             failure.detail = attempt.detail
         if lines:
-            failure.log, failure.lines = str(log), lines
+            failure.log, failure.lines = str(log), lines[-LOG_LINES:]
     return sorted(found.values(), key=lambda failure: -failure.units)
+
+
+def _last_start(log: Path) -> list[str]:
+    """What the last start of a task has written: all its starts share one file, and earlier ones ended for reasons of their own."""
+    try:
+        lines = last_lines(log, MAX_LINES)
+    except OSError:
+        return []
+    begin = max((i for i, line in enumerate(lines) if START in line), default=0)
+    return lines[begin:]
 
 
 def _job(task: Task) -> str:

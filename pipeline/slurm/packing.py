@@ -1,8 +1,8 @@
 """Units into array tasks. Pure functions: what is missing goes in, which task of which array makes it comes out.
 
 Terms: the *chain* is the unit stages of the flow in order. A unit starts at the first of them that is to be made, and all later ones
-follow, since their inputs are new. Units that start alike form a *group*; task i of every stage's array of a group makes the same units, so that
-`aftercorr` can chain them, and no array has holes.
+follow, since their inputs are new. Units that start alike form a *group*; task i of every stage's array of a group makes the same units, so
+that `aftercorr` can chain them, and no array has holes.
 """
 
 from collections.abc import Collection, Container, Mapping, Sequence

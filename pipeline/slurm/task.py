@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -194,18 +194,23 @@ def _end(file: Path, attempt: attempts.Attempt, outcome: str, cause: Cause | Non
     return {"done": 0, "left": Stopped.exit_code, "requeued": Stopped.exit_code}.get(outcome, 1)
 
 
+def job_id(environment: Mapping[str, str]) -> str:
+    """Slurm's name of this very task: id_index. SLURM_JOB_ID of one task is that of its whole array, and `scontrol requeue` takes it so."""
+    array = environment.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else environment.get("SLURM_JOB_ID", "")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--submission", type=Path, required=True)
     parser.add_argument("--job", required=True)
     given = parser.parse_args(arguments)
-    environment = os.environ
     with TaskLog():
         try:
             submission = read(given.submission)
-            element = int(environment.get("SLURM_ARRAY_TASK_ID", "0"))
-            node = environment.get("SLURMD_NODENAME", os.uname().nodename)
-            place = Place(given.submission, submission, submission.job(given.job), element, environment.get("SLURM_JOB_ID", ""), node)
+            element = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+            node = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
+            place = Place(given.submission, submission, submission.job(given.job), element, job_id(os.environ), node)
             log.info("submission %d, job %s, task %d of %d, on %s", submission.number, place.job.name, element, place.job.size, node)
             return run(place)
         except ProjectError as err:

@@ -52,11 +52,8 @@ class Cluster:
     def env(self) -> dict[str, str]:
         """For processes that are to speak with this cluster."""
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        return {
-            **{k: v for k, v in os.environ.items() if not k.startswith("SLURM")},
-            "SLURM_CONF": str(self.root / "slurm.conf"),
-            "PATH": path,
-        }
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
+        return {**inherited, "SLURM_CONF": str(self.root / "slurm.conf"), "PATH": path}
 
     @property
     def names(self) -> list[str]:
@@ -161,7 +158,8 @@ class Cluster:
             "JobAcctGatherFrequency": "task=1",
             "JobAcctGatherParams": "OverMemoryKill",  # without cgroups the only one to enforce --mem; ends in OUT_OF_MEMORY as well
             "SelectType": "select/cons_tres",
-            "SelectTypeParameters": "CR_CPU",
+            "SelectTypeParameters": "CR_CPU_Memory",
+            "DefMemPerNode": "900",
             "SlurmdParameters": "config_overrides",  # more CPUs than the machine has
             "PreemptType": "preempt/partition_prio",
             "PreemptMode": "REQUEUE",

@@ -32,7 +32,7 @@ WORKER = (sys.executable, "-m", "tests.unit.pipeline.fake_flow")
 def site(*, units_per_task: int = 2, **changes: Any) -> SiteConfig:
     """One CPU a task; changes are fields of its Resources, or of the site."""
     names = set(SiteConfig.__dataclass_fields__)
-    resources = Resources(cpus=1, time_limit="0:10:00", **{k: v for k, v in changes.items() if k not in names})
+    resources = Resources(**{"cpus": 1, "time_limit": "0:10:00", **{k: v for k, v in changes.items() if k not in names}})
     return SiteConfig(
         **{
             "gpu": replace(resources, gpus=0),
@@ -159,15 +159,15 @@ class Flow:
 
 def _pids(kind: str, run: str, job: str, element: int) -> list[int]:
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            line = (folder / "cmdline").read_bytes().split(b"\0")
-            environment = dict(part.split(b"=", 1) for part in (folder / "environ").read_bytes().split(b"\0") if b"=" in part)
+            line = (process / "cmdline").read_bytes().split(b"\0")
+            environment = dict(part.split(b"=", 1) for part in (process / "environ").read_bytes().split(b"\0") if b"=" in part)
         except (OSError, PermissionError):
             continue
         text = b" ".join(line).decode(errors="replace")
         name = environment.get(b"SLURM_JOB_NAME", b"").decode()
         index = environment.get(b"SLURM_ARRAY_TASK_ID", b"0").decode()
         if kind in text and run in text and f"-{job}." in name and index == str(element):
-            found.append(int(folder.name))
+            found.append(int(process.name))
     return found

@@ -5,7 +5,6 @@ The stages are fake and cheap, processes, files, arrays and faults are real; the
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def _speak_with(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def frozen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
+def frozen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Flow:
     """A task that hears nothing any more, as on a dead file system, begun first: Slurm needs up to two minutes to end it at its limit."""
     flow = Flow(cluster, tmp_path_factory.mktemp("frozen"), "annotate", num_units=2, delay_s=5.0)
     with pytest.MonkeyPatch.context() as patch:
@@ -36,7 +35,7 @@ def frozen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     flow.wait_for_start("annotate-0")
     for pid in flow.pids("annotate-0"):
         os.kill(pid, signal.SIGSTOP)
-    yield flow
+    return flow
 
 
 def test_more_tasks_than_an_array_may_have_a_window_and_a_second_submit(frozen: Flow, cluster: Cluster, tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ def test_out_of_memory_is_named_and_cured_by_more_memory(cluster: Cluster, tmp_p
 
 
 def test_another_number_of_tasks_after_a_cancelled_submission(cluster: Cluster, tmp_path: Path) -> None:
-    flow = Flow(cluster, tmp_path, "annotate", num_units=5, delay_s=1.0)
+    flow = Flow(cluster, tmp_path, "annotate", num_units=5, delay_s=5.0)
     flow.submit(site(units_per_task=2))
     flow.wait_for_done("annotate", 1)
     assert cancel(flow.plan) > 0

@@ -1,0 +1,58 @@
+import stat
+from pathlib import Path
+
+import pytest
+
+from pipeline.contracts.errors import ConfigError, StageError
+from pipeline.slurm import client
+from pipeline.slurm.client import parse_indices, parse_line
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [("7", [7]), ("N/A", [0]), ("[3-5,9]", [3, 4, 5, 9]), ("0-8:4", [0, 4, 8]), ("1-3%2", [1, 2, 3])],
+)
+def test_array_indices_are_read_in_every_form_that_squeue_has(text, indices):
+    assert parse_indices(text) == indices
+
+
+def test_a_list_that_squeue_cut_off_is_refused_and_not_half_read():
+    with pytest.raises(StageError, match="SLURM_BITSTR_LEN"):
+        parse_indices("1,3,5,...")
+
+
+def test_waiting_tasks_share_a_line_and_a_reason_may_hold_anything():
+    entries = list(parse_line("12|12|[2-3]|PENDING||run-generate-0.0001.abc|Dependency"))
+    assert [(e.array_id, e.element, e.is_queued) for e in entries] == [(12, 2, True), (12, 3, True)]
+    (entry,) = parse_line("40|40|N/A|PENDING||run-shard.0001.abc|(launch|failed)")
+    assert (entry.array_id, entry.element, entry.reason) == (40, 0, "launch|failed")
+    (dead,) = parse_line("14|12|1|PENDING||x|DependencyNeverSatisfied")
+    assert (dead.is_dead, dead.is_queued) == (True, False)
+
+
+def on_path(folder: Path, monkeypatch: pytest.MonkeyPatch, **programs: str) -> None:
+    for name, text in programs.items():
+        file = folder / name
+        file.write_text(f"#!/bin/sh\n{text}\n")
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_commands_are_started_with_arguments_and_no_shell(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    echo = f'for a in "$@"; do echo "$a"; done > {log}; echo "$SLURM_BITSTR_LEN"'
+    on_path(tmp_path, monkeypatch, sbatch=f"{echo} >> {log}; echo '77;cluster'", scontrol="echo 'MaxArraySize = 20001'")
+    assert client.submit(Path("a b.sbatch"), ["afterok:5", "afterany:6"]) == 77
+    assert log.read_text().splitlines() == ["--parsable", "--dependency=afterok:5,afterany:6", "a b.sbatch", "0"]
+    assert client.max_array_size() == 20001
+    assert client.job_state("1") == ("", "")
+
+
+def test_slurms_own_words_reach_the_user(tmp_path, monkeypatch):
+    on_path(tmp_path, monkeypatch, sbatch="echo 'sbatch: error: invalid partition' >&2; exit 1", squeue="echo hello; exit 0")
+    with pytest.raises(StageError, match="invalid partition"):
+        client.submit(Path("x"), [])
+    assert client.queue() == []
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="squeue is not on PATH"):
+        client.queue()

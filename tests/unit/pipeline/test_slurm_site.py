@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.contracts.errors import ConfigError
+from pipeline.slurm.script import resource_options
+from pipeline.slurm.site import Resources, SiteConfig
+from pipeline.slurm.submit import load_site
+
+EXAMPLE = Path(__file__).parents[3] / "configs" / "site.example.yaml"
+
+
+def test_the_example_loads_and_one_field_can_be_changed_for_one_call():
+    site = load_site(EXAMPLE, ["gpu.memory=64G"])
+    assert (site.resources("generate", "gpu").memory, site.resources("generate", "gpu").seconds) == ("64G", 4 * 3600)
+    assert (site.resources("filter", "cpu").cpus, site.resources("filter", "cpu").partition) == (16, "cpu")
+    assert "--gpus-per-node=1" in resource_options(site.resources("caption", "gpu"))
+    assert not any("gpu" in option for option in resource_options(site.resources("annotate", "cpu")))
+
+
+def test_without_a_file_the_defaults_hold(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_site(None, []) == SiteConfig()
+    assert load_site(None, ["units_per_task=3"]).units_per_task == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("gpu.partition='two words'", "partition='two words'; accepted: one word"),
+        ('gpu.partition="a\\n#SBATCH --uid=0"', "accepted: one word"),
+        ("cpu.time_limit=90", "time_limit=90"),
+        ("cpu.time_limit=soon", r"time_limit='soon'; accepted: \[days-\]hours"),
+        ("cpu.time_limit='0:00:30'", "one minute or more"),
+        ("warning_s=20000", "less than the shortest time_limit"),
+        ("drop_s=300", "below warning_s=300"),
+        ("gpu.options=[--wrap=x y]", "sbatch options"),
+        ("stages.gnerate.cpus=2", "stages='gnerate'; accepted: prompts, generate"),
+        ("units_per_tasks=2", "did you mean units_per_task"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_field_and_what_is_accepted(change, words):
+    with pytest.raises(ConfigError, match=words):
+        load_site(EXAMPLE, [change])
+
+
+def test_days_count():
+    assert Resources(time_limit="1-02:03:04").seconds == 93784
