@@ -1,0 +1,201 @@
+"""What a task does on its node, in this process: Slurm is fake, workers are real processes that move prepared records into place."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from pipeline.slurm import attempts, client, submission, task
+from pipeline.slurm.causes import Cause
+from pipeline.slurm.task import Place, job_id, run
+from tests.unit.pipeline.fake_slurm import FakeSlurm
+from tests.unit.pipeline.slurm_run import SlurmRun
+
+# Stands for a stage command: puts the records of its units back, one every STEP seconds, unless told otherwise by a file.
+WORKER = """
+import os, signal, sys, time
+from pathlib import Path
+root, step, arguments = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
+task, count = (int(arguments[arguments.index(name) + 1]) for name in ("--task", "--num-tasks"))
+told = []
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, lambda n, frame: told.append(n))
+(root / "started").touch()
+for unit in range(task, 4, count):
+    away, done = root / "away" / f"{unit:06d}.json", root / "annotate" / "done" / f"{unit:06d}.json"
+    if not away.exists():
+        continue
+    end = time.monotonic() + step
+    while time.monotonic() < end:
+        time.sleep(0.01)
+        if signal.SIGTERM in told:
+            sys.exit(75)
+    if (root / "fail").exists():
+        sys.exit("ValueError: no model")
+    away.rename(done)
+    if told:
+        sys.exit(75)
+"""
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    fake = FakeSlurm()
+    monkeypatch.setattr(client, "_call", fake)
+    monkeypatch.setattr(client, "is_here", lambda: True)
+    monkeypatch.setattr(task, "REQUEUED_S", 0.05)
+    monkeypatch.setattr(task, "POLL_S", 0.02)
+    before = {number: signal.getsignal(number) for number in task._SIGNALS}
+    yield fake
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def place(tmp_path, slurm):
+    """A task of four units of `annotate` that are to be made; their records wait in away/."""
+    flow = SlurmRun(tmp_path, slurm, num_units=4)
+    flow.make("prompts", "generate", "filter", "recrop", "caption", "annotate")
+    away = flow.paths.root / "away"
+    away.mkdir()
+    for unit in range(4):
+        flow.paths.done("annotate", unit).rename(away / f"{unit:06d}.json")
+    flow.submit(units_per_task=4)
+    record = submission.read_all(flow.paths)[0]
+    return Place(submission.folder(flow.paths, 1) / "submission.json", record, record.job("annotate-0"), 0, "110_0", "n1")
+
+
+def with_step(place, step):
+    place.submission.worker = [sys.executable, "-c", WORKER, str(place.paths.root), str(step)]
+    return place
+
+
+def left(place):
+    return sorted(path.name for path in (place.paths.root / "away").iterdir())
+
+
+def last(place):
+    return attempts.earlier(place.file.parent, "annotate-0", 0)[-1]
+
+
+def when_started(place, number):
+    """Send ourselves a signal a moment after the worker has begun, as Slurm does to the batch script's process."""
+
+    def wait():
+        while not (place.paths.root / "started").exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_task_makes_its_units_and_says_so(place):
+    assert run(with_step(place, 0)) == 0
+    assert left(place) == []
+    assert (last(place).outcome, last(place).left) == ("done", 4)
+    assert run(with_step(place, 0)) == 0, "a second start finds nothing to do"
+    assert last(place).left == 0
+
+
+def test_after_a_warning_the_unit_in_hand_is_finished_and_the_task_requeued(place, slurm):
+    when_started(place, signal.SIGUSR1)
+    assert run(with_step(place, 0.5)) == 75
+    assert left(place) == ["000001.json", "000002.json", "000003.json"]
+    assert (last(place).outcome, last(place).cause) == ("requeued", Cause.TIME)
+    assert slurm.calls[-1] == ["scontrol", "requeue", "110_0"]
+    assert run(with_step(place, 0)) == 0
+    assert (last(place).left, left(place)) == (3, [])
+
+
+def test_our_own_clock_warns_where_no_signal_comes_and_drops_a_unit_that_takes_too_long(place):
+    place.job.seconds, place.submission.warning_s, place.submission.drop_s = 100, 100, 100
+    place.submission.warning_s = 100
+    assert run(with_step(place, 30)) == 75
+    assert len(left(place)) == 4
+    assert (last(place).outcome, last(place).cause) == ("requeued", Cause.TIME)
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "cause", "requeues"),
+    [
+        ("JobState=RUNNING Reason=None", "requeued", Cause.PREEMPTED, True),
+        ("JobState=CANCELLED Reason=None", "left", Cause.CANCELLED, False),
+        ("JobState=PENDING Reason=BeginTime", "requeued", Cause.PREEMPTED, False),
+        ("JobState=TIMEOUT Reason=TimeLimit", "requeued", Cause.TIME, True),
+    ],
+)
+def test_asked_to_go_at_once_it_drops_the_unit_and_comes_back_only_if_slurm_wants_it(
+    place, slurm, monkeypatch, state, outcome, cause, requeues
+):
+    answer = slurm._scontrol
+    monkeypatch.setattr(slurm, "_scontrol", lambda a: answer(a) if a[0] == "requeue" else _text(f"JobId=110 {state}"))
+    when_started(place, signal.SIGTERM)
+    assert run(with_step(place, 30)) == 75
+    assert len(left(place)) == 4
+    assert (last(place).outcome, last(place).cause) == (outcome, cause)
+    assert (["scontrol", "requeue", "110_0"] in slurm.calls) is requeues
+
+
+def _text(text):
+    from tests.unit.pipeline.fake_slurm import _answer
+
+    return _answer(0, text)
+
+
+def test_a_program_error_ends_the_task_for_good(place, slurm):
+    (place.paths.root / "fail").touch()
+    assert run(with_step(place, 0)) == 1
+    assert (last(place).outcome, last(place).cause, last(place).detail) == ("failed", Cause.PROGRAM, "exit code 1")
+    assert "requeue" not in [word for call in slurm.calls for word in call]
+
+
+def test_a_killed_worker_is_tried_again_but_not_for_ever(place, slurm):
+    place.submission.worker = ["sh", "-c", "kill -9 $$"]
+    assert [run(place) for _ in range(3)] == [75, 75, 75]
+    assert (last(place).outcome, last(place).cause) == ("requeued", Cause.KILLED)
+    assert run(place) == 1
+    assert (last(place).cause, last(place).detail) == (Cause.BUDGET, "3 starts in a row finished none of 4 units")
+
+
+def test_progress_gives_the_budget_back(place):
+    for _ in range(4):
+        (place.paths.root / "started").unlink(missing_ok=True)
+        thread = when_started(place, signal.SIGUSR1)
+        run(with_step(place, 0.3))
+        thread.join()
+    assert [attempt.left for attempt in attempts.earlier(place.file.parent, "annotate-0", 0)] == [4, 3, 2, 1]
+    assert left(place) == []
+
+
+def test_a_worker_that_claims_to_be_done_is_not_believed(place):
+    place.submission.worker = ["true"]
+    assert run(place) == 1
+    assert "units [0, 1, 2, 3] are not done" in last(place).detail
+
+
+def test_without_its_inputs_a_task_does_not_start(place):
+    place.paths.done("caption", 2).unlink()
+    place.submission.worker = ["false"]
+    assert run(place) == 1
+    assert last(place).cause == Cause.DEPENDENCY
+    assert "unit 2 of 'caption' is not done" in last(place).detail
+
+
+def test_memory_that_the_kernel_took_is_named(place, monkeypatch):
+    counts = iter([0, 1])
+    monkeypatch.setattr(task, "oom_kills", lambda: next(counts))
+    place.submission.worker = ["sh", "-c", "kill -9 $$"]
+    assert run(place) == 1
+    assert last(place).cause == Cause.MEMORY
+
+
+def test_a_task_is_named_by_its_array_and_index():
+    """The id of one task of an array is the id of the array: `scontrol requeue` of it would requeue all tasks."""
+    assert job_id({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}) == "7_3"
+    assert job_id({"SLURM_JOB_ID": "7"}) == "7"
