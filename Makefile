@@ -5,7 +5,7 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-c
 export PYTHONUNBUFFERED := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test check fast-test slow-test clean
+.PHONY: demo test check fast-test slow-test slurm-test clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/passerby demo
@@ -23,6 +23,9 @@ fast-test: $(VENV)/.installed
 
 slow-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -m slow
+
+slurm-test: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest tests/slurm
 
 # torch goes first and alone: where no torch is there, another package's range would take the newest build.
 $(VENV)/.installed: pyproject.toml constraints.txt

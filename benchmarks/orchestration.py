@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -84,17 +85,20 @@ def removed(plan: RunPlan, units: Sequence[int]) -> Iterator[None]:
 
 
 def seconds(label: str, arguments: Sequence[str], repeats: int) -> None:
-    """Wall times of a fresh `passerby`; the first one, which fills the caches, is shown apart."""
-    times = []
+    """Wall and CPU times of a fresh `passerby`; the first, which fills the caches, apart. On a busy machine look at CPU only."""
+    times, cpu = [], []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(  # noqa: S603 -- argv list, no shell
             [sys.executable, "-m", "pipeline", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
         )
         times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if done.returncode != 0:
             sys.exit(f"passerby {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
-    print(f"{label:<44} first {times[0]:.2f} s   median {statistics.median(times[1:]):.2f} s   slowest {max(times[1:]):.2f} s", flush=True)
+    first = f"first {times[0]:5.2f} s (CPU {cpu[0]:5.2f})"
+    print(f"{label:<42} {first}   then median {statistics.median(times[1:]):5.2f} s (CPU {statistics.median(cpu[1:]):5.2f})", flush=True)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import IO, Any
 
 from pipeline.contracts.errors import ContractError, StageError
 
+_HOST = platform.node().replace(".", "_")
+
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that is renamed to `path` when the block ends well, and removed when it does not.
 
-    The temporary name carries the process id: two tasks that write the same file do not mix. Raises StageError when the disk is full or
+    The temporary name carries host and process id: two tasks that write the same file do not mix, as when Slurm takes a node for lost and
+    starts its task again elsewhere while it still runs. Raises StageError when the disk is full or
     the folder cannot be written; an OSError from other work inside the block passes unchanged, so that it is not blamed on this file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,11 @@ def run(place: Place) -> int:
     if (count := attempts.fruitless(before, attempt.left)) >= place.submission.fruitless_starts:
         return _end(file, attempt, "failed", Cause.BUDGET, f"{count} starts in a row finished none of {attempt.left} units")
     attempts.write(file, attempt)
-    return _work(place, asked, file, attempt)
+    try:
+        return _work(place, asked, file, attempt)
+    except Exception as err:  # whatever it is: status must be able to name it
+        _end(file, attempt, "failed", Cause.PROGRAM, f"{type(err).__name__}: {err}")
+        raise
 
 
 def _work(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) -> int:

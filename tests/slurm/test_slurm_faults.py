@@ -3,8 +3,6 @@
 The stages are fake and cheap, processes, files, arrays and faults are real; the flow with models is in test_slurm_embedded.py.
 """
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -14,31 +12,21 @@ from pipeline.slurm.submit import cancel
 from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.flow import PATIENCE_S, Flow, site
 
-pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(autouse=True)
-def _speak_with(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process asks the private Slurm, and its batch scripts inherit where that is."""
-    for name in ("SLURM_CONF", "PATH"):
-        monkeypatch.setenv(name, cluster.env[name])
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("on_cluster")]
 
 
 @pytest.fixture(scope="module")
-def frozen(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Flow:
-    """A task that hears nothing any more, as on a dead file system, begun first: Slurm needs up to two minutes to end it at its limit."""
-    flow = Flow(cluster, tmp_path_factory.mktemp("frozen"), "annotate", num_units=2, delay_s=5.0)
+def hanging(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Flow:
+    """Tasks that hang and hear nothing, as on a dead file system. Begun first: Slurm needs up to two minutes to end them at their limit."""
+    flow = Flow(cluster, tmp_path_factory.mktemp("hanging"), "annotate", num_units=2)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("SLURM_CONF", "PATH"):
             patch.setenv(name, cluster.env[name])
-        flow.submit(site(time_limit="0:01:00"))
-    flow.wait_for_start("annotate-0")
-    for pid in flow.pids("annotate-0"):
-        os.kill(pid, signal.SIGSTOP)
+        flow.submit(site(time_limit="0:01:00", setup=("trap '' TERM USR1", "sleep 600")))
     return flow
 
 
-def test_more_tasks_than_an_array_may_have_a_window_and_a_second_submit(frozen: Flow, cluster: Cluster, tmp_path: Path) -> None:
+def test_more_tasks_than_an_array_may_have_a_window_and_a_second_submit(hanging: Flow, cluster: Cluster, tmp_path: Path) -> None:
     flow = Flow(cluster, tmp_path, "caption", num_units=5)
     assert client.max_array_size() == 4
     sent = flow.submit(site(units_per_task=1, max_running=2))
@@ -123,8 +111,8 @@ def test_another_number_of_tasks_after_a_cancelled_submission(cluster: Cluster, 
     flow.finish()
 
 
-def test_at_its_limit_a_frozen_task_is_a_time_out(frozen: Flow) -> None:
-    frozen.wait_until_over()
-    assert frozen.causes() == {"annotate": "time-out", "shard": "dependency never satisfied"}
-    frozen.submit(site(), only_failed=True)
-    frozen.finish()
+def test_a_task_that_hangs_is_ended_at_its_limit_and_called_a_time_out(hanging: Flow) -> None:
+    hanging.wait_until_over()
+    assert hanging.causes() == {"annotate": "time-out", "shard": "dependency never satisfied"}
+    hanging.submit(site(), only_failed=True)
+    hanging.finish()

@@ -1,5 +1,6 @@
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -133,3 +134,56 @@ def test_main_ends_the_process_with_the_exit_code():
     with pytest.raises(SystemExit) as info:
         cli.main(["nonsense"])
     assert info.value.code == 2
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    from pipeline.slurm import client
+    from tests.unit.pipeline.fake_slurm import FakeSlurm
+
+    fake = FakeSlurm()
+    monkeypatch.setattr(client, "_call", fake)
+    monkeypatch.setattr(client, "is_here", lambda: True)
+    return fake
+
+
+def test_submit_status_retry_and_cancel_of_a_run(tmp_path, fake_generation, slurm, capsys):
+    recipe = write_config(tmp_path)
+    assert passerby("submit", recipe, "--site-set", "units_per_task=2", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "#SBATCH --array=0-1" in out
+    assert "would submit 7 jobs, 12 tasks, 4 units" in out
+    assert passerby("submit", recipe, "--site-set", "units_per_task=2", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["submission"], answer["units"], [job["job_id"] for job in answer["jobs"]]) == (1, 4, [j.job_id for j in slurm.jobs])
+    assert passerby("run", recipe) == 2
+    assert "12 tasks of" in capsys.readouterr().err
+    assert passerby("submit", tmp_path / "run") == 0
+    assert capsys.readouterr().out == "nothing to submit; 4 units are in the queue already\n"
+    slurm.set("prompts", "FAILED", "NonZeroExitCode")
+    assert passerby("status", tmp_path / "run", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)["slurm"]
+    assert answer["failures"][0] | {"jobs": 0} == answer["failures"][0] | {"cause": "never started", "stage": "prompts", "jobs": 0}
+    assert passerby("cancel", tmp_path / "run") == 0
+    assert capsys.readouterr().out == "11 tasks taken out of the queue; what is done stays done\n"
+    assert passerby("retry", tmp_path / "run", "--site-set", "units_per_task=4") == 0
+    assert "submission 2: 7 jobs, 7 tasks, 4 units" in capsys.readouterr().out
+
+
+def test_watch_goes_on_until_nothing_waits_or_runs(tmp_path, fake_generation, slurm, monkeypatch, capsys):
+    from pipeline.slurm import commands
+
+    assert passerby("submit", write_config(tmp_path)) == 0
+    capsys.readouterr()
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            passerby("cancel", tmp_path / "run")
+
+    monkeypatch.setattr(commands, "time", SimpleNamespace(sleep=sleep))
+    assert passerby("status", tmp_path / "run", "--watch", "7", "--json") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert waits == [7.0, 7.0]
+    assert [json.loads(line)["slurm"]["active"] for line in lines] == [7, 7, 0]

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from pipeline.contracts.errors import ContractError
 from pipeline.slurm import attempts, client, submission, task
 from pipeline.slurm.causes import Cause
 from pipeline.slurm.task import Place, job_id, run
@@ -177,6 +178,13 @@ def test_a_worker_that_claims_to_be_done_is_not_believed(place):
     place.submission.worker = ["true"]
     assert run(place) == 1
     assert "units [0, 1, 2, 3] are not done" in last(place).detail
+
+
+def test_a_record_that_cannot_be_read_is_told_before_it_ends_the_task(place):
+    place.submission.worker = ["sh", "-c", f"echo broken > {place.paths.done('caption', 1)}"]
+    with pytest.raises(ContractError, match="is not JSON"):
+        run(place)
+    assert (last(place).outcome, last(place).cause) == ("failed", Cause.PROGRAM)
 
 
 def test_without_its_inputs_a_task_does_not_start(place):
