@@ -14,6 +14,7 @@ from pipeline.local import write_config
 from pipeline.lock import run_lock
 from pipeline.slurm import client, flight, submission
 from pipeline.slurm.draft import Draft, draft
+from pipeline.slurm.ended import remember
 from pipeline.slurm.script import logs_folder, refuse_folder, render
 from pipeline.slurm.site import SiteConfig, check_stages
 from pipeline.slurm.submission import Job, Submission
@@ -69,7 +70,8 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
                 say(f"submission {old.number} was interrupted; what it sent is taken back")
                 take_back(plan, old, queue)
                 queue = [entry for entry in queue if entry.job_name not in {job.job_name for job in old.jobs}]
-        made = _draft(plan, site, stages, known, queue, only_failed)
+        remember(plan.paths, known, queue)
+        made = _draft(plan, site, stages, known, queue, site.max_array_size or client.max_array_size(), only_failed)
         _cancel_dead(known, queue)
         if not made.submission.jobs:
             return Sent(None, [], 0, made.num_waiting, {})
@@ -99,10 +101,13 @@ def take_back(plan: RunPlan, old: Submission, queue: Sequence[client.QueueEntry]
 def _dry(plan: RunPlan, site: SiteConfig, only_failed: bool, say: Say) -> Sent:
     stages = survey(plan)
     refuse_any_foreign(plan, stages)
-    if not client.is_here():
-        say("Slurm's commands are not on PATH: what is in the queue is not known, and MaxArraySize is taken to be Slurm's default")
-    queue = client.queue() if client.is_here() else []
-    made = _draft(plan, site, stages, submission.read_all(plan.paths), queue, only_failed)
+    queue: list[client.QueueEntry] = []
+    try:
+        queue, size = client.queue(), site.max_array_size or client.max_array_size()
+    except ProjectError as err:
+        size = site.max_array_size or _DEFAULT_ARRAY_SIZE
+        say(f"Slurm does not answer, so that nothing is taken to be in the queue, and arrays to have at most {size} tasks: {err}")
+    made = _draft(plan, site, stages, submission.read_all(plan.paths), queue, size, only_failed)
     scripts = {}
     for job in made.submission.jobs:
         after = [_with_ids(text, {j.name: f"<id of {j.name}>" for j in made.submission.jobs}) for text in job.after]
@@ -116,12 +121,12 @@ def _draft(
     stages: list[StageSurvey],
     known: list[Submission],
     queue: list[client.QueueEntry],
+    max_array_size: int,
     only_failed: bool,
 ) -> Draft:
     now = flight.in_flight(list(flight.tasks(known, queue)))
-    size = site.max_array_size or (client.max_array_size() if client.is_here() else _DEFAULT_ARRAY_SIZE)
     only = now.given if only_failed else None
-    return draft(plan, stages, site, now, number=submission.next_number(known), max_array_size=size, only=only)
+    return draft(plan, stages, site, now, number=submission.next_number(known), max_array_size=max_array_size, only=only)
 
 
 def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:

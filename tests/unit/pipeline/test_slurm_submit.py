@@ -6,6 +6,7 @@ from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.fileio import read_json
 from pipeline.slurm import client, show, submission
 from pipeline.slurm.attempts import Attempt, attempt_file, write
+from pipeline.slurm.site import SiteConfig
 from pipeline.slurm.submit import cancel, dry_text, refuse_queued
 from tests.unit.pipeline.fake_slurm import FakeSlurm
 from tests.unit.pipeline.slurm_run import ARRAYS, NAMES, SlurmRun
@@ -93,6 +94,13 @@ def test_a_dry_run_prints_what_would_be_sent_and_leaves_no_trace(run):
     assert "exec " in text
     assert run.slurm.jobs == []
     assert not run.paths.root.exists()
+
+
+def test_a_dry_run_works_without_slurm_and_says_what_it_does_not_know(run):
+    run.slurm.alive = False
+    assert len(run.submit(dry_run=True).scripts) == 7
+    assert run.said[0].startswith("Slurm does not answer")
+    assert "at most 1001 tasks" in run.said[0]
 
 
 def test_another_config_is_refused_before_anything_is_sent(run):
@@ -235,6 +243,15 @@ def test_a_local_run_is_refused_while_tasks_are_queued(run):
         refuse_queued(run.plan)
     cancel(run.plan)
     refuse_queued(run.plan)
+
+
+def test_a_container_holds_the_stages_and_the_watcher_stays_outside(run):
+    container = ("apptainer", "exec", "--nv", "my image.sif", "python", "-m", "generation")
+    run.submit(site=SiteConfig(worker=container, python="/venv/bin/python", setup=("module load apptainer",)))
+    script = run.slurm.job("generate-0").script
+    assert "\nmodule load apptainer\n" in script
+    assert "\nexec /venv/bin/python -m pipeline.slurm.task --submission" in script
+    assert submission.read_all(run.paths)[0].worker == list(container)
 
 
 def test_the_site_and_the_jobs_are_on_disk_beside_the_scripts(run):
