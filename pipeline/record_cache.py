@@ -136,5 +136,6 @@ def _without_gc() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()
         if was_on:
             gc.enable()

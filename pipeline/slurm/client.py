@@ -3,7 +3,6 @@
 import getpass
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,10 +36,6 @@ class QueueEntry:
     def is_queued(self) -> bool:
         """Waiting or running: Slurm will still do something about it."""
         return (self.state in WAITING and not self.is_dead) or self.state in RUNNING
-
-
-def is_here() -> bool:
-    return shutil.which("sbatch") is not None
 
 
 def submit(script: Path, dependency: Sequence[str]) -> int:

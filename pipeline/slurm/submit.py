@@ -186,11 +186,11 @@ def dry_text(sent: Sent) -> str:
 def refuse_queued(plan: RunPlan) -> None:
     """Raises ConfigError if tasks of this run are in Slurm's queue: two workers on one unit would waste each other's time."""
     known = submission.read_all(plan.paths)
-    if not any(old.state == "submitted" for old in known) or not client.is_here():
+    if not any(old.state == "submitted" for old in known):
         return
     try:
         queued = sum(task.is_queued for task in flight.tasks(known, client.queue()))
     except ProjectError:
-        return  # no controller to ask: then it runs nothing either
+        return  # nobody to ask: then nothing runs either
     if queued:
         raise ConfigError(f"{queued} tasks of {plan.paths.root} are in Slurm's queue; wait for them, or `passerby cancel` them, then run")

@@ -143,7 +143,6 @@ def slurm(monkeypatch):
 
     fake = FakeSlurm()
     monkeypatch.setattr(client, "_call", fake)
-    monkeypatch.setattr(client, "is_here", lambda: True)
     return fake
 
 

@@ -16,7 +16,6 @@ from tests.unit.pipeline.slurm_run import ARRAYS, NAMES, SlurmRun
 def run(tmp_path, monkeypatch):
     slurm = FakeSlurm()
     monkeypatch.setattr(client, "_call", slurm)
-    monkeypatch.setattr(client, "is_here", lambda: True)
     return SlurmRun(tmp_path, slurm)
 
 

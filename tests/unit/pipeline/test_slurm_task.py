@@ -46,7 +46,6 @@ for unit in range(task, 4, count):
 def slurm(monkeypatch):
     fake = FakeSlurm()
     monkeypatch.setattr(client, "_call", fake)
-    monkeypatch.setattr(client, "is_here", lambda: True)
     monkeypatch.setattr(task, "REQUEUED_S", 0.05)
     monkeypatch.setattr(task, "POLL_S", 0.02)
     before = {number: signal.getsignal(number) for number in task._SIGNALS}
