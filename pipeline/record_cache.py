@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.completion import read_record, records_digest
 from pipeline.contracts.errors import ProjectError
-from pipeline.contracts.manifest import DoneRecord
+from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.fileio import write_bytes
 from pipeline.paths import RunPaths
 
@@ -121,11 +121,17 @@ class RecordCache:
             return {}  # absent or broken: the records themselves are there
 
     def _store(self, stage: str) -> None:
-        rows = [[*entry.stamp, entry.digest, entry.record.to_json()] for entry in self._entries[stage].values()]
+        rows = [[*entry.stamp, entry.digest, _plain(entry.record)] for entry in self._entries[stage].values()]
         try:
             write_bytes(self.paths.records(stage), json.dumps(rows, separators=(",", ":")).encode())
         except ProjectError:
             return  # somebody else's run: read it without a cache
+
+
+def _plain(record: DoneRecord) -> dict[str, Any]:
+    """record.to_json() without its deep copies."""
+    counts = {name: getattr(record.counts, name) for name in Counts.__dataclass_fields__}
+    return {name: getattr(record, name) for name in DoneRecord.__dataclass_fields__} | {"counts": counts}
 
 
 @contextmanager

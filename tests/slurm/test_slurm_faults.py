@@ -12,7 +12,7 @@ from pipeline.slurm.submit import cancel
 from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.flow import PATIENCE_S, Flow, site
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("on_cluster")]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("on_cluster")]
 
 
 @pytest.fixture(scope="module")
