@@ -25,7 +25,7 @@ from tests.slurm.cluster import Cluster, wait_for
 from tests.unit.pipeline.fake_flow import run_stage, snapshot, stage_digests, write_config
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 600.0  # a very busy machine needs minutes, an idle one seconds
+PATIENCE_S = 600.0  # a very busy machine needs minutes
 WORKER = (sys.executable, "-m", "tests.unit.pipeline.fake_flow")
 
 
