@@ -13,7 +13,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+from pipeline.children import die_with_parent
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "sinfo", "munged", "unshare")
 NODE_SCRIPT = """#!/bin/bash
@@ -96,9 +99,7 @@ class Cluster:
 
     def start_node(self, name: str) -> None:
         isolate = ["unshare", "--uts", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
-        self._nodes[name] = subprocess.Popen(
-            [*isolate, "bash", str(self.root / "node.sh"), str(self.root), name], env=self.env, start_new_session=True, **_QUIET
-        )
+        self._nodes[name] = self._spawn([*isolate, "bash", str(self.root / "node.sh"), str(self.root), name])
 
     def kill_node(self, name: str) -> None:
         """As if its power were cut: slurmd and all jobs on it end at once, nobody is told."""
@@ -128,10 +129,16 @@ class Cluster:
             *("munged", "--foreground", "--force", f"--socket={socket_}", f"--key-file={key}", f"--log-file={log / 'munged.log'}"),
             *(f"--pid-file={self.root / 'run' / 'munged.pid'}", f"--seed-file={self.root / 'munge' / 'seed'}", "--num-threads=2"),
         ]
-        self._daemons.append(subprocess.Popen(munged, env=self.env, start_new_session=True, **_QUIET))
+        self._daemons.append(self._spawn(munged))
         wait_for(socket_.exists, 20, "munged")
         controller = ["slurmctld", "-D", "-c", "-f", str(self.root / "slurm.conf")]
-        self._daemons.append(subprocess.Popen(controller, env=self.env, start_new_session=True, **_QUIET))
+        self._daemons.append(self._spawn(controller))
+
+    def _spawn(self, argv: list[str]) -> "subprocess.Popen[bytes]":
+        """A daemon that goes when this process goes, however that ends."""
+        leash = partial(die_with_parent, os.getpid())
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(argv, env=self.env, start_new_session=True, preexec_fn=leash, stdin=quiet, stdout=quiet, stderr=quiet)
 
     def _conf(self) -> str:
         host, user = socket.gethostname().split(".")[0], pwd.getpwuid(os.geteuid()).pw_name
@@ -186,9 +193,6 @@ class Cluster:
         text += f"PartitionName=main Nodes={nodes} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=5\n"
         text += f"PartitionName=urgent Nodes={nodes} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF\n"
         return text
-
-
-_QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float, what: str | Callable[[], str]) -> None:
