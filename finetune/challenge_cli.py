@@ -54,13 +54,13 @@ def parse(file: Path, as_json: bool) -> None:
 
 
 def to_row(record: Record) -> dict[str, Any]:
-    """One JSONL row. `mentioned` holds what the text itself says: 1, 0 (ruled out) or -1 (not said)."""
-    head = {"image": record.image, "kind": record.kind}
+    """One JSONL row. `mentioned` holds the names of the bits that the text itself says are set; a vehicle has none."""
+    row: dict[str, Any] = {"image": record.image, "kind": record.kind}
     if isinstance(record, Pedestrian):
-        named = {"attributes": BITS_21.to_named(list(record.bits)), "mentioned": BITS_21.to_named(list(record.mentioned))}
-        return head | {"bits": list(record.bits)} | named | {"text": record.text}
-    tag = record.tag
-    return head | {"tag": str(tag), "colour": tag.colour, "brand": tag.brand, "type": tag.type, "text": record.text}
+        said = [name for name, value in zip(BITS_21.names, record.mentioned, strict=True) if value == 1]
+        return row | {"bits": list(record.bits), "text": record.text, "mentioned": said}
+    tag = {"colour": record.tag.colour, "brand": record.tag.brand, "type": record.tag.type}
+    return row | {"tag": tag, "text": record.text, "mentioned": []}
 
 
 @challenge.command()

@@ -69,6 +69,27 @@ def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder:
             click.echo(f"{kind:10} {name:10} {100 * value:6.2f} %")
 
 
+@finetune.command("verify-data")
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--skip-pictures", is_flag=True, help="Check annotations only; open no picture.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a list.")
+def verify_data(name: str, folder: Path, skip_pictures: bool, as_json: bool) -> int:
+    """What FOLDER lacks to be the data set NAME: cuhk-pedes, icfg-pedes, rstpreid, pa-100k, challenge or own. Exit code 1 if unsound."""
+    from finetune.verify import verify
+
+    verdict = verify(name, folder, pictures=not skip_pictures)
+    if as_json:
+        click.echo(json.dumps(verdict.to_json(), ensure_ascii=False))
+    else:
+        for split, counts in verdict.counts.items():
+            click.echo(f"{split:6}" + "".join(f"{number:10} {what}" for what, number in counts.items()))
+        for finding in verdict.findings:
+            click.echo(f"{'' if finding.harm else 'note: '}{finding.kind}{f' ({finding.split})' if finding.split else ''}: {finding.text}")
+        click.echo(f"{folder}: {'sound' if verdict.sound else 'not sound'} as {name}")
+    return 0 if verdict.sound else 1
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]

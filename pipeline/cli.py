@@ -22,6 +22,7 @@ _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain arg
     "evaluate": ("pretrain", ("evaluate",), True, "Score a checkpoint: recall@k, mAP, mINP."),
     "parity": ("pretrain", ("parity",), False, "Compare this code with a folder of golden numbers."),
     "finetune": ("finetune", ("train",), True, "Fine-tune a checkpoint on a retrieval data set."),
+    "verify-data": ("finetune", ("verify-data",), False, "What the folder of a benchmark lacks, and where it belongs."),
     "challenge": ("finetune", ("challenge",), False, "Labels, predictions, submission and score of the challenge."),
 }
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.datasets.records import KINDS as KINDS
+from finetune.datasets.records import PEDESTRIAN, VEHICLE
+from finetune.datasets.records import SPLITS as SPLITS
 from pipeline.contracts.challenge import BITS_21, VehicleTag, parse_tag
 from pipeline.contracts.challenge_sentences import mentioned
 from pipeline.contracts.errors import ContractError
 
-PEDESTRIAN, VEHICLE = "pedestrian", "vehicle"
-KINDS = (PEDESTRIAN, VEHICLE)
-SPLITS = ("train", "val", "test")
 MAX_LISTED_PROBLEMS = 10
 
 
@@ -59,8 +59,8 @@ Record = Pedestrian | Vehicle
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a line (1-based). name: one of field_count, empty_image_name, duplicate_image_name, bit_count, bit_value,
-    missing_final_stop, unknown_tag, empty_text."""
+    """What is wrong with a line (1-based). name: one of field_count, empty_image_name, unsafe_image_name, duplicate_image_name, bit_count,
+    bit_value, missing_final_stop, unknown_tag, empty_text."""
 
     line: int
     name: str
@@ -185,6 +185,8 @@ def _parse(line: str) -> Record:
     image, attributes, text = fields
     if not image.strip():
         raise _BadLineError("empty_image_name", "the first field is empty")
+    if "/" in image or "\\" in image or image in (".", ".."):
+        raise _BadLineError("unsafe_image_name", f"{image[:60]!r} is a path, accepted: a file name")
     if not text.strip():
         raise _BadLineError("empty_text", "the third field is empty")
     if not text.endswith("."):

@@ -7,6 +7,7 @@ the published lines, and readers accept the right spelling too. "boots" occurs i
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 from pipeline.contracts.challenge import BITS_21, EXCLUSIVE_BITS, FEMALE, VehicleTag
@@ -58,18 +59,85 @@ _MALE = re.compile(r"\b(male|man|he|his)\b", re.IGNORECASE)
 _PERSON = re.compile(r"\bpedestrian\b|\bwalking (?:wo)?man\b", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentence:
+    """One pedestrian text, taken apart. Each choice is (bit, number of its wording); `str()` gives the text back.
+
+    Either `worn` or `boots` says what is worn, or `sleeve` and perhaps `pattern` and `skirt` describe clothes.
+    """
+
+    female: bool
+    head: int
+    age: tuple[int, int]
+    view: int
+    bag: tuple[int, int] | None = None
+    worn: tuple[tuple[int, int], ...] = ()
+    boots: bool = False
+    sleeve: tuple[int, int] | None = None
+    pattern: tuple[int, int] | None = None
+    skirt: int | None = None
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """The 21 bits that the text names; all others 0."""
+        chosen = [choice[0] for choice in (self.age, self.bag, self.sleeve, self.pattern, *self.worn) if choice]
+        named = {*chosen, self.view, *([FEMALE] if self.female else []), *([SKIRT] if self.skirt is not None else [])}
+        return tuple(int(bit in named) for bit in range(len(BITS_21)))
+
+    def __str__(self) -> str:
+        gender, noun, possessive = ("female", "woman", "her") if self.female else ("male", "man", "his")
+        first = f"{HEADS[self.head]} {AGES[self.age[0]][self.age[1]]}, {VIEWS[self.view]}"
+        first = first.format(gender=gender, noun=noun, possessive=possessive)
+        carried = f" and {BAGS[self.bag[0]][self.bag[1]]}" if self.bag else ""
+        return f"{first}{carried}. {'She' if self.female else 'He'} is {self._worn() or self._clothes()}."
+
+    def _worn(self) -> str:
+        items = [WORN[bit][form] for bit, form in self.worn] + ["boots"] * self.boots
+        return "wearning " + ",".join(items) if items else ""
+
+    def _clothes(self) -> str:
+        assert self.sleeve is not None, "a text names what is worn or the sleeves"
+        parts = ["in a " + SLEEVES[self.sleeve[1]].format(length=SLEEVE_LENGTHS[self.sleeve[0]])]
+        if self.pattern:
+            parts.append(pattern_forms(self.pattern[0])[self.pattern[1]])
+        if self.skirt is not None:
+            parts.append(SKIRTS[self.skirt])
+        return " ".join(parts)
+
+
+def pattern_forms(bit: int) -> tuple[str, ...]:
+    """The wordings of a pattern; a stripe has a single one."""
+    name = PATTERNS[bit]
+    return (f"with an upper {name}",) if name == "stripe" else (f"with an upper {name}", f"with a {name} on the upper")
+
+
 def write_pedestrian(bits: Sequence[int], rng: Random, boots: bool = False) -> str:
     """One text for 21 bits, its wording drawn from `rng`. It never says more than the bits (and `boots`) do.
 
     Raises ContractError unless there are 21 values of 0 or 1 with exactly one age, one view and one sleeve bit.
     """
+    return str(draw_sentence(bits, rng, boots))
+
+
+def draw_sentence(bits: Sequence[int], rng: Random, boots: bool = False) -> Sentence:
+    """As `write_pedestrian`, taken apart."""
     _check(bits)
-    words = dict(zip(("gender", "noun", "possessive"), ("female", "woman", "her") if bits[FEMALE] else ("male", "man", "his"), strict=True))
+
+    def form(options: Sequence[str]) -> int:
+        return rng.choice(range(len(options)))
+
     age, view = (next(b for b in group if bits[b]) for group in EXCLUSIVE_BITS[:2])
     bag = next((b for b in BAGS if bits[b]), None)
-    first = f"{rng.choice(HEADS)} {rng.choice(AGES[age])}, {VIEWS[view]}".format(**words)
-    carried = f" and {rng.choice(BAGS[bag])}" if bag else ""
-    return f"{first}{carried}. {'She' if bits[FEMALE] else 'He'} is {_worn(bits, rng, boots) or _clothes(bits, rng)}."
+    head, age_form = form(HEADS), form(AGES[age])
+    bag_form = (bag, form(BAGS[bag])) if bag else None
+    first = {"female": bool(bits[FEMALE]), "head": head, "age": (age, age_form), "view": view, "bag": bag_form}
+    worn = tuple((bit, form(forms)) for bit, forms in WORN.items() if bits[bit])
+    if worn or boots:
+        return Sentence(**first, worn=worn, boots=boots)
+    sleeve = (next(bit for bit in SLEEVE_LENGTHS if bits[bit]), form(SLEEVES))
+    pattern = next((bit for bit in PATTERNS if bits[bit]), None)
+    said = None if pattern is None else (pattern, form(pattern_forms(pattern)) if len(pattern_forms(pattern)) > 1 else 0)
+    return Sentence(**first, sleeve=sleeve, pattern=said, skirt=form(SKIRTS) if bits[SKIRT] else None)
 
 
 def write_vehicle(tag: VehicleTag, rng: Random) -> str:
@@ -102,24 +170,6 @@ def mentioned(text: str) -> tuple[int, ...]:
 def is_pedestrian_text(text: str) -> bool:
     """The routing rule for queries: a text about a pedestrian or a walking man or woman; everything else is about a vehicle."""
     return _PERSON.search(text) is not None
-
-
-def _worn(bits: Sequence[int], rng: Random, boots: bool) -> str:
-    items = [rng.choice(forms) for bit, forms in WORN.items() if bits[bit]] + ["boots"] * boots
-    return "wearning " + ",".join(items) if items else ""
-
-
-def _clothes(bits: Sequence[int], rng: Random) -> str:
-    length = next(name for bit, name in SLEEVE_LENGTHS.items() if bits[bit])
-    parts = ["in a " + rng.choice(SLEEVES).format(length=length)]
-    pattern = next((name for bit, name in PATTERNS.items() if bits[bit]), None)
-    if pattern == "stripe":  # the one pattern with a single form
-        parts.append("with an upper stripe")
-    elif pattern:
-        parts.append(rng.choice((f"with an upper {pattern}", f"with a {pattern} on the upper")))
-    if bits[SKIRT]:
-        parts.append(rng.choice(SKIRTS))
-    return " ".join(parts)
 
 
 def _check(bits: Sequence[int]) -> None:

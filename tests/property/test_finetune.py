@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from finetune.datasets.challenge import Pedestrian, check_lines
 from finetune.submission import average_precision_at, official_average_precision
 from pipeline.contracts.challenge import BRANDS, COLOURS, EXCLUSIVE_BITS, TYPES, VehicleTag, includes, parse_tag
-from pipeline.contracts.challenge_sentences import is_pedestrian_text, mentioned, write_pedestrian, write_vehicle
+from pipeline.contracts.challenge_parse import parse_pedestrian, parse_vehicle
+from pipeline.contracts.challenge_sentences import draw_sentence, is_pedestrian_text, mentioned, write_pedestrian, write_vehicle
 
 SEEDS = st.integers(0, 2**32)
 
@@ -74,3 +75,14 @@ def test_scores_lie_between_nothing_and_everything(ranked, wanted):
     names, positives = [str(i) for i in ranked], [str(i) for i in wanted]
     standard, official = average_precision_at(names, positives), official_average_precision(names, positives)
     assert 0 <= standard <= official + 1e-5 <= 1 + 2e-5
+
+
+@given(legal_bits(), SEEDS, st.booleans())
+def test_a_written_text_parses_back_to_what_it_was_written_from(bits, seed, boots):
+    sentence = draw_sentence(bits, Random(seed), boots)
+    assert parse_pedestrian(str(sentence)) == sentence
+
+
+@given(tags(), SEEDS)
+def test_a_vehicle_text_parses_back_to_its_tag(tag, seed):
+    assert parse_vehicle(write_vehicle(tag, Random(seed))) == tag

@@ -62,8 +62,8 @@ def test_parse_prints_one_row_per_line(miniature, capsys):
     assert rows == [to_row(record) for record in records]
     assert output.err == ""
     assert (rows[0]["kind"], rows[-1]["kind"]) == ("vehicle", "pedestrian")
-    assert rows[-1]["attributes"]["back"] == rows[-1]["bits"][6] == 1
-    assert set(rows[-1]["mentioned"].values()) == {-1, 0, 1}
+    assert "back" in rows[-1]["mentioned"]
+    assert rows[-1]["bits"][6] == 1
 
 
 def test_a_bad_label_file_is_refused_and_prints_no_row(tmp_path, capsys):

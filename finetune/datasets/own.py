@@ -1,0 +1,80 @@
+"""A data set of one's own: `captions.csv`, `captions.tsv` or `captions.jsonl` in a folder, pictures in `images/` beside it.
+
+Fields: image; caption (or, in JSONL, captions: a list); optional identity (pictures of one identity answer each other's captions; without
+it a picture is its own), split (train, val or test; without it test) and kind (pedestrian or vehicle). Several lines may name one picture.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune.datasets.records import KINDS, PEDESTRIAN, SPLITS, Record, Split, captions_of, field, merge, picture_folder, safe_name
+from pipeline.contracts.errors import ContractError
+
+FILES = ("captions.csv", "captions.tsv", "captions.jsonl")
+FIELDS = ("image", "caption", "captions", "identity", "split", "kind")
+
+
+def read_own(root: Path, split: str) -> Split:
+    """Raises ContractError naming the line that is not of the form, or if the split is empty."""
+    path = annotation(root)
+    records = merge((record for found, record in _rows(path) if found == split), path)
+    if not records:
+        raise ContractError(f"{path}: no line of the {split} split; its lines say their split in the field 'split' (default: test)")
+    return Split(name=split, source=path, images=picture_folder([root / "images", root], records), records=records)
+
+
+def splits_of(root: Path) -> tuple[str, ...]:
+    """The splits that the file has, in the usual order."""
+    found = {split for split, _ in _rows(annotation(root))}
+    return tuple(split for split in SPLITS if split in found)
+
+
+def annotation(root: Path) -> Path:
+    """`root` itself may be the file."""
+    for path in (root, *(root / name for name in FILES)):
+        if path.is_file() and path.suffix in (".csv", ".tsv", ".jsonl"):
+            return path
+    raise ContractError(f"found none of {', '.join(FILES)} in {root}; put one there, with a header line image,caption,identity,split")
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Record]]:
+    for number, row in _jsonl(path) if path.suffix == ".jsonl" else _table(path):
+        where = f"{path}: line {number}"
+        if unknown := sorted(str(name) for name in set(row) - set(FIELDS)):
+            raise ContractError(f"{where}: unknown fields {', '.join(unknown)}; accepted: {', '.join(FIELDS)}")
+        image = safe_name(field(row, "image", str, where), where)
+        captions = captions_of(field(row, "captions" if "captions" in row else "caption", (str, list), where), where)
+        split, kind = row.get("split") or "test", row.get("kind") or PEDESTRIAN
+        for name, value, accepted in (("split", split, SPLITS), ("kind", kind, KINDS)):
+            if value not in accepted:
+                raise ContractError(f"{where}: {name} {value!r}; accepted: {', '.join(accepted)}")
+        identity = row.get("identity")
+        yield split, Record(image=image, identity=image if identity in (None, "") else str(identity), captions=captions, kind=kind)
+
+
+def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ContractError(f"{path}: line {reader.line_num} has not {len(reader.fieldnames or ())} cells as the header has")
+                yield reader.line_num, row
+    except (csv.Error, UnicodeDecodeError) as err:
+        raise ContractError(f"{path} is no readable table: {err}") from err
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as err:
+            raise ContractError(f"{path}: line {number} is not JSON: {err}") from err
+        if not isinstance(row, dict):
+            raise ContractError(f"{path}: line {number} is a {type(row).__name__}; accepted: an object")
+        yield number, row
