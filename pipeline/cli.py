@@ -20,7 +20,7 @@ _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain arg
     "annotate-text": ("generation", ("annotate-text",), False, "Captions in a file to 27 attribute labels, as JSONL."),
     "pretrain": ("pretrain", ("train",), True, "Pre-train APTM on shards."),
     "evaluate": ("pretrain", ("evaluate",), True, "Score a checkpoint: recall@k, mAP, mINP."),
-    "parity": ("pretrain", ("parity",), False, "Compare this code with a folder of golden numbers."),
+    "parity": ("finetune", ("parity",), False, "Compare this code with a folder of golden numbers."),
     "finetune": ("finetune", ("train",), True, "Fine-tune a checkpoint on a retrieval data set."),
     "verify-data": ("finetune", ("verify-data",), False, "What the folder of a benchmark lacks, and where it belongs."),
     "challenge": ("finetune", ("challenge",), False, "Labels, predictions, submission and score of the challenge."),
