@@ -4,21 +4,20 @@ The pointer is renamed into place after the folder is whole, so that a kill at a
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline.fileio import read_json, write_bytes
-from pretrain.checkpoint import METADATA_FILE, save_model
-from pretrain.models.aptm import APTM
-from pretrain.tokenizer import CaptionTokenizer
+from pretrain.checkpoint import METADATA_FILE
 
 POINTER = "best"
 
 
-def save_best(root: Path, step: int, model: APTM, tokenizer: CaptionTokenizer, extra: dict[str, Any]) -> None:
-    """Keep this model as the best so far and forget the one before."""
+def save_best(root: Path, step: int, save: Callable[[Path, dict[str, Any]], None], extra: dict[str, Any]) -> None:
+    """Keep this model as the best so far and forget the one before. save(folder, facts) writes a whole checkpoint folder."""
     folder = root / f"best-{step:08d}"
-    save_model(folder, model, tokenizer, {"step": step, **extra})
+    save(folder, {"step": step, **extra})
     write_bytes(root / POINTER, f"{folder.name}\n".encode())
     for other in set(root.glob("best-*")) - {folder}:
         shutil.rmtree(other)

@@ -13,7 +13,7 @@ from finetune.challenge_cli import challenge
 from pipeline.entry import call
 
 if TYPE_CHECKING:
-    from finetune.config import FinetuneConfig
+    from finetune.recipes import Recipe
 
 _CONFIG = click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
@@ -116,11 +116,11 @@ def _numbers(text: str) -> list[int]:
         raise click.BadParameter(f"{text!r}; accepted: whole numbers with commas between them", param_hint="--seeds") from err
 
 
-def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "FinetuneConfig":
-    from finetune.config import FinetuneConfig
-    from pipeline.config import load, to_yaml
+def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "Recipe":
+    from finetune.recipes import load_recipe
+    from pipeline.config import to_yaml
 
-    config = load(FinetuneConfig, path, overrides)
+    config = load_recipe(path, overrides)
     if print_only:
         click.echo(to_yaml(config), nl=False)
         raise click.exceptions.Exit(0)

@@ -15,12 +15,21 @@ _FREE = {"data": ("folder", "workers", "cache_mb"), "train": ("log_every", "save
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengeDataConfig:
-    """The challenge's data, pedestrians and vehicles together."""
+class DataConfig:
+    """A data set of `finetune.datasets.catalog`."""
 
-    folder: str  # in the organisers' layout: train/, val/, test/
+    folder: str  # in its publishers' layout; `passerby verify-data` says what is missing
+    name: Literal["challenge", "cuhk-pedes", "icfg-pedes", "rstpreid", "pa-100k", "own"] = "challenge"
+    kinds: tuple[str, ...] = ("pedestrian", "vehicle")  # what is trained, validated and tested on
+    val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES)
     workers: int = 0  # loader processes; 0: the training process reads
     cache_mb: int = 256  # resized pictures kept in memory by each loading process
+
+    def __post_init__(self) -> None:
+        if not self.kinds or set(self.kinds) - {"pedestrian", "vehicle"}:
+            raise ConfigError(f"data.kinds={list(self.kinds)}; accepted: pedestrian, vehicle, or both")
+        if not 0 < self.val_share < 1:
+            raise ConfigError(f"data.val_share={self.val_share}; accepted: above 0 and below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +41,9 @@ class InitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneObjective:
-    """Weights of the terms. ITC of the plain caption counts 1; a term of weight 0 is not computed."""
+    """Weights of the terms. A term of weight 0 is not computed."""
 
+    itc_weight: float = 1.0
     itm_weight: float = 1.0
     mlm_weight: float = 1.0
     second_view: float = 0.8  # of ITC and ITM on the second view of the caption, beside their own weights
@@ -42,7 +52,7 @@ class FinetuneObjective:
     num_matching_prompts: int = 5  # prompts that IAM draws per step
 
     def __post_init__(self) -> None:
-        for name in ("itm_weight", "mlm_weight", "second_view", "attribute_weight"):
+        for name in ("itc_weight", "itm_weight", "mlm_weight", "second_view", "attribute_weight"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"objective.{name}={getattr(self, name)}; accepted: 0 and more")
         if not 0 <= self.label_smoothing < 1 or self.num_matching_prompts < 1:
@@ -59,7 +69,9 @@ class EvalConfig:
     batch_size: int = 128
     shortlist: int = 128  # pictures per query that the matching head re-ranks
     times: int = 3  # validations, evenly spread over the training; the last one is after the last step
-    select: Literal["map", "recall@1", "official", "map@10"] = "map"  # the validation score that chooses the checkpoint
+    select: Literal["map", "recall@1", "official", "map@10", "mean_accuracy"] = "map"  # the validation score that chooses the checkpoint
+    paper_protocol: bool = False  # choose on the test split, as the published codes do; every table says so
+    flip: bool = False  # mean of the features of a picture and of its mirror image
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "shortlist", "times"):
@@ -72,7 +84,8 @@ class FinetuneConfig:
     """Everything that decides a fine-tuning. Defaults are APTM's published fine-tuning on one GPU."""
 
     out: str  # folder of this training
-    data: ChallengeDataConfig
+    data: DataConfig
+    method: Literal["aptm"] = "aptm"
     seed: int = 42
     init: InitConfig = field(default_factory=InitConfig)
     model: AptmConfig | None = None  # null: that of the checkpoint; with a checkpoint, it must be that of the checkpoint
@@ -91,13 +104,17 @@ class FinetuneConfig:
             raise ConfigError("text.masking.mlm_candidates=padded hides padding, so it depends on its length; set text.pad=max with it")
 
     def training_digest(self) -> str:
-        """Equal for configs whose trainings may continue one another."""
-        tree: dict[str, Any] = to_dict(self)
-        del tree["out"], tree["init"]  # the weights themselves are told apart by their sha256
-        for section, names in _FREE.items():
-            for name in names:
-                del tree[section][name]
-        return digest(tree)
+        return training_digest(self)
 
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
+
+
+def training_digest(config: Any) -> str:
+    """Equal for configs whose trainings may continue one another."""
+    tree: dict[str, Any] = to_dict(config)
+    del tree["out"], tree["init"]  # the weights themselves are told apart by their sha256
+    for section, names in _FREE.items():
+        for name in names:
+            del tree[section][name]
+    return digest(tree)

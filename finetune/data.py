@@ -1,24 +1,25 @@
 """Training lines to batches. What a line becomes depends on (seed, epoch, image name) alone, never on rank or worker."""
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from finetune.augment import padded_square
 from finetune.config import FinetuneConfig
-from finetune.datasets.challenge import Pedestrian, Record, check_pictures, images_folder, labels_path, read_labels
+from finetune.datasets.lines import TrainingLines
 from finetune.order import KindBatches
 from finetune.text_views import second_view
-from pipeline.contracts.attributes import MISSING
-from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.errors import ContractError
-from pipeline.fileio import sha256_file
 from pipeline.seeds import derive_seed
 from pretrain.augment import train_pixels
 from pretrain.captions import pre_caption
@@ -26,13 +27,13 @@ from pretrain.config import TextsConfig
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
 from pretrain.order import Place
-from pretrain.pictures import decode_resized
+from pretrain.pictures import decode_resized, resized
 from pretrain.tokenizer import CaptionTokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """image (B, 3, H, W) float32; texts and (or None) second, the two views of the captions; identities (B,) and labels (B, 21) int64."""
+    """image (B, 3, H, W) float32; texts and (or None) second, the two views of the captions; identities (B,) and labels (B, A) int64."""
 
     image: Tensor
     texts: Texts
@@ -56,33 +57,33 @@ class Example:
     labels: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingLines:
-    """The lines of the train split. digest: of the label file; pictures are told apart by their names."""
+class Sized2d(Protocol):
+    """Pixels of a model's pictures."""
 
-    folder: Path
-    records: tuple[Record, ...]
-    digest: str
+    @property
+    def height(self) -> int: ...
 
-    @classmethod
-    def read(cls, root: Path) -> "TrainingLines":
-        """Raises ContractError for a bad label file, or if pictures that it names are missing."""
-        path, folder = labels_path(root, "train"), images_folder(root, "train")
-        records = tuple(read_labels(path))
-        check_pictures(folder, [record.image for record in records], path)
-        return cls(folder, records, sha256_file(path))
+    @property
+    def width(self) -> int: ...
 
-    def classes(self) -> list[int]:
-        """A number per line; lines of one attribute vector or of one tag share it. Numbered in order of first appearance."""
-        numbers: dict[str, int] = {}
-        return [numbers.setdefault(record.identity, len(numbers)) for record in self.records]
+
+def decode(data: bytes, size: Sized2d, where: str, square: bool = False) -> np.ndarray:
+    """Encoded picture -> (H, W, 3) uint8 of the model's size. Raises ContractError naming `where` if the bytes are no whole picture."""
+    if not square:
+        return decode_resized(data, size.height, size.width, where)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return resized(Image.fromarray(padded_square(np.asarray(image.convert("RGB")))), size.height, size.width)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+        raise ContractError(f"{where}: not a readable picture ({err})") from err
 
 
 class PictureFolder:
     """Pictures of a folder, resized; kept in memory until the allowance is used up."""
 
-    def __init__(self, folder: Path, vision: VisionConfig, limit_mb: int = 0) -> None:
-        self._folder, self._vision = folder, vision
+    def __init__(self, folder: Path, size: "Sized2d", limit_mb: int = 0, square: bool = False) -> None:
+        """square: pad with black to a square first."""
+        self._folder, self._size, self._square = folder, size, square
         self._room = limit_mb * 2**20
         self._kept: dict[str, np.ndarray] = {}
 
@@ -95,7 +96,7 @@ class PictureFolder:
             data = path.read_bytes()
         except OSError as err:
             raise ContractError(f"{path} cannot be read: {err.strerror}") from err
-        picture = decode_resized(data, self._vision.height, self._vision.width, str(path))
+        picture = decode(data, self._size, str(path), self._square)
         if self._room >= picture.nbytes:
             self._room -= picture.nbytes
             self._kept[name] = picture
@@ -112,12 +113,11 @@ class TrainingSet(Dataset[Example]):
     def __getitem__(self, place: Place) -> Example:
         epoch, number = place
         record, text = self._lines.records[number], self._config.text
-        seed = derive_seed(self._config.seed, "sample", epoch, record.image)
+        seed = derive_seed(self._config.seed, "sample", epoch, record.key)
         pixels = train_pixels(self._pictures.get(record.image), self._config.image, np.random.default_rng(seed))
-        caption = pre_caption(record.text, text.max_words, text.clean)
-        labels = record.bits if isinstance(record, Pedestrian) else (MISSING,) * len(BITS_21)
-        second = second_view(caption, Random(seed)) if self._config.objective.second_view else None
-        return Example(pixels, caption, second, self._classes[number], labels)
+        caption = pre_caption(record.text, text.max_words, text.clean) if record.text else ""
+        second = second_view(caption, Random(seed)) if record.text and self._config.objective.second_view else None
+        return Example(pixels, caption, second, self._classes[number], record.labels)
 
 
 @dataclass(frozen=True, slots=True)

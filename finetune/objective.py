@@ -35,10 +35,12 @@ def challenge_terms(model: APTM, batch: Batch, prompts: Texts | None, draws: Dra
     Pictures are encoded once. Vehicles have no bits (their labels are all -1), so they leave the attribute terms at 0.
     """
     image, terms = encode_images(model, batch.image), {}
-    for suffix, texts in (("", batch.texts), ("_second", batch.second)):
+    views = (("", batch.texts), ("_second", batch.second)) if config.itc_weight or config.itm_weight else ()
+    for suffix, texts in views:
         if texts is not None:
             text = encode_texts(model, texts)
-            terms[f"itc{suffix}"] = itc_term(model, image, text, batch.identities)
+            if config.itc_weight:
+                terms[f"itc{suffix}"] = itc_term(model, image, text, batch.identities)
             if config.itm_weight:
                 terms[f"itm{suffix}"] = itm_term(model, image, texts, text, batch.identities, draws)
     if config.mlm_weight:
@@ -51,7 +53,7 @@ def challenge_terms(model: APTM, batch: Batch, prompts: Texts | None, draws: Dra
 
 def term_weights(config: FinetuneObjective) -> dict[str, float]:
     """Weights of `weighted_total`, for the terms that are computed."""
-    plain = {"itc": 1.0, "itm": config.itm_weight}
+    plain = {"itc": config.itc_weight, "itm": config.itm_weight}
     second = {f"{name}_second": config.second_view * weight for name, weight in plain.items()}
     attributes = dict.fromkeys(ATTRIBUTE_TERMS, config.attribute_weight / len(ATTRIBUTE_TERMS))
     every = {**plain, **second, "mlm": config.mlm_weight, **attributes}

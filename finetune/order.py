@@ -6,8 +6,9 @@ each line comes once per epoch, in an order that depends on (seed, kind, epoch) 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from finetune.datasets.challenge import KINDS, Record
+from finetune.datasets.records import KINDS
 from pipeline.contracts.errors import ConfigError
 from pipeline.seeds import derive_seed
 from pretrain.order import Place, check_batch, places
@@ -20,7 +21,7 @@ class KindBatches:
     """
 
     def __init__(
-        self, seed: int, records: Sequence[Record], global_batch: int, first_step: int, num_steps: int, rank: int = 0, world_size: int = 1
+        self, seed: int, records: Sequence[Any], global_batch: int, first_step: int, num_steps: int, rank: int = 0, world_size: int = 1
     ) -> None:
         groups = {kind: [i for i, record in enumerate(records) if record.kind == kind] for kind in KINDS}
         self.groups = {kind: lines for kind, lines in groups.items() if lines}

@@ -5,14 +5,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from finetune.config import FinetuneConfig
+from finetune.recipes import Recipe
 from finetune.train import train
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_json
 from pipeline.signals import StopRequest
 
 
-def train_seeds(config: FinetuneConfig, seeds: Sequence[int], stop: StopRequest) -> dict[str, Any]:
+def train_seeds(config: Recipe, seeds: Sequence[int], stop: StopRequest) -> dict[str, Any]:
     """Train in OUT/seed-N for each seed and write OUT/seeds.json: kind -> score -> {mean, std, values} of the test split.
 
     std is the sample standard deviation (n - 1). Trainings that are finished are not repeated. Raises ConfigError for fewer than two seeds.

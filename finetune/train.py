@@ -1,4 +1,4 @@
-"""Fine-tuning on the challenge, read top to bottom: set-up, data, model, engine, restore, loop, test.
+"""Fine-tuning, read top to bottom: set-up, data, method, engine, restore, loop, test. The same loop for every recipe.
 
 OUT/config.yaml (resolved), OUT/metrics.jsonl (a line per logged step, with the validation scores where there was one), OUT/checkpoint/
 (`latest` to continue from, `best` by validation), OUT/summary.json (last; scores of the best checkpoint on validation and, once, on test).
@@ -7,40 +7,34 @@ Running again continues from the newest checkpoint; a finished training is left 
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune.best import best_folder, best_metadata, save_best
-from finetune.config import FinetuneConfig
-from finetune.data import Batch, TrainingLines, train_batches
-from finetune.datasets.challenge import gold_path
-from finetune.datasets.retrieval_split import RetrievalSplit, read_test, read_val
-from finetune.evaluate import PROTOCOL, Protocol, measure, rank_split
-from finetune.initialize import start_model
-from finetune.objective import FinetuneStep, term_weights
+from finetune.datasets.lines import TrainingLines
+from finetune.evaluate import PROTOCOL, protocol_json
+from finetune.methods.base import Method
+from finetune.methods.start import start_method
+from finetune.recipes import Recipe
+from finetune.tasks import Task, test_task, validation_task
 from pipeline.config import to_yaml
-from pipeline.contracts.challenge import BITS_21
+from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import digest, read_json, write_bytes
 from pipeline.signals import Stopped, StopRequest
 from pretrain import checkpoint, loop
-from pretrain.chance import Chance
 from pretrain.distributed import barrier, rank, world_size
-from pretrain.engine import build_engine, pick_device, start_process_group
-from pretrain.loop import Progress, Saver
-from pretrain.masking import Masker
+from pretrain.engine import Engine, build_engine, pick_device, start_process_group
+from pretrain.loop import Progress
 from pretrain.metrics_log import MetricsLog, write_summary
-from pretrain.models.aptm import APTM
-from pretrain.objective import Texts, weighted_total
-from pretrain.optim import lr_factor, parameter_groups
-from pretrain.tokenizer import CaptionTokenizer
+from pretrain.objective import weighted_total
 
 log = logging.getLogger("finetune")
 REPORTS = 10  # progress lines per training
+VALIDATION, PAPER = "selected on validation", "paper protocol: selected on test"
 
 
-def train(config: FinetuneConfig, stop: StopRequest) -> dict[str, Any]:
+def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     """Train to the end and return the summary. Raises Stopped after a checkpoint when asked to leave, StageError on a non-finite loss."""
     # set-up
     out, device = Path(config.out), pick_device(config.engine.device)
@@ -48,51 +42,43 @@ def train(config: FinetuneConfig, stop: StopRequest) -> dict[str, Any]:
     start_process_group(config.engine, device)
 
     # data
-    folder = Path(config.data.folder)
-    lines, val = TrainingLines.read(folder), read_val(folder)
-    test = read_test(folder) if gold_path(folder).is_file() else None
+    lines = TrainingLines.read(Path(config.data.folder), config.data)
+    test = test_task(config.data)
+    val = _selection(config, test)
     num_steps = config.train.num_steps(len(lines.records))
 
-    # model and engine; weights come from this run's newest checkpoint, else from init.checkpoint, else at random
-    start = start_model(config)
-    model, tokenizer = start.model, start.tokenizer
-    identity = digest([config.training_digest(), lines.digest, start.weights, num_steps])
+    # method and engine; weights come from this run's newest checkpoint, else from init, else at random
+    method = start_method(config, lines, device)
+    identity = digest([config.training_digest(), lines.digest, method.weights, num_steps])
     newest = loop.newest(root, identity)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")
-    weights = term_weights(config.objective)
-    module = FinetuneStep(model, config.objective, config.engine.precision)
-    engine = build_engine(module, parameter_groups(model, model.config, config.optim), config.optim, config.engine, device)
-    progress = loop.restore(newest, model, engine) if newest else Progress()
-    log.info("%s; %d lines, %d steps from step %d", start.source, len(lines.records), num_steps, progress.step)
+    weights = method.term_weights()
+    engine = build_engine(method.step, method.groups(), config.optim, config.engine, device)
+    progress = _restore(newest, method, engine) if newest else Progress()
+    log.info("%s; %d lines, %d steps from step %d", method.source, len(lines.records), num_steps, progress.step)
 
     # loop
-    batches = train_batches(
-        lines, config, model.config.vision, tokenizer.vocab_file, progress.step, num_steps - progress.step, rank(), world_size()
-    )
-    texts = _StepTexts(Masker(tokenizer, config.text.masking), Chance(config.seed, rank(), device), _prompts(config, tokenizer))
-    extra = {"seed": config.seed, PROTOCOL: Protocol.of(config).to_json()}
-    keep = config.train.keep
-    saver = Saver(root=root, model=model, tokenizer=tokenizer, engine=engine, identity=identity, keep=keep, extra=extra)
-    judge = _Judge(config, root, val, tokenizer, num_steps)
+    batches = method.batches(progress.step, num_steps - progress.step, rank(), world_size())
+    saver = _Saver(root, method, engine, config.train.keep, {"training": identity, "seed": config.seed, PROTOCOL: protocol_json(config)})
+    judge = _Judge(config, root, val, method, num_steps)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
     began = time.monotonic() - progress.seconds
     for step in range(progress.step, num_steps):
         started = time.monotonic()
-        batch, prompts = texts.next(batches, step)
-        draws = texts.chance.start(step)
-        terms = engine(batch.to(device), prompts and prompts.to(device), draws)
+        terms = engine(*method.arguments(next(batches), step))
         total = weighted_total(terms, weights)
         values, leaving = loop.agree(terms, total, step, stop)
-        factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)
+        factor = method.lr_factor(step, num_steps)
         engine.backward(total)
         engine.step(factor)
+        method.after_step()
 
         seconds = time.monotonic() - started
-        scores = judge.validate(model, step + 1)
+        scores = judge.validate(step + 1)
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
         if metrics and (scores or progress.step % config.train.log_every == 0):
             line = {f"train/{name}": value for name, value in values.items()} | {f"val/{name}": value for name, value in scores.items()}
@@ -112,70 +98,92 @@ def train(config: FinetuneConfig, stop: StopRequest) -> dict[str, Any]:
     facts = {
         "steps": num_steps,
         "train_lines": len(lines.records),
+        "init": "random" if method.weights == "random" else "checkpoint",
+        "weights": method.weights,
         "seed": config.seed,
-        "init": "checkpoint" if config.init.checkpoint else "scratch",
-        "weights": start.weights,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "seconds": round(progress.seconds, 2),
+        "seconds": round(progress.seconds, 3),
         "device": str(device),
         "world_size": world_size(),
+        "method": config.method,
+        "protocol": PAPER if config.eval.paper_protocol else VALIDATION,
     }
-    return write_summary(out, tuple(weights), {**facts, **_final_scores(config, root, model, tokenizer, test)})
+    return write_summary(out, tuple(weights), {**facts, **_final_scores(config, root, method, test)})
+
+
+def _selection(config: Recipe, test: Task | None) -> Task:
+    if not config.eval.paper_protocol:
+        return validation_task(config.data)
+    if test is None:
+        raise ConfigError("eval.paper_protocol=true chooses on the test split, and its answers are not known (no test_gt.txt)")
+    return test
+
+
+def _restore(folder: Path, method: Method, engine: Engine) -> Progress:
+    """Optimizer first: an engine's own state may hold weights too, and those of the checkpoint folder count."""
+    engine.load_state(folder / checkpoint.TRAINING_STATE)
+    method.load_state(folder)
+    metadata = read_json(folder / checkpoint.METADATA_FILE)
+    return Progress(metadata["step"], metadata["position"], metadata["seconds"])
 
 
 @dataclass(frozen=True, slots=True)
-class _StepTexts:
-    """Adds the masks of a step to its captions and to the attribute prompts, where these are wanted."""
+class _Saver:
+    """`pretrain.loop.Saver` for any method."""
 
-    masker: Masker
-    chance: Chance
-    prompts: Texts | None
+    root: Path
+    method: Method
+    engine: Engine
+    keep: int
+    facts: dict[str, Any]
 
-    def next(self, batches: Iterator[Batch], step: int) -> tuple[Batch, Texts | None]:
-        batch = next(batches)
-        texts = self.chance.masked(self.masker, batch.texts, step, "captions")
-        prompts = self.prompts and self.chance.masked(self.masker, self.prompts, step, "prompts")
-        return Batch(batch.image, texts, batch.second, batch.identities, batch.labels), prompts
+    def save(self, progress: Progress) -> None:
+        """Every rank calls it; the folder counts once rank 0 has written its metadata."""
+        folder = checkpoint.step_folder(self.root, progress.step)
+        self.engine.save_state(folder / checkpoint.TRAINING_STATE)
+        barrier()
+        if rank() == 0:
+            state = {"step": progress.step, "position": progress.position, "seconds": round(progress.seconds, 3)}
+            self.method.save_state(folder)
+            self.method.save(folder, {**state, **self.facts, "world_size": world_size()})
+            checkpoint.publish(self.root, folder, self.keep)
+        barrier()
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
     """Validates now and then, on the first rank, and keeps the best model."""
 
-    config: FinetuneConfig
+    config: Recipe
     root: Path
-    val: RetrievalSplit
-    tokenizer: CaptionTokenizer
+    task: Task
+    method: Method
     num_steps: int
 
-    def validate(self, model: APTM, step: int) -> dict[str, float]:
+    def validate(self, step: int) -> dict[str, float]:
         """Scores over all queries if it is time, else nothing. A tie keeps the earlier checkpoint."""
         if step not in {round(self.num_steps * (i + 1) / self.config.eval.times) for i in range(self.config.eval.times)}:
             return {}
         scores: dict[str, float] = {}
         if rank() == 0:
-            protocol = Protocol.of(self.config)
-            measured = measure(self.val, rank_split(model, self.tokenizer, self.val, protocol))
-            scores, best = measured["all"], best_metadata(self.root)
-            if best is None or scores[self.config.eval.select] > best["val"]["all"][self.config.eval.select]:
-                save_best(self.root, step, model, self.tokenizer, {"val": measured, PROTOCOL: protocol.to_json()})
-            model.train()
-            log.info("step %d/%d, validation recall@1 %.3f, mAP %.3f", step, self.num_steps, scores["recall@1"], scores["map"])
+            select = self.config.eval.select
+            with self.method.averaged():
+                measured = self.task.run(self.method.searcher, self.config.eval)
+                scores, best = measured["all"], best_metadata(self.root)
+                if select not in scores:
+                    raise ConfigError(f"eval.select={select}; accepted for {self.config.data.name}: {', '.join(scores)}")
+                if best is None or scores[select] > best["val"]["all"][select]:
+                    save_best(self.root, step, self.method.save, {"val": measured, PROTOCOL: protocol_json(self.config)})
+            self.method.model.train()
+            log.info("step %d/%d, validation %s %.3f", step, self.num_steps, select, scores[select])
         barrier()
         return scores
 
 
-def _prompts(config: FinetuneConfig, tokenizer: CaptionTokenizer) -> Texts | None:
-    return Texts(*tokenizer(BITS_21.prompts, None)) if config.objective.attribute_weight else None
-
-
-def _final_scores(
-    config: FinetuneConfig, root: Path, model: APTM, tokenizer: CaptionTokenizer, test: RetrievalSplit | None
-) -> dict[str, Any]:
+def _final_scores(config: Recipe, root: Path, method: Method, test: Task | None) -> dict[str, Any]:
     """Validation scores of the best checkpoint, and its scores on test, the only ones that are ever taken there."""
     best, chosen = best_folder(root), best_metadata(root)
     assert best is not None, "there is a validation after the last step"
     assert chosen is not None
-    checkpoint.load_weights(model, best)
-    scores = None if test is None else measure(test, rank_split(model, tokenizer, test, Protocol.of(config)))
+    method.load_weights(best)
+    scores = None if test is None else test.run(method.searcher, config.eval)
     return {"best_step": chosen["step"], "val": chosen["val"], "test": scores}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from finetune.config import DataConfig
+from finetune.datasets.catalog import data_set
 from finetune.datasets.challenge import (
     KINDS,
     Pedestrian,
@@ -25,6 +27,8 @@ from finetune.datasets.challenge import (
     read_labels,
     read_queries,
 )
+from finetune.datasets.lines import check_files, validation_split
+from finetune.datasets.records import Split
 from finetune.datasets.routing import route
 from pipeline.contracts.challenge import FEMALE
 from pipeline.contracts.errors import ContractError
@@ -60,6 +64,51 @@ def read_test(root: Path) -> RetrievalSplit:
     queries, gallery = read_queries(queries_path(root)), list_gallery(root)
     relevant = _gold_matrix(root, queries, gallery) if gold_path(root).is_file() else None
     return RetrievalSplit(images_folder(root, "test"), tuple(queries), tuple(gallery), route(queries, gallery), relevant)
+
+
+def read_validation(data: DataConfig) -> RetrievalSplit:
+    """The split that chooses the checkpoint, less the kinds that are left out."""
+    if data.name == "challenge":
+        return of_kinds(read_val(Path(data.folder)), data.kinds)
+    return from_records(validation_split(data))
+
+
+def read_testing(data: DataConfig) -> RetrievalSplit | None:
+    """The split that is scored once; None where the challenge's answers are not known."""
+    root = Path(data.folder)
+    if data.name == "challenge":
+        return of_kinds(read_test(root), data.kinds) if gold_path(root).is_file() else None
+    return from_records(data_set(data.name).read(root, "test"))
+
+
+def from_records(split: Split) -> RetrievalSplit:
+    """Every caption is a query, every picture a candidate; right are the pictures of the caption's identity.
+
+    Raises ContractError if pictures are missing or there is no caption.
+    """
+    captions = [(text, record) for record in split.records for text in record.captions]
+    if not captions:
+        raise ContractError(f"{split.source}: the {split.name} split has no captions, so there is nothing to search with")
+    names = tuple(record.image for record in split.records)
+    check_files(split.images, names, split.source)
+    owners = np.array([record.identity for record in split.records])
+    relevant = np.array([record.identity for _, record in captions])[:, None] == owners[None]
+    kinds = {kind: [i for i, (_, record) in enumerate(captions) if record.kind == kind] for kind in KINDS}
+    routes = {kind: (rows, [j for j, record in enumerate(split.records) if record.kind == kind]) for kind, rows in kinds.items()}
+    return RetrievalSplit(split.images, tuple(text for text, _ in captions), names, routes, relevant)
+
+
+def of_kinds(split: RetrievalSplit, kinds: Sequence[str]) -> RetrievalSplit:
+    """The queries of these kinds alone; the gallery stays whole, and routes of other kinds are emptied."""
+    rows = sorted(row for kind in kinds for row in split.routes[kind][0])
+    if len(rows) == len(split.queries):
+        return split
+    if not rows:
+        raise ContractError(f"{split.folder}: no query of the kinds {', '.join(kinds)}")
+    place = {row: number for number, row in enumerate(rows)}
+    routes = {kind: ([place[r] for r in q if r in place], g if kind in kinds else []) for kind, (q, g) in split.routes.items()}
+    queries = tuple(split.queries[row] for row in rows)
+    return RetrievalSplit(split.folder, queries, split.gallery, routes, None if split.relevant is None else split.relevant[rows])
 
 
 def relevant_pictures(records: Sequence[Record]) -> np.ndarray:

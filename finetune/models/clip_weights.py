@@ -51,7 +51,7 @@ def read_clip(source: Path) -> tuple[dict[str, Tensor], ClipConfig]:
 
     Raises ConfigError if there is no such file, ContractError if it is not CLIP's.
     """
-    state = read_state(_weight_file(source))
+    state = read_state(weight_file(source))
     folder = source if source.is_dir() else source.parent
     if any(name.startswith("vision_model.") for name in state):
         return from_hugging_face(state), _hugging_face_config(folder)
@@ -130,7 +130,7 @@ def count_layers(state: Mapping[str, Tensor], prefix: str) -> int:
     return len(numbers)
 
 
-def _weight_file(source: Path) -> Path:
+def weight_file(source: Path) -> Path:
     if source.is_file():
         return source
     for name in WEIGHT_NAMES:

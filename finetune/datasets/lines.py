@@ -1,0 +1,99 @@
+"""What training reads: one line per caption of the train split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.config import DataConfig
+from finetune.datasets.catalog import data_set
+from finetune.datasets.records import Record, Split
+from pipeline.contracts.attributes import AttributeSpace
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import sha256_file
+from pipeline.seeds import derive_seed
+
+HOLD_OUT = "held out"  # name of the seed that draws identities where a data set has no validation split
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A picture and one caption; text is empty where only labels are known. key is unique among the lines."""
+
+    key: str
+    image: str
+    text: str
+    identity: str
+    labels: tuple[int, ...]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLines:
+    """digest: of the annotation file; pictures are told apart by their names."""
+
+    folder: Path
+    records: tuple[Line, ...]
+    digest: str
+    space: AttributeSpace | None
+
+    @classmethod
+    def read(cls, root: Path, data: DataConfig | None = None) -> "TrainingLines":
+        """Raises ContractError for a bad annotation file, or if pictures that it names are missing."""
+        chosen = data or DataConfig(folder=str(root))
+        split = train_split(chosen)
+        lines = lines_of([record for record in split.records if record.kind in chosen.kinds])
+        if not lines:
+            raise ConfigError(f"data.kinds={list(chosen.kinds)}: {split.source} has no line of these kinds in its train split")
+        check_files(split.images, [line.image for line in lines], split.source)
+        return cls(split.images, lines, sha256_file(split.source), split.space)
+
+    def classes(self) -> list[int]:
+        """A number per line; lines of one identity share it. Numbered in order of first appearance."""
+        numbers: dict[str, int] = {}
+        return [numbers.setdefault(line.identity, len(numbers)) for line in self.records]
+
+
+def train_split(data: DataConfig) -> Split:
+    """The train split less the identities that are held out for validation, where the data set has no validation split."""
+    chosen, root = data_set(data.name), Path(data.folder)
+    split = chosen.read(root, "train")
+    if "val" in chosen.splits(root):
+        return split
+    return _part(split, "train", [record for record in split.records if not held_out(record, data.val_share)])
+
+
+def validation_split(data: DataConfig) -> Split:
+    """The validation split, or, where there is none, the identities held out of the train split."""
+    chosen, root = data_set(data.name), Path(data.folder)
+    if "val" in chosen.splits(root):
+        return chosen.read(root, "val")
+    split = chosen.read(root, "train")
+    kept = [record for record in split.records if held_out(record, data.val_share)]
+    if not kept:
+        raise ConfigError(f"data.val_share={data.val_share} holds no identity of {split.source} out; raise it")
+    return _part(split, "val", kept)
+
+
+def held_out(record: Record, share: float) -> bool:
+    """By a hash of the identity, so that all pictures of a person stay together, whatever the order of the file."""
+    return derive_seed(0, HOLD_OUT, record.identity) % 10_000 < round(share * 10_000)
+
+
+def lines_of(records: Sequence[Record]) -> tuple[Line, ...]:
+    lines = []
+    for record in records:
+        for number, text in enumerate(record.captions or ("",)):
+            key = record.image if number == 0 else f"{record.image}#{number}"
+            lines.append(Line(key, record.image, text, record.identity, record.labels, record.kind))
+    return tuple(lines)
+
+
+def check_files(folder: Path, names: Sequence[str], where: Path) -> None:
+    """Raises ContractError if pictures that `where` names are not in the folder."""
+    if absent := [name for name in dict.fromkeys(names) if not (folder / name).is_file()]:
+        count = len(set(names))
+        raise ContractError(f"{folder} lacks {len(absent)} of the {count} pictures that {where} names, the first is {absent[0]}")
+
+
+def _part(split: Split, name: str, records: Sequence[Record]) -> Split:
+    return Split(name=name, source=split.source, images=split.images, records=tuple(records), space=split.space)

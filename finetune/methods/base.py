@@ -1,0 +1,112 @@
+"""What the training loop, evaluation, prediction and search ask of a model: one interface for APTM, IRRA, BLIP and CLIP."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain.retrieval.encode import ImageFeatures, TextFeatures
+
+
+class Searcher(Protocol):
+    """A model in eval mode that compares texts with pictures. Features are L2-normalised float32."""
+
+    model: nn.Module
+    has_matching: bool  # is there a head that looks at a text and a picture together?
+
+    def pixels(self, picture: bytes, where: str) -> np.ndarray:
+        """Encoded picture -> (3, H, W) float32. Raises ContractError naming `where` if it cannot be read."""
+        ...
+
+    def embed_images(self, pixels: Tensor) -> ImageFeatures:
+        """(B, 3, H, W) -> feat (B, D), and embeds (B, N, W) where there is a matching head, else (B, 0)."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> TextFeatures:
+        """feat (Q, D); the rest is what `match` needs."""
+        ...
+
+    def match(self, texts: TextFeatures, rows: Tensor, image_embeds: Tensor) -> Tensor:
+        """Matching score of text rows[i] with picture image_embeds[i]; (K,) float32."""
+        ...
+
+    def fuse(self, similarity: Tensor, top: Tensor, scores: Tensor) -> Tensor:
+        """(Q, G) final scores from cosines (Q, G) and matching scores (Q, k) of the shortlist `top` (Q, k)."""
+        ...
+
+
+class Method(Protocol):
+    """A recipe in training. `step` is what the engine runs: (*arguments) -> named scalar loss terms."""
+
+    searcher: Searcher
+    step: nn.Module
+    model: nn.Module  # what is saved
+    source: str  # what to tell the user about the weights
+    weights: str  # sha256 of the file they came from, "random" without one
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups with params, names, weight_decay, lr, base_lr."""
+        ...
+
+    def lr_factor(self, step: int, num_steps: int) -> float: ...
+
+    def term_weights(self) -> Mapping[str, float]: ...
+
+    def batches(self, first_step: int, num_steps: int, rank: int, world: int) -> Iterator[Any]: ...
+
+    def arguments(self, batch: Any, step: int) -> tuple[Any, ...]:
+        """Of the step module, on the device."""
+        ...
+
+    def after_step(self) -> None:
+        """Averages that follow the weights."""
+        ...
+
+    def averaged(self) -> Any:
+        """Context in which the model holds the weights that are validated and kept as best."""
+        ...
+
+    def save(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """A whole checkpoint folder, metadata last, of the weights as they are."""
+        ...
+
+    def save_state(self, folder: Path) -> None:
+        """What a continuation needs beside `save` and the optimizer."""
+        ...
+
+    def load_state(self, folder: Path) -> None:
+        """Weights and averages of a folder that `save` and `save_state` wrote."""
+        ...
+
+    def load_weights(self, folder: Path) -> None:
+        """Weights of a folder that `save` wrote."""
+        ...
+
+
+def embed_gallery(searcher: Searcher, batches: Iterable[Tensor], flip: bool = False) -> ImageFeatures:
+    """All pictures. flip: mean of the features of a picture and of its mirror image, normalised again; matching looks at the picture."""
+    parts = []
+    for pixels in batches:
+        found = searcher.embed_images(pixels)
+        if flip:
+            mean = F.normalize(found.feat + searcher.embed_images(pixels.flip(-1)).feat, dim=-1)
+            found = ImageFeatures(found.embeds, mean)
+        parts.append(found)
+    return ImageFeatures(torch.cat([p.embeds for p in parts]), torch.cat([p.feat for p in parts]))
+
+
+@torch.no_grad()
+def rank(searcher: Searcher, texts: TextFeatures, images: ImageFeatures, shortlist: int, batch_size: int = 512) -> Tensor:
+    """(Q, G) scores, higher is better: cosines, re-ranked by the matching head on the `shortlist` most similar pictures of each text."""
+    similarity = texts.feat @ images.feat.T
+    if not searcher.has_matching:
+        return similarity
+    top = similarity.topk(min(shortlist, similarity.shape[1]), dim=1).indices
+    rows = torch.arange(len(top), device=top.device).repeat_interleave(top.shape[1])
+    pairs = zip(rows.split(batch_size), top.flatten().split(batch_size), strict=True)
+    scores = torch.cat([searcher.match(texts, row, images.embeds[column]) for row, column in pairs])
+    return searcher.fuse(similarity, top, scores.view_as(top))

@@ -1,0 +1,59 @@
+"""IRRA and CLIP as searchers: cosines of the global features, no matching head."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from finetune.augment import normalised
+from finetune.augment_settings import PictureConfig
+from finetune.data import decode
+from finetune.datasets.routing import kind_of_query
+from finetune.models import clip
+from finetune.models.clip_tokenizer import ClipTokenizer
+from pipeline.contracts.errors import ConfigError
+from pretrain.retrieval.encode import ImageFeatures, TextFeatures
+
+
+class ClipSearcher:
+    """model.base_model is a Clip. suffix: put behind queries about vehicles, whose stop and article are taken off first."""
+
+    has_matching = False
+
+    def __init__(self, model: nn.Module, tokenizer: ClipTokenizer, image: PictureConfig, suffix: str = "", batch_size: int = 256) -> None:
+        self.model, self.tokenizer, self.image, self.suffix, self.batch_size = model, tokenizer, image, suffix, batch_size
+
+    @property
+    def towers(self) -> clip.Clip:
+        towers = self.model.base_model
+        assert isinstance(towers, clip.Clip)
+        return towers
+
+    @property
+    def device(self) -> torch.device:
+        return self.towers.text_projection.device
+
+    def pixels(self, picture: bytes, where: str) -> np.ndarray:
+        return normalised(decode(picture, self.towers.config, where, self.image.square), self.image)
+
+    @torch.no_grad()
+    def embed_images(self, pixels: Tensor) -> ImageFeatures:
+        feature = clip.normalised(clip.image_feature(self.towers.image_tokens(pixels.to(self.device))))
+        return ImageFeatures(feature.new_zeros(len(feature), 0), feature)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> TextFeatures:
+        ids = self.tokenizer([self.query(text) for text in texts], self.towers.config.context).to(self.device)
+        parts = [clip.text_feature(self.towers.text_tokens(part), part) for part in ids.split(self.batch_size)]
+        return TextFeatures(torch.zeros(len(ids), 0), ids, clip.normalised(torch.cat(parts)))
+
+    def query(self, text: str) -> str:
+        """A3R's form: "This is a white Audi Sedan." -> "This is a white Audi Sedan image taken by ..."; persons as they are."""
+        return text.removesuffix(".") + self.suffix if self.suffix and kind_of_query(text) == "vehicle" else text
+
+    def match(self, texts: TextFeatures, rows: Tensor, image_embeds: Tensor) -> Tensor:
+        raise ConfigError("this model has no matching head; give a checkpoint of APTM or BLIP to re-rank with")
+
+    def fuse(self, similarity: Tensor, top: Tensor, scores: Tensor) -> Tensor:
+        return similarity

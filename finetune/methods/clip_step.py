@@ -1,0 +1,40 @@
+"""CLIP's training step: InfoNCE over the samples of all ranks with a learned temperature."""
+
+import torch
+from torch import Tensor, nn
+
+from finetune.losses.contrastive import infonce_loss
+from finetune.methods.pairs import PairBatch
+from finetune.models.clip import Clip, image_feature, normalised, text_feature
+from finetune.models.clip_settings import ClipConfig
+from pretrain.distributed import gather_rows
+
+LARGEST_SCALE = 100.0
+START_SCALE = 1 / 0.07
+
+
+class ClipModel(nn.Module):
+    """Towers and `logit_scale` (1,), the logarithm of the factor of the cosines."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.base_model = Clip(config)
+        self.logit_scale = nn.Parameter(torch.tensor([START_SCALE]).log())
+
+
+class ClipStep(nn.Module):
+    """(batch, generator) -> {"itc"}."""
+
+    def __init__(self, model: ClipModel, precision: str) -> None:
+        super().__init__()
+        self.model = model
+        self.autocast = precision == "bfloat16"
+
+    def forward(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        towers = self.model.base_model
+        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
+            image = normalised(image_feature(towers.image_tokens(batch.image)))
+            text = normalised(text_feature(towers.text_tokens(batch.ids), batch.ids))
+            scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
+            return {"itc": infonce_loss(gather_rows(image), gather_rows(text), scale)}

@@ -1,0 +1,65 @@
+"""Checkpoint folders of the CLIP and BLIP recipes: the layout of `pretrain.checkpoint`, another architecture in config.json."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from pipeline.contracts.errors import ContractError
+from pipeline.fileio import read_json, write_bytes, write_json
+from pipeline.version import code_version
+from pretrain.checkpoint import CONFIG_FILE, METADATA_FILE, MODEL_FILE
+from pretrain.models.layout import KeyReport, load_published
+
+
+def save_folder(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Weights, config.json, and last metadata.json. The caller has written tokenizer files before."""
+    write_bytes(folder / MODEL_FILE, save({name: tensor.contiguous() for name, tensor in state.items()}, metadata={"format": "pt"}))
+    write_json(folder / CONFIG_FILE, dict(config))
+    write_json(folder / METADATA_FILE, {**facts, "code_version": code_version()})
+
+
+def architecture(folder: Path) -> str:
+    """ "aptm", "irra", "clip" or "blip". Raises ContractError if config.json does not say."""
+    name = read_json(folder / CONFIG_FILE).get("architecture")
+    if not isinstance(name, str):
+        raise ContractError(f"{folder / CONFIG_FILE} names no architecture; give a checkpoint folder that passerby wrote")
+    return name
+
+
+def read_config(folder: Path, expected: str) -> dict[str, Any]:
+    values = read_json(folder / CONFIG_FILE)
+    if (found := values.pop("architecture", None)) != expected:
+        raise ContractError(f"{folder / CONFIG_FILE} describes architecture {found!r}; this recipe reads {expected!r}")
+    return values
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    path = folder / MODEL_FILE
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as err:
+        raise ContractError(f"{path} is not a readable safetensors file ({err}); delete the folder {folder} and use another one") from err
+
+
+def model_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies on the CPU that share no memory."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def load_whole(model: nn.Module, state: Mapping[str, Tensor], where: Path) -> KeyReport:
+    """Every tensor of the model from `state`, in place. Raises ContractError if one is missing or has another shape."""
+    report = load_published(model, state, str(where))
+    if report.missing:
+        raise ContractError(f"{where}: {report.summary()}; a checkpoint must hold the whole model")
+    return report
+
+
+def check_share(report: KeyReport, least: float, where: str) -> None:
+    """Refuses a start from weights that mostly do not fit. Raises ContractError."""
+    share = len(report.loaded) / max(1, len(report.loaded) + len(report.missing))
+    if share < least:
+        raise ContractError(f"{where}: {share:.0%} of the tensors were found ({report.summary()}); init.least_loaded={least} asks for more")

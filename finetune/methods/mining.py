@@ -1,0 +1,64 @@
+"""Hard batches: lines that differ from another line of the batch in a bit or two.
+
+Half-way to HBReID (challenge.md 7): neighbours are found by the Hamming distance of bit vectors, or of the parts of a tag, not by a
+classifier. Stateless like `finetune.order`: a step's lines follow from (seed, step). Mined lines come in addition to the order of the
+epoch, so "every line once per epoch" holds for the other part of the batch only.
+"""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+import numpy as np
+
+from finetune.datasets.lines import Line
+from finetune.datasets.records import PEDESTRIAN
+from finetune.order import KindBatches
+from pipeline.contracts.challenge import parse_tag
+from pipeline.contracts.errors import ConfigError
+from pipeline.seeds import derive_seed
+from pretrain.order import Place
+
+
+class HardBatches:
+    """Batches of `batches`, a share of each replaced by near lines of the kept ones. Raises ConfigError for lines without attributes."""
+
+    def __init__(self, batches: KindBatches, records: Sequence[Line], share: float, distance: int) -> None:
+        self._batches, self._records, self._share, self._distance = batches, records, share, distance
+        self._codes = [_code(record) for record in records]
+        self._lines: dict[tuple, list[int]] = {}
+        for number, code in enumerate(self._codes):
+            self._lines.setdefault(code, []).append(number)
+        self._near: dict[tuple, list[tuple]] = {}
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        for step, batch in zip(self._batches.steps, self._batches, strict=True):
+            rng = Random(derive_seed(self._batches.seed, "mining", step, self._batches.offset))
+            kept = batch[: len(batch) - round(self._share * len(batch))]
+            mined = [self._neighbour(kept[place % len(kept)], rng) for place in range(len(batch) - len(kept))]
+            yield kept + [spare if near is None else near for near, spare in zip(mined, batch[len(kept) :], strict=True)]
+
+    def _neighbour(self, place: Place, rng: Random) -> Place | None:
+        """A line near the one at `place`, None if it has none."""
+        epoch, number = place
+        codes = self._codes_near(self._codes[number])
+        return (epoch, rng.choice(self._lines[rng.choice(codes)])) if codes else None
+
+    def _codes_near(self, code: tuple) -> list[tuple]:
+        if code not in self._near:
+            others = [other for other in self._lines if len(other) == len(code) and other != code]
+            table = np.array(others, dtype=object) if others else np.empty((0, len(code)), dtype=object)
+            differing = (table != np.array(code, dtype=object)).sum(1) if len(others) else np.empty(0)
+            self._near[code] = [other for other, count in zip(others, differing, strict=True) if count <= self._distance]
+        return self._near[code]
+
+
+def _code(line: Line) -> tuple:
+    if line.kind == PEDESTRIAN:
+        if not line.labels:
+            raise ConfigError("mining.share needs attributes, and the lines of this data set have none; set mining.share=0")
+        return line.labels
+    tag = parse_tag(line.identity)
+    return (tag.colour, tag.brand, tag.type)

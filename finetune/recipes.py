@@ -1,0 +1,200 @@
+"""The recipes beside APTM's (`finetune.config`): IRRA with the winners' additions, BLIP for vehicles, CLIP as A3R runs it.
+
+The field `method` of a YAML file says which one it is. No torch here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from finetune.augment_settings import PictureConfig
+from finetune.config import DataConfig, EvalConfig, FinetuneConfig, training_digest
+from finetune.models.clip_settings import ClipConfig
+from pipeline.config import apply_overrides, build, read_yaml
+from pipeline.contracts.errors import ConfigError
+from pretrain.config import TrainConfig
+from pretrain.settings import EngineConfig, OptimConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig:
+    """Where weights come from; both null: random, in the architecture of `model`."""
+
+    checkpoint: str | None = None  # a folder that a fine-tuning of the same method wrote; heads of another size start anew
+    weights: str | None = None  # published weights: file or folder, in any of the layouts that docs/finetuning.md names
+    least_loaded: float = 0.95  # share of the towers' tensors that must be found, or the start is refused
+
+    def __post_init__(self) -> None:
+        if self.checkpoint and self.weights:
+            raise ConfigError("init.checkpoint and init.weights: give one of the two")
+        if not 0 <= self.least_loaded <= 1:
+            raise ConfigError(f"init.least_loaded={self.least_loaded}; accepted: 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiningConfig:
+    """Hard batches: a part of each batch is filled with lines whose bits differ little from those of another line in it."""
+
+    share: float = 0.0  # of a batch; 0: every line once per epoch, in random order
+    distance: int = 2  # most bits (or parts of a tag) that differ; equal ones are no negatives
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1 or self.distance < 1:
+            raise ConfigError(f"mining.share={self.share}, distance={self.distance}; accepted: 0 to below 1, and 1 and more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters (peft) on the MLPs of the towers; everything else of the towers is frozen, new heads are trained whole."""
+
+    rank: int = 0  # 0: no adapters
+    alpha: float = 16.0
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamConfig(OptimConfig):
+    """AdamW, or Adam with L2 in the gradient, and the schedule by epochs."""
+
+    coupled_decay: bool = True  # True: Adam with L2, as IRRA; False: AdamW
+    cross_factor: float = 5.0  # learning rate of cross-former, classifiers and MLM head
+    bias_factor: float = 2.0  # of biases, which are not decayed
+    layer_decay: float = 1.0  # below 1: each block of a tower learns at this share of the block above it
+    warmup_epochs: float = 5.0
+    warmup_start: float = 0.1
+    warmup_steps: int = 0  # above 0: a linear warm-up from 0 over so many steps in place of warmup_epochs (A3R: 10,000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IrraModel:
+    """clip null: the sizes of init.weights, or ViT-B/16."""
+
+    clip: ClipConfig | None = None
+    height: int = 384
+    width: int = 128
+    cross_layers: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class IrraObjective:
+    """Weights of the terms; 0 leaves a term and its head out."""
+
+    sdm: float = 1.0
+    irm: float = 0.0
+    mlm: float = 1.0
+    id: float = 1.0
+    ac: float = 0.0
+    itc: float = 0.0
+    tal: float = 0.0
+    reading: Literal["recommended", "same", "released"] = "recommended"  # of targets that are not symmetric
+    divergence: Literal["reverse", "forward"] = "reverse"  # KL(p || q) as published, or KL(q || p)
+    text_bits: Literal["label", "mentioned"] = "label"  # IRM: what a text asks for, all bits of its line or those that it names
+    equal_bits: tuple[int, ...] = (0,)  # IRM: bits that must agree; the published formula has none, the released code gender
+    ac_focus: float = 0.0  # gamma of the focal variant
+    ac_prior: float = 0.0  # tau of logit adjustment; 0: plain
+    mask_probability: float = 0.15
+    mask_everywhere: bool = False  # the released bug: SDM and ID see the masked text too
+    noise_masking: float = 0.0  # share of tokens hidden from SDM and IRM too, those least like the picture first in chance
+    margin: float = 0.1  # TAL
+    tau: float = 0.015  # TAL
+    consensus: bool = False  # TAL: leave out the pairs of a batch that a mixture of their losses holds for noisy
+
+    def __post_init__(self) -> None:
+        names = ("sdm", "irm", "mlm", "id", "ac", "itc", "tal")
+        if any(getattr(self, name) < 0 for name in names) or not any(getattr(self, name) for name in names):
+            raise ConfigError(f"objective: weights {[getattr(self, name) for name in names]}; accepted: 0 and more, one above 0")
+        if not 0 < self.mask_probability <= 1 or not 0 <= self.noise_masking < 1:
+            raise ConfigError(f"objective.mask_probability={self.mask_probability}, noise_masking={self.noise_masking}; accepted: shares")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """What all of these recipes share."""
+
+    out: str
+    data: DataConfig
+    seed: int = 42
+    init: WeightsConfig = field(default_factory=WeightsConfig)
+    image: PictureConfig = field(default_factory=PictureConfig)
+    optim: AdamConfig = field(default_factory=AdamConfig)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=60, global_batch=64))
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
+    ema: float = 0.0  # decay of averaged weights, which are validated and saved as best; 0: none
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema={self.ema}; accepted: 0 to below 1")
+
+    def training_digest(self) -> str:
+        return training_digest(self)
+
+    def with_seed(self, seed: int, out: str) -> Any:
+        return replace(self, seed=seed, out=out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IrraRecipe(_Recipe):
+    method: Literal["irra"]
+    model: IrraModel = field(default_factory=IrraModel)
+    objective: IrraObjective = field(default_factory=IrraObjective)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipObjective:
+    """InfoNCE with CLIP's learned temperature."""
+
+    suffix: str = ""  # put behind a query about a vehicle (A3R: " image taken by traffic surveillance cameras")
+    strip_article: bool = False  # take "This is a" and "A" off vehicle texts before training on them
+    completed: str | None = None  # file of `passerby challenge complete`: captions of vehicles with colour and type filled in
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe(_Recipe):
+    method: Literal["clip"]
+    model: IrraModel = field(default_factory=lambda: IrraModel(height=224, width=224))
+    objective: ClipObjective = field(default_factory=ClipObjective)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlipModel:
+    """config null: that of init.weights, a transformers folder. Else transformers' BlipConfig as a mapping."""
+
+    config: dict[str, Any] | None = None
+    queue_size: int | None = None  # null: a quarter of the lines, 57,600 at most, so that no picture waits there for long
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlipObjective:
+    itc: float = 1.0
+    itm: float = 1.0
+    alpha: float = 0.4  # share of the momentum model's belief in the targets, reached over the first epoch
+    classes: Literal["tag", "picture"] = "tag"  # "tag": FITC and FITM; "picture": plain BLIP, each picture its own class
+    vocab: str = "embedded"  # a BERT vocab.txt or a folder that holds one; init.weights brings its own
+    max_tokens: int = 35
+    max_words: int = 30
+    colour_patch: bool = False  # paste the colour: training lines from their tag, all others from the trained classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlipRecipe(_Recipe):
+    method: Literal["blip"]
+    model: BlipModel = field(default_factory=BlipModel)
+    objective: BlipObjective = field(default_factory=BlipObjective)
+
+
+Recipe = FinetuneConfig | IrraRecipe | ClipRecipe | BlipRecipe
+RECIPES: dict[str, type] = {"aptm": FinetuneConfig, "irra": IrraRecipe, "clip": ClipRecipe, "blip": BlipRecipe}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Raises ConfigError for an unknown method, as for everything else that is wrong with the file."""
+    data = apply_overrides(read_yaml(path), overrides)
+    method = data.get("method", "aptm")
+    if method not in RECIPES:
+        raise ConfigError(f"{path}: method={method!r}; accepted: {', '.join(RECIPES)}")
+    return build(RECIPES[method], data, str(path))

@@ -1,0 +1,121 @@
+"""What a validation or test asks of a model: retrieval with captions, or attributes where there are none (PA-100K)."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finetune.config import DataConfig, EvalConfig
+from finetune.datasets.catalog import data_set
+from finetune.datasets.records import Record
+from finetune.datasets.retrieval_split import RetrievalSplit, read_testing, read_validation
+from finetune.methods.base import Searcher, embed_gallery, rank
+from finetune.scores import measure
+from pipeline.contracts.attributes import AttributeSpace
+from pipeline.contracts.errors import ConfigError
+from pretrain.retrieval.attributes import attribute_metrics, predicted_labels
+
+Scores = dict[str, dict[str, float]]
+
+
+class Task(Protocol):
+    def run(self, searcher: Searcher, config: EvalConfig) -> Scores:
+        """group -> score -> fraction; the group "all" holds the score that may choose a checkpoint."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalTask:
+    split: RetrievalSplit
+
+    def run(self, searcher: Searcher, config: EvalConfig) -> Scores:
+        return measure(self.split, rank_split(searcher, self.split, config))
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeTask:
+    """Which prompt of each pair the matching head prefers, by PA-100K's protocol."""
+
+    folder: Path
+    records: tuple[Record, ...]
+    space: AttributeSpace
+
+    def run(self, searcher: Searcher, config: EvalConfig) -> Scores:
+        if not searcher.has_matching:
+            raise ConfigError("attributes are recognised by a matching head, and this method has none; use method: aptm")
+        searcher.model.eval()
+        prompts = searcher.embed_texts(self.space.prompts)
+        names, rows = [record.image for record in self.records], []
+        for pixels in pixel_batches(searcher, self.folder, names, config.batch_size):
+            embeds = searcher.embed_images(pixels).embeds
+            count, pairs = len(self.space.prompts), len(embeds) * len(self.space.prompts)
+            scores = searcher.match(prompts, torch.arange(count).repeat(len(embeds)), embeds.repeat_interleave(count, 0))
+            assert len(scores) == pairs
+            rows.append(scores.view(len(embeds), count).cpu().numpy())
+        labels = np.array([record.labels for record in self.records])
+        return {"all": attribute_metrics(predicted_labels(np.concatenate(rows)), labels)}
+
+
+def validation_task(data: DataConfig) -> Task:
+    return _attributes(data, "val") if data.name == "pa-100k" else RetrievalTask(read_validation(data))
+
+
+def test_task(data: DataConfig) -> Task | None:
+    """None where the answers are not known."""
+    if data.name == "pa-100k":
+        return _attributes(data, "test")
+    split = read_testing(data)
+    return None if split is None else RetrievalTask(split)
+
+
+def rank_split(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) -> np.ndarray:
+    """(Q, G) float32 scores, higher is better; -inf for pictures of the other kind. Puts the model into eval mode and leaves it there.
+
+    Equal texts are ranked once, so equally.
+    """
+    searcher.model.eval()
+    scores = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32)
+    for rows, columns in split.routes.values():
+        if rows and columns:
+            places = {text: place for place, text in enumerate(dict.fromkeys(split.queries[row] for row in rows))}
+            texts = searcher.embed_texts(list(places))
+            names = [split.gallery[column] for column in columns]
+            images = embed_gallery(searcher, pixel_batches(searcher, split.folder, names, config.batch_size), config.flip)
+            ranked = rank(searcher, texts, images, config.shortlist).float().cpu().numpy()
+            scores[np.ix_(rows, columns)] = ranked[[places[split.queries[row]] for row in rows]]
+    return scores
+
+
+def rerank_cost(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) -> dict[str, float]:
+    """Milliseconds per query with and without the matching head, features of the gallery being there, and the length of the shortlist."""
+    rows, columns = max(split.routes.values(), key=lambda route: len(route[0]))
+    names = [split.gallery[column] for column in columns]
+    images = embed_gallery(searcher, pixel_batches(searcher, split.folder, names, config.batch_size))
+    some = [split.queries[row] for row in rows[:32]]
+    began = time.perf_counter()
+    texts = searcher.embed_texts(some)
+    similarity = texts.feat @ images.feat.T
+    plain = time.perf_counter() - began
+    if searcher.has_matching:
+        rank(searcher, texts, images, config.shortlist)
+    whole = time.perf_counter() - began
+    width = min(config.shortlist, similarity.shape[1]) if searcher.has_matching else 0
+    per_query = 1000 / len(some)
+    return {"cosine_ms": plain * per_query, "reranked_ms": whole * per_query, "shortlist": width, "gallery": len(names)}
+
+
+def pixel_batches(searcher: Searcher, folder: Path, names: Sequence[str], size: int) -> Iterator[Tensor]:
+    for start in range(0, len(names), size):
+        paths = [folder / name for name in names[start : start + size]]
+        yield torch.from_numpy(np.stack([searcher.pixels(path.read_bytes(), str(path)) for path in paths]))
+
+
+def _attributes(data: DataConfig, name: str) -> AttributeTask:
+    split = data_set(data.name).read(Path(data.folder), name)
+    assert split.space is not None, "PA-100K has attributes"
+    return AttributeTask(split.images, split.records, split.space)

@@ -1,0 +1,96 @@
+"""Every file in configs/finetune loads and runs two steps at tiny size, through the one training loop."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from finetune.recipes import IrraRecipe, load_recipe
+from finetune.train import PAPER, VALIDATION, train
+from pipeline.config import build
+from pipeline.contracts.errors import ConfigError
+from pipeline.signals import StopRequest
+from tests.unit.finetune.conftest import MODEL
+from tests.unit.finetune.tiny_models import BLIP, CLIP
+
+ROOT = Path(__file__).parents[3]
+RECIPES = sorted((ROOT / "configs" / "finetune").glob("*.yaml"))
+PEOPLE = {"train": 6, "val": 2, "test": 2}
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory) -> Path:
+    """A person set in every published layout at once: ten persons, one picture each; ICFG holds two of its training persons out."""
+    root = tmp_path_factory.mktemp("people")
+    rng, entries, labels = np.random.default_rng(0), [], {}
+    for split, count in PEOPLE.items():
+        labels[split] = []
+        for number in range(count):
+            name, bits = f"{split}_{number}.jpg", rng.integers(0, 2, 26).tolist()
+            Image.fromarray(rng.integers(0, 255, (32, 16, 3), dtype=np.uint8)).save(root / name)
+            captions = [f"a person in {'red' if bits[0] else 'blue'} number {number}", "a tall person with a bag"]
+            entries.append({"split": split, "id": f"{split}{number}", "file_path": name, "captions": captions})
+            labels[split].append({"image": name, "label": bits})
+        (root / f"pa100k_{split}.json").write_text(json.dumps(labels[split]))
+    for name in ("reid_raw.json", "ICFG-PEDES.json", "data_captions.json"):
+        (root / name).write_text(json.dumps(entries))
+    return root
+
+
+def tiny(path: Path, people: Path, miniature: Path, out: Path) -> dict:
+    """The recipe with what is large made small: folder, model, batch, steps."""
+    tree = yaml.safe_load(path.read_text())
+    tree["out"], tree["engine"] = str(out), {"kind": "torch", "device": "cpu"}
+    challenge = tree["data"].get("name", "challenge") == "challenge"
+    tree["data"] |= {"folder": str(miniature if challenge else people), "workers": 0} | ({} if challenge else {"val_share": 0.4})
+    tree["init"] = {}
+    tree["train"] = {"steps": 2, "global_batch": 4, "save_every": 1}
+    tree["eval"] = tree.get("eval", {}) | {"times": 1, "shortlist": 4}
+    method = tree.get("method", "aptm")
+    tree["model"] = {"aptm": MODEL, "irra": {"clip": CLIP, "cross_layers": 1}, "clip": {"clip": CLIP}, "blip": {"config": BLIP}}[method]
+    return tree
+
+
+def test_there_is_a_recipe_for_every_data_set_and_method():
+    recipes = [load_recipe(path) for path in RECIPES]
+    assert {r.method for r in recipes} == {"aptm", "irra", "clip", "blip"}
+    assert {r.data.name for r in recipes} == {"challenge", "cuhk-pedes", "icfg-pedes", "rstpreid", "pa-100k"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipe_runs_two_steps(path, people, miniature, tmp_path):
+    tree = tiny(path, people, miniature, tmp_path / "out")
+    config = build(type(load_recipe(path)), tree, str(path))
+    summary = train(config, StopRequest())
+    assert summary["steps"] == 2
+    assert summary["protocol"] == VALIDATION
+    assert all(np.isfinite(list(loss.values())).all() for loss in summary["losses"].values())
+    assert 0 <= summary["test"]["all"][config.eval.select] <= 1
+
+
+def test_the_paper_protocol_selects_on_test_and_says_so(people, miniature, tmp_path):
+    tree = tiny(ROOT / "configs" / "finetune" / "irra.yaml", people, miniature, tmp_path / "out")
+    tree["eval"] |= {"paper_protocol": True}
+    summary = train(build(IrraRecipe, tree, "test"), StopRequest())
+    assert summary["protocol"] == PAPER
+    assert summary["val"] == summary["test"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "clips"}, "method='clips'; accepted: aptm, irra, clip, blip"),
+        ({"objective": {"irm": 1}, "method": "irra"}, "need attributes; data set cuhk-pedes has none"),
+        ({"objective": {"sdn": 1}, "method": "irra"}, "sdn"),
+        ({"mining": {"share": 0.5}, "method": "irra"}, "mining.share needs attributes"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_refused(change, message, people, miniature, tmp_path):
+    tree = tiny(ROOT / "configs" / "finetune" / "irra.yaml", people, miniature, tmp_path / "out") | change
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=message):
+        train(load_recipe(path), StopRequest())
