@@ -95,17 +95,60 @@ def score_command(submission: Path, data: Path | None, gold: Path | None, as_jso
 
 
 @challenge.command()
-@click.argument("checkpoint", type=FILE)
+@click.argument("checkpoints", type=FILE, nargs=-1)
 @click.option("--data", type=FILE, required=True, help="Data folder in the organisers' layout.")
 @click.option("--out", type=FILE, required=True, help="Submission file to write.")
 @click.option("--device", default="auto", show_default=True)
 @json_option
-def predict(checkpoint: Path, data: Path, out: Path, device: str, as_json: bool) -> None:
-    """Rank the test pictures for every test query with a fine-tuned checkpoint and write a submission."""
+@click.option("--pedestrians", type=FILE, multiple=True, help="Checkpoint that ranks pedestrian queries only; may be repeated.")
+@click.option("--vehicles", type=FILE, multiple=True, help="Checkpoint that ranks vehicle queries only; may be repeated.")
+def predict(
+    checkpoints: tuple[Path, ...],
+    pedestrians: tuple[Path, ...],
+    vehicles: tuple[Path, ...],
+    data: Path,
+    out: Path,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Rank the test pictures for every test query and write a submission. Several checkpoints of a kind are fused."""
     from finetune.evaluate import predict_submission
 
-    report = predict_submission(checkpoint, data, out, device=device)
+    report = predict_submission(list(checkpoints), data, out, device, {"pedestrian": list(pedestrians), "vehicle": list(vehicles)})
     click.echo(json.dumps(report) if as_json else f"{out}: {report['queries']} queries, {report['images']} pictures")
+
+
+@challenge.command("route")
+@click.argument("folder", type=FILE)
+@click.option("--data", type=FILE, required=True, help="Data folder whose train split teaches the router.")
+@json_option
+def route_command(folder: Path, data: Path, as_json: bool) -> None:
+    """Pedestrian or vehicle for every picture of FOLDER, from its pixels, with confidence; one row each."""
+    from finetune.gallery_kinds import router_of, routes_of
+
+    names = sorted(path.name for path in folder.glob("*.jpg"))
+    if not names:
+        raise ContractError(f"{folder} holds no .jpg")
+    for name, found in zip(names, routes_of(router_of(data), folder, names), strict=True):
+        row = {"image": name, "kind": found.kind, "confidence": round(found.confidence, 4)}
+        click.echo(json.dumps(row) if as_json else f"{row['kind']:10} {row['confidence']:.3f}  {name}")
+
+
+@challenge.command()
+@click.argument("weights", type=FILE)
+@click.option("--data", type=FILE, required=True, help="Data folder in the organisers' layout.")
+@click.option("--split", type=click.Choice(("train", "val")), default="train", show_default=True)
+@click.option("--out", type=FILE, required=True, help="File to write: image$tag$text$completed.")
+@click.option("--device", default="auto", show_default=True)
+@json_option
+def complete(weights: Path, data: Path, split: str, out: Path, device: str, as_json: bool) -> None:
+    """Fill in the colour and type that vehicle tags leave open, zero-shot with the CLIP of WEIGHTS (a file or folder)."""
+    from finetune.completion import complete as complete_tags
+    from finetune.completion import untuned_clip
+    from pretrain.engine import pick_device
+
+    report = complete_tags(untuned_clip(weights, pick_device(device)), data, out, split)
+    click.echo(json.dumps(report) if as_json else f"{out}: {report['vehicles']} vehicles, {report['completed']} tags completed")
 
 
 def _given(path: Path | None, data: Path | None, default: Callable[[Path], Path], option: str) -> Path:

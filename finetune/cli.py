@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from finetune.challenge_cli import challenge
+from finetune.search.cli import index, search
 from pipeline.entry import call
 
 if TYPE_CHECKING:
@@ -26,16 +27,19 @@ def finetune() -> None:
 
 
 finetune.add_command(challenge)
+finetune.add_command(index)
+finetune.add_command(search)
 
 
 @finetune.command()
 @_CONFIG
 @_SET
 @_PRINT
+@click.option("--paper-protocol", is_flag=True, help="Choose the checkpoint on the test split, as published codes do; tables say so.")
 @click.option("--seeds", metavar="0,1,2", help="Train from each of these seeds and report mean and spread; instead of the config's seed.")
-def train(path: Path, overrides: tuple[str, ...], print_config: bool, seeds: str | None) -> None:
+def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_protocol: bool, seeds: str | None) -> None:
     """Train, or continue. Also under torchrun, deepspeed and srun."""
-    config = _config(path, overrides, print_config)
+    config = _config(path, (*overrides, *(("eval.paper_protocol=true",) if paper_protocol else ())), print_config)
     numbers = _numbers(seeds) if seeds is not None else []
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     from finetune.seeds import train_seeds
@@ -54,19 +58,48 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool, seeds: str
 @_PRINT
 @click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the best of `out`.")
 @click.option("--split", type=click.Choice(("val", "test")), default="val", show_default=True)
+@click.option("--cost", is_flag=True, help="Also measure milliseconds per query with and without re-ranking.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
-def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, split: str, as_json: bool) -> None:
+def evaluate(
+    path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, split: str, cost: bool, as_json: bool
+) -> None:
     """Score a checkpoint, fine-tuned or only pre-trained, on a split: recall@k, mAP, mINP, mAP@10 and the official score."""
     config = _config(path, overrides, print_config)
-    from finetune.evaluate import evaluate
+    from finetune.evaluate import cost_of, evaluate
 
     scores = evaluate(config, folder or Path(config.out), split)
+    if cost:
+        scores["cost"] = cost_of(config, folder or Path(config.out), split)
     if as_json:
         click.echo(json.dumps(scores))
         return
     for kind, values in scores.items():
         for name, value in values.items():
-            click.echo(f"{kind:10} {name:10} {100 * value:6.2f} %")
+            click.echo(f"{kind:10} {name:11} " + (f"{value:8.2f}" if kind == "cost" else f"{100 * value:6.2f} %"))
+
+
+@finetune.command()
+@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--score", default="recall@1", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
+def matrix(configs: tuple[Path, ...], score: str, as_json: bool) -> None:
+    """Train on A, test on B: the finished trainings of CONFIGS, each on the test split of every data set among them."""
+    from finetune.matrix import cross_domain, table
+    from finetune.recipes import load_recipe
+
+    result = cross_domain([load_recipe(path) for path in configs], score)
+    click.echo(json.dumps(result) if as_json else table(result))
+
+
+@finetune.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--encoders", is_flag=True, help="Also write both encoders as torch.export programs, checked against eager.")
+def export(checkpoint: Path, out: Path, encoders: bool) -> None:
+    """A checkpoint as a folder to give away: weights, config, tokenizer, model card; `finetune.export.from_pretrained` opens it."""
+    from finetune.export import export_checkpoint
+
+    click.echo(json.dumps(export_checkpoint(checkpoint, out, encoders)))
 
 
 @finetune.command()

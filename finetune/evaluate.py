@@ -1,6 +1,6 @@
 """Scores of a checkpoint on a split, and submissions. A checkpoint knows how its texts and pictures are prepared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import torch
 
 from finetune import tasks
 from finetune.config import EvalConfig, FinetuneConfig
-from finetune.datasets.retrieval_split import RetrievalSplit, read_test
+from finetune.datasets.retrieval_split import RetrievalSplit, of_kinds, read_test
+from finetune.gallery_kinds import rerouted
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.start import open_searcher
@@ -79,6 +80,14 @@ def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
     return task.run(searcher, config.eval)
 
 
+def cost_of(config: Recipe, folder: Path, split_name: str) -> dict[str, float]:
+    """See `finetune.tasks.rerank_cost`. Raises ConfigError for a data set without queries."""
+    task = tasks.validation_task(config.data) if split_name == "val" else tasks.test_task(config.data)
+    if not isinstance(task, tasks.RetrievalTask):
+        raise ConfigError(f"data.name={config.data.name} has no queries whose cost could be measured")
+    return tasks.rerank_cost(open_for(config, folder), task.split, config.eval)
+
+
 def open_for(config: Recipe, folder: Path) -> Searcher:
     """The checkpoint, prepared as the config says where it is APTM's."""
     searcher = open_searcher(folder, pick_device(config.engine.device))
@@ -89,21 +98,35 @@ def open_for(config: Recipe, folder: Path) -> Searcher:
     return searcher
 
 
-def predict_submission(checkpoints: Path | Sequence[Path], data: Path, out: Path, device: str = "auto") -> dict[str, Any]:
+def predict_submission(
+    checkpoints: Path | Sequence[Path],
+    data: Path,
+    out: Path,
+    device: str = "auto",
+    by_kind: Mapping[str, Sequence[Path]] | None = None,
+) -> dict[str, Any]:
     """Rank the test pictures for every query and write a submission; queries of equal text get equal lists.
 
-    Several checkpoints are fused (`finetune.fusion`). Each is run by the protocol that it was validated with. Raises ContractError if the
-    gallery is too small for a list of ten different names.
+    checkpoints rank every query, those of `by_kind` the queries of their kind alone; several of a kind are fused (`finetune.fusion`). Each
+    is run by the protocol that it was validated with. Raises ConfigError if a kind of query has no checkpoint, ContractError if the gallery
+    is too small for a list of ten different names.
     """
     from finetune.fusion import fused_scores
 
-    folders = [checkpoints] if isinstance(checkpoints, Path) else list(checkpoints)
-    split = read_test(data)
+    shared = [checkpoints] if isinstance(checkpoints, Path) else list(checkpoints)
+    split = rerouted(data, read_test(data))
     if len(split.gallery) < LIST_LENGTH:
         raise ContractError(
             f"{split.folder} holds {len(split.gallery)} pictures; a submission names {LIST_LENGTH} different ones per query"
         )
-    scores = fused_scores([(open_searcher(folder, pick_device(device)), eval_of(folder)) for folder in folders], split)
+    scores = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32)
+    for kind, (rows, _) in split.routes.items():
+        if rows:
+            folders = [*shared, *((by_kind or {}).get(kind) or [])]
+            if not folders:
+                raise ConfigError(f"no checkpoint for {kind} queries; name one with --{kind}s, or one for all")
+            models = [(open_searcher(folder, pick_device(device)), eval_of(folder)) for folder in folders]
+            scores[rows] = fused_scores(models, of_kinds(split, (kind,)))
     write_submission(out, list(zip(split.queries, ranked_names(split, scores), strict=True)))
     return {"submission": str(out), "queries": len(split.queries), "images": len(split.gallery)}
 

@@ -23,6 +23,8 @@ _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain arg
     "parity": ("finetune", ("parity",), False, "Compare this code with a folder of golden numbers."),
     "finetune": ("finetune", ("train",), True, "Fine-tune a checkpoint on a retrieval data set."),
     "verify-data": ("finetune", ("verify-data",), False, "What the folder of a benchmark lacks, and where it belongs."),
+    "index": ("finetune", ("index",), False, "Embed a folder of pictures for searching."),
+    "search": ("finetune", ("search",), False, "A sentence to pictures of an index."),
     "challenge": ("finetune", ("challenge",), False, "Labels, predictions, submission and score of the challenge."),
 }
 

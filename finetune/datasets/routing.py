@@ -11,12 +11,14 @@ def kind_of_query(text: str) -> str:
     return PEDESTRIAN if is_pedestrian_text(text) else VEHICLE
 
 
-def route(queries: Sequence[str], gallery: Sequence[str]) -> dict[str, tuple[list[int], list[int]]]:
+def route(
+    queries: Sequence[str], gallery: Sequence[str], kinds: Sequence[str | None] | None = None
+) -> dict[str, tuple[list[int], list[int]]]:
     """kind -> (indices of its queries, indices of the pictures they are searched in), both ascending.
 
-    A picture whose name tells nothing is searched for both kinds.
+    A picture whose kind is None is searched for both. kinds: of the pictures, default: what their names tell.
     """
-    names = [kind_of_image(name) for name in gallery]
+    names = [kind_of_image(name) for name in gallery] if kinds is None else list(kinds)
     return {
         kind: (
             [i for i, text in enumerate(queries) if kind_of_query(text) == kind],

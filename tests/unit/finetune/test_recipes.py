@@ -1,12 +1,10 @@
 """Every file in configs/finetune loads and runs two steps at tiny size, through the one training loop."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from finetune.recipes import IrraRecipe, load_recipe
 from finetune.train import PAPER, VALIDATION, train
@@ -18,26 +16,6 @@ from tests.unit.finetune.tiny_models import BLIP, CLIP
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "configs" / "finetune").glob("*.yaml"))
-PEOPLE = {"train": 6, "val": 2, "test": 2}
-
-
-@pytest.fixture(scope="session")
-def people(tmp_path_factory) -> Path:
-    """A person set in every published layout at once: ten persons, one picture each; ICFG holds two of its training persons out."""
-    root = tmp_path_factory.mktemp("people")
-    rng, entries, labels = np.random.default_rng(0), [], {}
-    for split, count in PEOPLE.items():
-        labels[split] = []
-        for number in range(count):
-            name, bits = f"{split}_{number}.jpg", rng.integers(0, 2, 26).tolist()
-            Image.fromarray(rng.integers(0, 255, (32, 16, 3), dtype=np.uint8)).save(root / name)
-            captions = [f"a person in {'red' if bits[0] else 'blue'} number {number}", "a tall person with a bag"]
-            entries.append({"split": split, "id": f"{split}{number}", "file_path": name, "captions": captions})
-            labels[split].append({"image": name, "label": bits})
-        (root / f"pa100k_{split}.json").write_text(json.dumps(labels[split]))
-    for name in ("reid_raw.json", "ICFG-PEDES.json", "data_captions.json"):
-        (root / name).write_text(json.dumps(entries))
-    return root
 
 
 def tiny(path: Path, people: Path, miniature: Path, out: Path) -> dict:

@@ -1,0 +1,191 @@
+"""A folder of pictures to an index of embeddings: `passerby index`. Kill it at any time and run it again.
+
+INDEX/parts/000000.npy (features) + .json (names, written last), INDEX/features.npy ((N, D) float32, memory-mapped by search),
+INDEX/names.json, INDEX/index.faiss, INDEX/skipped.json (pictures that could not be read), INDEX/index.json (last).
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from finetune.best import find_checkpoint
+from finetune.methods.base import Searcher
+from finetune.methods.start import open_searcher
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import read_json, sha256_file, write_bytes, write_json
+from pretrain.checkpoint import MODEL_FILE, resolve
+from pretrain.engine import pick_device
+
+FORMAT = 1
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+PART = 1024  # pictures embedded between two writes
+EXACT_UP_TO = 100_000  # more are searched through an inverted file
+PROBED = 24  # of its lists
+META = "index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An open index. features (N, D) float32, memory-mapped; names[i] is the picture of row i, below `pictures`."""
+
+    folder: Path
+    pictures: Path
+    checkpoint: Path
+    names: list[str]
+    features: np.ndarray
+    faiss: Any
+
+    def nearest(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """(Q, D) float32 -> cosines and row numbers, (Q, count) each, best first; fewer where the index is smaller."""
+        count = min(count, len(self.names))
+        cosines, rows = self.faiss.search(np.ascontiguousarray(queries, np.float32), count)
+        return cosines, rows
+
+
+def build_index(pictures: Path, checkpoint: Path, out: Path, device: str = "auto", say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Embed what is new, drop what is gone. Raises ConfigError for an empty folder, ContractError if `out` is of another checkpoint."""
+    names = list_pictures(pictures)
+    folder = resolve(find_checkpoint(checkpoint))
+    facts = {
+        "format": FORMAT,
+        "weights": sha256_file(folder / MODEL_FILE),
+        "pictures": str(pictures.resolve()),
+        "checkpoint": str(folder.resolve()),
+    }
+    _refuse_another(out, facts)
+    write_json(out / "parts" / "source.json", facts)
+    known = _known(out)
+    wanted = {name: _stamp(pictures / name) for name in names}
+    new = [name for name in names if known.get(name, (None,))[0] != wanted[name]]
+    if new:
+        _embed(open_searcher(folder, pick_device(device)), pictures, new, wanted, out, say)
+    return _finish(out, names, facts)
+
+
+def open_index(folder: Path) -> Index:
+    """Raises ConfigError if there is no whole index, ContractError if its parts do not belong together."""
+    import faiss
+
+    if not (folder / META).is_file():
+        raise ConfigError(f"{folder} holds no whole index (no {META}); run `passerby index FOLDER --checkpoint C --out {folder}`")
+    facts, names = read_json(folder / META), json.loads((folder / "names.json").read_text(encoding="utf-8"))
+    features = np.load(folder / "features.npy", mmap_mode="r")
+    index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP)
+    if not len(names) == len(features) == index.ntotal == facts["images"]:
+        raise ContractError(f"{folder}: {len(names)} names, {len(features)} features, {index.ntotal} indexed; run `passerby index` again")
+    if hasattr(index, "nprobe"):
+        index.nprobe = PROBED
+    return Index(folder, Path(facts["pictures"]), Path(facts["checkpoint"]), names, features, index)
+
+
+def make_faiss(features: np.ndarray) -> Any:
+    """Inner products: exact for small sets, an inverted file with 4 sqrt(N) lists for large ones."""
+    import faiss
+
+    count, dim = features.shape
+    if count <= EXACT_UP_TO:
+        index: Any = faiss.IndexFlatIP(dim)
+    else:
+        lists = int(4 * count**0.5)
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+        sample = np.random.default_rng(0).choice(count, min(count, 40 * lists), replace=False)
+        index.cp.niter = 8
+        index.train(np.ascontiguousarray(features[np.sort(sample)]))
+        index.nprobe = PROBED
+    for start in range(0, count, 65_536):
+        index.add(np.ascontiguousarray(features[start : start + 65_536]))
+    return index
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """Sorted paths below the folder. Raises ConfigError if there is none."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    if not names:
+        raise ConfigError(f"{folder} holds no pictures; accepted: {', '.join(EXTENSIONS)}, also in folders below it")
+    return names
+
+
+def _embed(
+    searcher: Searcher, pictures: Path, names: Sequence[str], stamps: dict[str, list[int]], out: Path, say: Callable[[str], None]
+) -> None:
+    number = len(list((out / "parts").glob("*.npy")))
+    for start in range(0, len(names), PART):
+        chunk = names[start : start + PART]
+        good, skipped, rows = [], {}, []
+        for name, pixels in _readable(searcher, pictures, chunk, skipped):
+            good.append(name)
+            rows.append(pixels)
+        batches = [torch.from_numpy(np.stack(rows[i : i + 64])) for i in range(0, len(rows), 64)]
+        features = [searcher.embed_images(batch).feat.cpu().numpy() for batch in batches]
+        stem = out / "parts" / f"{number:06d}"
+        _save_array(stem.with_suffix(".npy"), np.concatenate(features) if features else np.zeros((0, 0), np.float32))
+        write_json(stem.with_suffix(".json"), {"names": good, "stamps": [stamps[n] for n in good], "skipped": skipped})
+        number += 1
+        say(f"{start + len(chunk)} of {len(names)} new pictures embedded, {len(skipped)} unreadable in this part")
+
+
+def _readable(searcher: Searcher, pictures: Path, names: Sequence[str], skipped: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
+    for name in names:
+        path = pictures / name
+        try:
+            yield name, searcher.pixels(path.read_bytes(), str(path))
+        except (ContractError, OSError) as err:
+            skipped[name] = str(err)
+
+
+def _known(out: Path) -> dict[str, tuple[list[int], int, int]]:
+    """name -> (stamp, part, row) of the newest part that has it."""
+    known = {}
+    for path in sorted((out / "parts").glob("[0-9]*.json")):
+        part = read_json(path)
+        for row, (name, stamp) in enumerate(zip(part["names"], part["stamps"], strict=True)):
+            known[name] = (stamp, int(path.stem), row)
+    return known
+
+
+def _finish(out: Path, names: Sequence[str], facts: dict[str, Any]) -> dict[str, Any]:
+    import faiss
+
+    known = _known(out)
+    kept = [name for name in names if name in known]
+    if not kept:
+        raise ContractError(f"{out}: no picture of {facts['pictures']} could be read; see {out / 'parts'}")
+    parts = {number: np.load(out / "parts" / f"{number:06d}.npy") for number in sorted({known[name][1] for name in kept})}
+    features = np.stack([parts[known[name][1]][known[name][2]] for name in kept]).astype(np.float32)
+    _save_array(out / "features.npy", features)
+    write_bytes(out / "names.json", json.dumps(kept, ensure_ascii=False).encode())
+    index = make_faiss(features)
+    write_bytes(out / "index.faiss", faiss.serialize_index(index).tobytes())
+    absent = {name: text for path in sorted((out / "parts").glob("[0-9]*.json")) for name, text in read_json(path)["skipped"].items()}
+    skipped = {name: text for name, text in absent.items() if name in set(names) - set(kept)}
+    write_json(out / "skipped.json", skipped)
+    report = {**facts, "images": len(kept), "dim": features.shape[1], "skipped": len(skipped)}
+    write_json(out / META, report)
+    return report
+
+
+def _refuse_another(out: Path, facts: dict[str, Any]) -> None:
+    path = out / "parts" / "source.json"
+    if not path.is_file():
+        return
+    for name in ("format", "weights", "pictures"):
+        if (found := read_json(path).get(name)) != facts[name]:
+            raise ContractError(f"{out} is an index with {name} {found!r}, asked for is {facts[name]!r}; delete it, or give another --out")
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npy")
+    np.save(temporary, array)
+    temporary.replace(path)
