@@ -71,6 +71,7 @@ class EvalConfig:
     times: int = 3  # validations, evenly spread over the training; the last one is after the last step
     select: Literal["map", "recall@1", "official", "map@10", "mean_accuracy"] = "map"  # the validation score that chooses the checkpoint
     paper_protocol: bool = False  # choose on the test split, as the published codes do; every table says so
+    expand: int = 0  # pictures per query that A3R's query expansion puts in a new order, for models without a matching head; 0: none
     flip: bool = False  # mean of the features of a picture and of its mirror image
 
     def __post_init__(self) -> None:

@@ -46,10 +46,15 @@ def find_problems(results: Sequence[Result], queries: Sequence[str], gallery: Se
     """
     problems = []
     if len(results) != len(queries):
-        problems.append(f"{len(results)} results for {len(queries)} queries")
+        missing = (
+            f"line {len(results) + 1} of the queries is the first without one"
+            if len(results) < len(queries)
+            else "the last ones are too many"
+        )
+        problems.append(f"{len(results)} results for {len(queries)} queries; {missing}")
     known = None if gallery is None else set(gallery)
     for number, ((text, names), query) in enumerate(zip(results, queries, strict=False), start=1):
-        where = f"result {number} ({query[:60]!r})"
+        where = f"line {number} of the queries, result {number} ({query[:60]!r})"
         if text != query:
             problems.append(f"{where}: text is {text[:80]!r}; it must be the query verbatim and in the order of the query file")
         if len(names) != length:

@@ -14,6 +14,7 @@ from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.catalog import data_set
 from finetune.datasets.records import Record
 from finetune.datasets.retrieval_split import RetrievalSplit, read_testing, read_validation
+from finetune.expansion import expanded_scores
 from finetune.methods.base import Searcher, embed_gallery, rank
 from finetune.scores import measure
 from pipeline.contracts.attributes import AttributeSpace
@@ -90,6 +91,8 @@ def rank_split(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) ->
             names = [split.gallery[column] for column in columns]
             images = embed_gallery(searcher, pixel_batches(searcher, split.folder, names, config.batch_size), config.flip)
             ranked = rank(searcher, texts, images, config.shortlist).float().cpu().numpy()
+            if config.expand and not searcher.has_matching:
+                ranked = expanded_scores(ranked, images.feat.float().cpu().numpy(), config.expand)
             scores[np.ix_(rows, columns)] = ranked[[places[split.queries[row]] for row in rows]]
     return scores
 

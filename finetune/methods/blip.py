@@ -28,6 +28,7 @@ from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, sha256_file
 from pipeline.seeds import derive_seed
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
+from pretrain.distributed import rank as rank_of
 from pretrain.draws import RandomDraws
 from pretrain.losses.itm import itm_loss, matching_pairs
 from pretrain.models.layout import load_published
@@ -116,6 +117,10 @@ class BlipMethod:
         self.model = BlipRetrieval(_blip_config(values, len(self.tokenizer)), queue_size(config, len(lines.records)))
         self._fill(state)
         goal = config.objective
+        unused = (*(() if goal.itm else ("crossattention", "itm_head")), *(() if goal.itc else ("_proj.", "temp")))
+        for name, parameter in self.model.named_parameters():
+            if any(part in name for part in unused):
+                parameter.requires_grad_(False)
         self.colours = self._colours() if goal.colour_patch else None
         self.step = BlipStep(self.model, goal, self.tokenizer.encode_id, config.engine.precision)
         self.searcher = BlipSearcher(self.model, self.tokenizer, config.image, goal, self.colours)
@@ -151,8 +156,8 @@ class BlipMethod:
         return batch if goal.classes == "tag" else batch.with_identities([pair.number for pair in pairs])
 
     def arguments(self, batch: PairBatch, step: int) -> tuple[Any, ...]:
-        torch.manual_seed(derive_seed(self.config.seed, "dropout", step))
-        draws = RandomDraws(torch.Generator(self.device).manual_seed(derive_seed(self.config.seed, "draws", step)))
+        torch.manual_seed(derive_seed(self.config.seed, "dropout", step, rank_of()))
+        draws = RandomDraws(torch.Generator(self.device).manual_seed(derive_seed(self.config.seed, "draws", step, rank_of())))
         return batch.to(self.device), self.config.objective.alpha * min(1.0, step / self._steps_per_epoch), draws
 
     def after_step(self) -> None:

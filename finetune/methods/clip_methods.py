@@ -24,7 +24,7 @@ from finetune.methods.optim import cosine_factor, epoch_factor, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, mask_rng, pair_batches, stack
 from finetune.models.clip_settings import ClipConfig
 from finetune.models.clip_tokenizer import load_tokenizer
-from finetune.models.clip_weights import fit, read_clip, sized
+from finetune.models.clip_weights import fit, read_clip, resize_positions, sized, weight_file
 from finetune.models.irra import Irra, IrraConfig
 from finetune.recipes import ClipRecipe, IrraRecipe
 from pipeline.config import build, to_dict
@@ -32,6 +32,7 @@ from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json, sha256_file
 from pipeline.seeds import derive_seed
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
+from pretrain.distributed import rank as rank_of
 from pretrain.models.layout import load_published
 
 HEADS = ("classifier.", "attribute_classifier.")
@@ -76,8 +77,8 @@ class _TowersMethod:
         return epoch_factor(step, per_epoch, num_steps, self.config.optim)
 
     def arguments(self, batch: PairBatch, step: int) -> tuple[Any, ...]:
-        torch.manual_seed(derive_seed(self.config.seed, "dropout", step))
-        generator = torch.Generator(self.device).manual_seed(derive_seed(self.config.seed, "draws", step))
+        torch.manual_seed(derive_seed(self.config.seed, "dropout", step, rank_of()))
+        generator = torch.Generator(self.device).manual_seed(derive_seed(self.config.seed, "draws", step, rank_of()))
         return batch.to(self.device), generator
 
     def after_step(self) -> None:
@@ -150,6 +151,9 @@ class IrraMethod(_TowersMethod):
             num_attributes=len(space) if goal.ac and space else 0,
         )
         self.model = Irra(sizes)
+        if not goal.mlm:  # what no term uses must not wait for gradients: several ranks would
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(not name.startswith(("cross_", "ln_", "mlm_head.")))
         self._fill("" if config.init.checkpoint else "base_model.")
         labels = torch.tensor([line.labels for line in lines.records]) if goal.ac and goal.ac_prior else None
         shift = None if labels is None else logit_shift(labels, goal.ac_prior)
@@ -245,14 +249,16 @@ def _start(config: IrraRecipe | ClipRecipe) -> tuple[ClipConfig, dict[str, Tenso
         clip = build(IrraConfig, values, str(folder)).clip if config.method == "irra" else build(ClipConfig, values, str(folder))
         if model.clip and model.clip != clip:
             raise ConfigError(f"model.clip differs from the architecture of init.checkpoint={config.init.checkpoint}; leave it out")
-        return clip, read_weights(folder), str(folder), sha256_file(folder / MODEL_FILE)
+        wanted = model.clip or sized(clip, model.height, model.width)
+        state, table = read_weights(folder), "base_model.visual.positional_embedding"
+        if table in state:
+            state[table] = resize_positions(state[table], wanted.grid, clip.grid)
+        return wanted, state, str(folder), sha256_file(folder / MODEL_FILE)
     if name is None:
         return model.clip or sized(ClipConfig(), model.height, model.width), {}, "random weights", "random"
     state, sizes = read_clip(Path(name))
     clip = sized(sizes, model.height, model.width)
     scale = {"logit_scale": state["logit_scale"]} if "logit_scale" in state and config.method == "clip" else {}
-    from finetune.models.clip_weights import weight_file
-
     return clip, fit(state, clip) | scale, name, sha256_file(weight_file(Path(name)))
 
 

@@ -85,14 +85,14 @@ def open_index(folder: Path) -> Index:
 
 
 def make_faiss(features: np.ndarray) -> Any:
-    """Inner products: exact for small sets, an inverted file with 4 sqrt(N) lists for large ones."""
+    """Inner products: exact for small sets, an inverted file with sqrt(N) lists for large ones."""
     import faiss
 
     count, dim = features.shape
     if count <= EXACT_UP_TO:
         index: Any = faiss.IndexFlatIP(dim)
     else:
-        lists = int(4 * count**0.5)
+        lists = int(count**0.5)
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
         sample = np.random.default_rng(0).choice(count, min(count, 40 * lists), replace=False)
         index.cp.niter = 8

@@ -130,14 +130,23 @@ def draw_sentence(bits: Sequence[int], rng: Random, boots: bool = False) -> Sent
     bag = next((b for b in BAGS if bits[b]), None)
     head, age_form = form(HEADS), form(AGES[age])
     bag_form = (bag, form(BAGS[bag])) if bag else None
-    first = {"female": bool(bits[FEMALE]), "head": head, "age": (age, age_form), "view": view, "bag": bag_form}
     worn = tuple((bit, form(forms)) for bit, forms in WORN.items() if bits[bit])
-    if worn or boots:
-        return Sentence(**first, worn=worn, boots=boots)
-    sleeve = (next(bit for bit in SLEEVE_LENGTHS if bits[bit]), form(SLEEVES))
-    pattern = next((bit for bit in PATTERNS if bits[bit]), None)
+    dressed = not worn and not boots
+    sleeve = (next(bit for bit in SLEEVE_LENGTHS if bits[bit]), form(SLEEVES)) if dressed else None
+    pattern = next((bit for bit in PATTERNS if bits[bit]), None) if dressed else None
     said = None if pattern is None else (pattern, form(pattern_forms(pattern)) if len(pattern_forms(pattern)) > 1 else 0)
-    return Sentence(**first, sleeve=sleeve, pattern=said, skirt=form(SKIRTS) if bits[SKIRT] else None)
+    return Sentence(
+        female=bool(bits[FEMALE]),
+        head=head,
+        age=(age, age_form),
+        view=view,
+        bag=bag_form,
+        worn=worn,
+        boots=boots,
+        sleeve=sleeve,
+        pattern=said,
+        skirt=form(SKIRTS) if dressed and bits[SKIRT] else None,
+    )
 
 
 def write_vehicle(tag: VehicleTag, rng: Random) -> str:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from finetune.cli import finetune
 from finetune.colour import coloured_lines, tag_colour, train_colours
 from finetune.completion import candidates, complete, untuned_clip
+from finetune.config import EvalConfig
 from finetune.datasets.challenge import read_labels
 from finetune.datasets.lines import TrainingLines, train_split, validation_split
 from finetune.datasets.retrieval_split import read_test
@@ -27,6 +28,7 @@ from finetune.methods.pairs import Size
 from finetune.methods.start import start_method
 from finetune.models.clip import Clip
 from finetune.models.clip_settings import ClipConfig
+from finetune.tasks import rank_split
 from finetune.train import train
 from pipeline.config import build
 from pipeline.contracts.challenge import VehicleTag
@@ -64,6 +66,16 @@ def test_expansion_reorders_the_shortlist_only():
         assert set(fresh[:6]) == set(first[:6])
         assert (fresh[6:] == first[6:]).all()
     assert np.isfinite(expanded_scores(np.ones((1, 3), np.float32), images[:3])).all()
+
+
+def test_expansion_changes_the_order_of_an_evaluation_but_not_who_is_on_the_list(miniature):
+    config = recipe("irra", miniature, Path("unused"))
+    method = start_method(config, lines_of(config), CPU)
+    split = read_test(miniature)
+    plain, expanded = (rank_split(method.searcher, split, EvalConfig(expand=e)) for e in (0, 3))
+    assert not np.array_equal(plain, expanded)
+    for before, after in zip(plain, expanded, strict=True):
+        assert set(np.argsort(-before, kind="stable")[:3]) == set(np.argsort(-after, kind="stable")[:3])
 
 
 def test_candidates_fill_colour_and_type_and_never_the_brand():
