@@ -55,9 +55,10 @@ class ImageEncoder(nn.Module):
         self.model, self.kind = searcher.model, type(searcher)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        model: Any = self.model
         if self.kind is ClipSearcher:
-            return clip.normalised(clip.image_feature(self.model.base_model.image_tokens(pixels)))
-        feature = self.model.encode_image(pixels)[1]
+            return clip.normalised(clip.image_feature(model.base_model.image_tokens(pixels)))
+        feature = model.encode_image(pixels)[1]
         return torch.nn.functional.normalize(feature.float(), dim=-1)
 
 
@@ -69,9 +70,10 @@ class TextEncoder(nn.Module):
         self.model, self.kind = searcher.model, type(searcher)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        model: Any = self.model
         if self.kind is ClipSearcher:
-            return clip.normalised(clip.text_feature(self.model.base_model.text_tokens(ids), ids))
-        feature = self.model.encode_text(ids, mask)
+            return clip.normalised(clip.text_feature(model.base_model.text_tokens(ids), ids))
+        feature = model.encode_text(ids, mask)
         return torch.nn.functional.normalize((feature[1] if isinstance(feature, tuple) else feature).float(), dim=-1)
 
 

@@ -49,7 +49,7 @@ class LoraConfig:
     """Low-rank adapters (peft) on the MLPs of the towers; everything else of the towers is frozen, new heads are trained whole."""
 
     rank: int = 0  # 0: no adapters
-    alpha: float = 16.0
+    alpha: int = 16
     dropout: float = 0.0
 
 

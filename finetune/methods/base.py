@@ -15,8 +15,10 @@ from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 class Searcher(Protocol):
     """A model in eval mode that compares texts with pictures. Features are L2-normalised float32."""
 
-    model: nn.Module
     has_matching: bool  # is there a head that looks at a text and a picture together?
+
+    @property
+    def model(self) -> nn.Module: ...
 
     def pixels(self, picture: bytes, where: str) -> np.ndarray:
         """Encoded picture -> (3, H, W) float32. Raises ContractError naming `where` if it cannot be read."""
@@ -42,11 +44,19 @@ class Searcher(Protocol):
 class Method(Protocol):
     """A recipe in training. `step` is what the engine runs: (*arguments) -> named scalar loss terms."""
 
-    searcher: Searcher
-    step: nn.Module
-    model: nn.Module  # what is saved
     source: str  # what to tell the user about the weights
     weights: str  # sha256 of the file they came from, "random" without one
+
+    @property
+    def searcher(self) -> Searcher: ...
+
+    @property
+    def step(self) -> nn.Module: ...
+
+    @property
+    def model(self) -> nn.Module:
+        """What is saved."""
+        ...
 
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups with params, names, weight_decay, lr, base_lr."""

@@ -53,8 +53,11 @@ class Transformer(nn.Module):
             assert isinstance(block, Block)
             nn.init.normal_(block.attn.in_proj_weight, std=config.width**-0.5)
             nn.init.normal_(block.attn.out_proj.weight, std=residual)
-            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * config.width) ** -0.5)
-            nn.init.normal_(block.mlp.c_proj.weight, std=residual)
+            rise, _, fall = block.mlp
+            assert isinstance(rise, nn.Linear)
+            assert isinstance(fall, nn.Linear)
+            nn.init.normal_(rise.weight, std=(2 * config.width) ** -0.5)
+            nn.init.normal_(fall.weight, std=residual)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         for block in self.resblocks:

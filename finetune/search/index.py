@@ -117,7 +117,9 @@ def _embed(
     number = len(list((out / "parts").glob("*.npy")))
     for start in range(0, len(names), PART):
         chunk = names[start : start + PART]
-        good, skipped, rows = [], {}, []
+        good: list[str] = []
+        skipped: dict[str, str] = {}
+        rows: list[np.ndarray] = []
         for name, pixels in _readable(searcher, pictures, chunk, skipped):
             good.append(name)
             rows.append(pixels)
