@@ -10,7 +10,6 @@ import yaml
 
 from finetune.challenge_cli import to_row
 from finetune.cli import finetune
-from finetune.config import FinetuneConfig
 from finetune.datasets.challenge import (
     check_lines,
     gold_path,
@@ -21,8 +20,10 @@ from finetune.datasets.challenge import (
     read_gold,
     read_queries,
 )
+from finetune.recipes import RECIPES as METHODS
+from finetune.recipes import load_recipe
 from finetune.submission import write_submission
-from pipeline.config import load, read_yaml
+from pipeline.config import read_yaml
 from pipeline.entry import call
 
 ROOT = Path(__file__).parents[3]
@@ -44,8 +45,8 @@ def perfect(miniature, tmp_path) -> Path:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
 def test_every_recipe_loads_and_says_how_to_run_it(path):
-    assert isinstance(load(FinetuneConfig, path), FinetuneConfig)
-    assert "python -m finetune train --config configs/finetune/" in path.read_text()
+    assert load_recipe(path).method in METHODS
+    assert f"configs/finetune/{path.name}" in path.read_text()
 
 
 def test_the_embedded_recipe_has_the_architecture_of_the_embedded_pre_training():
@@ -142,4 +143,4 @@ def test_the_config_is_printed_and_read_back_without_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
     (tmp_path / "again.yaml").write_text(done.stdout)
-    assert load(FinetuneConfig, tmp_path / "again.yaml") == load(FinetuneConfig, RECIPES[0])
+    assert load_recipe(tmp_path / "again.yaml") == load_recipe(RECIPES[0])
