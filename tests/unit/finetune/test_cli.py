@@ -120,7 +120,7 @@ def test_train_predict_and_evaluate_from_the_command_line(tiny_tree, miniature, 
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_name(capsys):
-    assert run("train", "--config", RECIPES[0], "--set", "objective.secondview=1") == 2
+    assert run("train", "--config", ROOT / "configs" / "finetune" / "embedded.yaml", "--set", "objective.secondview=1") == 2
     assert "objective.second_view" in capsys.readouterr().err
 
 

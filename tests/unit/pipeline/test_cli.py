@@ -115,7 +115,7 @@ def test_models_missing_or_slurm_absent_do_not_count_alike():
         (("pretrain", "c.yaml", "--set", "a=1"), ["pretrain", "train", "--config", "c.yaml", "--set", "a=1"]),
         (("pretrain", "--help"), ["pretrain", "train", "--help"]),
         (("evaluate", "c.yaml"), ["pretrain", "evaluate", "--config", "c.yaml"]),
-        (("parity", "dir", "--json"), ["pretrain", "parity", "dir", "--json"]),
+        (("parity", "dir", "--json"), ["finetune", "parity", "dir", "--json"]),
         (("finetune", "c.yaml"), ["finetune", "train", "--config", "c.yaml"]),
         (("challenge", "score", "--help"), ["finetune", "challenge", "score", "--help"]),
         (("check-images", "f", "--json"), ["generation", "check-images", "f", "--json"]),
