@@ -69,7 +69,7 @@ def test_a_dead_node_costs_its_tasks_a_restart_and_nothing_else(cluster: Cluster
 
 
 def test_preempted_and_requeued_tasks_go_on(cluster: Cluster, tmp_path: Path) -> None:
-    flow = Flow(cluster, tmp_path, "annotate", delay_s=2.0)
+    flow = Flow(cluster, tmp_path, "annotate", delay_s=10.0)  # longer than Slurm may need to look for room for the urgent job
     flow.submit(site())
     flow.wait_for_start("annotate-0", 0)
     flow.wait_for_start("annotate-0", 1)
