@@ -1,6 +1,8 @@
 # Everything happens in .venv; a second call reuses it. PYTHON=/path/to/python3.11 chooses another interpreter.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
+# Test processes, of one thread each: the tests of Slurm mostly wait, so that two are worth it on two cores.
+JOBS ?= 2
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -11,7 +13,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/passerby demo
 
 test: check
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
@@ -19,7 +21,7 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 
 fast-test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest tests/unit tests/property
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup tests/unit tests/property
 
 slow-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -m slow
