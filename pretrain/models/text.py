@@ -225,10 +225,9 @@ class Bert(nn.Module):
 
 def _parts(readings: Sequence[Reading], *stacked: Tensor | KeysValues) -> Iterator[tuple[Reading, Any]]:
     """Each reading with its rows of every argument."""
-    start = 0
-    for reading in readings:
-        rows = slice(start, start := start + len(reading.text_index))
-        yield reading, tuple(t[rows] if isinstance(t, Tensor) else (t[0][rows], t[1][rows]) for t in stacked)
+    sizes = [len(reading.text_index) for reading in readings]  # split, not slices: the gradient of a split is one copy, without zeros
+    rows = (t.split(sizes) if isinstance(t, Tensor) else zip(t[0].split(sizes), t[1].split(sizes), strict=True) for t in stacked)
+    return zip(readings, zip(*rows, strict=True), strict=True)
 
 
 def at(hidden: Tensor, positions: Tensor) -> Tensor:

@@ -21,7 +21,10 @@ MASKED = -100.0  # added to logits between tokens of different regions of a shif
 
 
 class PatchEmbed(nn.Module):
-    """(B, 3, H, W) -> (B, N, D): one token per 4x4 pixels, normalised."""
+    """(B, 3, H, W) -> (B, N, D): one token per 4x4 pixels, normalised.
+
+    Patches do not overlap, so the convolution is one product, whose result has its channels last already.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -29,7 +32,8 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.norm(self.proj(image).flatten(2).transpose(1, 2))
+        patches = image.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 1, 3, 5)
+        return self.norm(F.linear(patches.flatten(3).flatten(1, 2), self.proj.weight.flatten(1), self.proj.bias))
 
 
 class WindowAttention(nn.Module):
