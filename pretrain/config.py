@@ -16,7 +16,7 @@ from pretrain.settings import AugmentConfig, EngineConfig, MaskingConfig, Object
 _FREE = {
     "data": ("shards", "workers", "cache_mb", "eval_split", "attributes"),
     "train": ("log_every", "save_every", "keep", "validate_every", "spike_factor"),
-    "engine": ("device", "kind", "zero_stage"),
+    "engine": ("device", "kind", "zero_stage", "compile", "gradient_checkpointing"),
 }
 """Fields that may change between a run and its continuation, beside `out`: they change no
 result, or (engine) nothing but the order in which numbers are added. Shards are told apart by their index, wherever they lie."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.contracts.errors import ConfigError
 from pretrain.distributed import world_size
+from pretrain.models.regions import prepare_regions
 from pretrain.optim import build_optimizer, set_lr
 from pretrain.optimizer_state import partitioned_state, plain_state, read_state, set_partitioned_state, set_plain_state, write_state
 from pretrain.rendezvous import adopt_slurm, join
@@ -103,6 +104,7 @@ def build_engine(
 ) -> Engine:
     """The engine of the config, its module on the device. `groups` come from `pretrain.optim.parameter_groups`; parts: of each step."""
     module.to(device).train()
+    prepare_regions(module, config)
     kind = DeepSpeedEngine if config.kind == "deepspeed" else TorchEngine
     return kind(module, groups, optim, config, device, parts)
 

@@ -79,9 +79,12 @@ class Mlp(nn.Module):
 class SwinBlock(nn.Module):
     """Pre-norm window attention and MLP, each with a residual that is dropped for whole samples while training."""
 
+    keep: Tensor
+
     def __init__(self, dim: int, num_heads: int, grid: tuple[int, int], window: int, shift: int, drop_path: float) -> None:
         super().__init__()
-        self.drop_rate = drop_path
+        self.drops = drop_path > 0.0
+        self.register_buffer("keep", torch.tensor(1.0 - drop_path), persistent=False)  # a tensor: compiled code serves blocks of all rates
         self.register_buffer("attn_mask", shift_mask(grid, window, shift) if shift else None)
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, window, num_heads)
@@ -94,11 +97,10 @@ class SwinBlock(nn.Module):
         return x + self._dropped(self.mlp(self.norm2(x)))
 
     def _dropped(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_rate == 0.0:
+        if not self.training or not self.drops:
             return branch
-        keep = 1.0 - self.drop_rate
-        chosen = torch.empty(branch.shape[0], 1, 1, dtype=branch.dtype, device=branch.device).bernoulli_(keep)
-        return branch * chosen / keep
+        chosen = torch.rand(branch.shape[0], 1, 1, device=branch.device) < self.keep
+        return branch * chosen.to(branch.dtype) / self.keep
 
 
 class _Permute(torch.autograd.Function):

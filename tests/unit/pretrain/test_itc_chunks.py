@@ -1,18 +1,15 @@
 """Chunks of ITC rows: the same loss and gradients, and less memory in forward and backward."""
 
-from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._C._profiler import _EventType
-from torch.profiler import ProfilerActivity, profile
 
 from pretrain.losses.itc import Pairs, itc_loss, itc_rows_loss
 from pretrain.objective import Encoded, Pictures, itc_term
+from tests.unit.pretrain.memory import peak_bytes
 
 ROWS = 256
 
@@ -60,30 +57,13 @@ def test_parts_of_a_step_that_are_done_are_further_columns_without_gradient() ->
     assert gradient[128:].abs().sum() > 0
 
 
-def _walk(events: list[Any]) -> Iterator[Any]:
-    for event in events:
-        yield event
-        yield from _walk(event.children)
-
-
-def _peak_bytes(work: Callable[[], Any]) -> tuple[Any, int, int]:
-    """Result, most bytes allocated at a time above the start, and bytes that stay."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        result = work()
-    assert recorded.profiler is not None
-    events = _walk(recorded.profiler.kineto_results.experimental_event_tree())
-    sizes = [e.extra_fields.alloc_size for e in sorted(events, key=lambda e: e.start_time_ns) if e.tag == _EventType.Allocation]
-    running = torch.tensor(sizes).cumsum(0)
-    return result, int(running.max()), int(running[-1])
-
-
 def test_memory_falls_with_the_chunk_in_forward_and_in_backward() -> None:
     """Beside (ROWS, 16) features, which every size needs, the matrices are (chunk, ROWS)."""
     forward, backward = {}, {}
     for chunk in (0, 64, 16):
         pairs, temperature = _pairs(), torch.full((1,), 0.07, requires_grad=True)
-        loss, forward[chunk], kept = _peak_bytes(lambda p=pairs, t=temperature, c=chunk: _loss(p, t, c))
-        _, peak, _ = _peak_bytes(loss.backward)
+        loss, forward[chunk], kept = peak_bytes(lambda p=pairs, t=temperature, c=chunk: _loss(p, t, c))
+        _, peak, _ = peak_bytes(loss.backward)
         backward[chunk] = kept + peak
     matrix = ROWS * ROWS * 4
     assert forward[0] > 4 * matrix
