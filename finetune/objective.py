@@ -10,7 +10,18 @@ from finetune.config import FinetuneObjective
 from finetune.data import Batch
 from pretrain.draws import Draws
 from pretrain.models.aptm import APTM
-from pretrain.objective import Texts, attribute_terms, encode_images, encode_texts, itc_term, itm_term, mlm_term
+from pretrain.objective import (
+    Pictures,
+    Texts,
+    attribute_terms,
+    encode_images,
+    encode_texts,
+    encode_with_masked,
+    itc_term,
+    itm_term,
+    matching_terms,
+    mlm_term,
+)
 from pretrain.settings import ObjectiveConfig
 
 ATTRIBUTE_TERMS = ("iac", "iam", "mam")
@@ -34,20 +45,35 @@ def challenge_terms(model: APTM, batch: Batch, prompts: Texts | None, draws: Dra
 
     Pictures are encoded once. Vehicles have no bits (their labels are all -1), so they leave the attribute terms at 0.
     """
-    image, terms = encode_images(model, batch.image), {}
-    views = (("", batch.texts), ("_second", batch.second)) if config.itc_weight or config.itm_weight else ()
-    for suffix, texts in views:
-        if texts is not None:
-            text = encode_texts(model, texts)
-            if config.itc_weight:
-                terms[f"itc{suffix}"] = itc_term(model, image, text, batch.identities)
-            if config.itm_weight:
-                terms[f"itm{suffix}"] = itm_term(model, image, texts, text, batch.identities, draws)
-    if config.mlm_weight:
-        terms["mlm"] = mlm_term(model, image, batch.texts)
+    image = encode_images(model, batch.image)
+    terms = _first_view_terms(model, image, batch, draws, config)
+    if batch.second is not None and (config.itc_weight or config.itm_weight):
+        second = encode_texts(model, batch.second)
+        if config.itc_weight:
+            terms["itc_second"] = itc_term(model, image, second, batch.identities)
+        if config.itm_weight:
+            terms["itm_second"] = itm_term(model, image, batch.second, second, batch.identities, draws)
     if prompts is not None:
         shared = ObjectiveConfig(label_smoothing=config.label_smoothing, num_matching_prompts=config.num_matching_prompts)
         terms |= attribute_terms(model, image, batch.labels, prompts, draws, shared)
+    return terms
+
+
+def _first_view_terms(model: APTM, image: Pictures, batch: Batch, draws: Draws, config: FinetuneObjective) -> dict[str, Tensor]:
+    """ITM and MLM share a pass of the text encoder and one of the cross encoder where both are wanted."""
+    terms, texts, ids = {}, batch.texts, batch.identities
+    together = bool(config.itm_weight and config.mlm_weight)
+    if config.itc_weight or config.itm_weight:
+        text = (encode_with_masked if together else encode_texts)(model, texts)
+        if config.itc_weight:
+            terms["itc"] = itc_term(model, image, text, ids)
+        if together:
+            found = matching_terms(model, image, texts, text, ids, draws)
+            terms |= {name: found[name] for name in ("itm", "mlm")}
+        elif config.itm_weight:
+            terms["itm"] = itm_term(model, image, texts, text, ids, draws)
+    if config.mlm_weight and not together:
+        terms["mlm"] = mlm_term(model, image, texts)
     return terms
 
 

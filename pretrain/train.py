@@ -21,9 +21,10 @@ from pipeline.signals import Stopped, StopRequest
 from pretrain import loop
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
-from pretrain.data import train_batches
+from pretrain.data import Batch, train_batches
 from pretrain.distributed import rank, world_size
 from pretrain.engine import build_engine, deepspeed_config, pick_device, start_process_group
+from pretrain.flops import StepSize, device_peak, model_flops_utilisation
 from pretrain.initialize import initialise
 from pretrain.labelling import labelling
 from pretrain.loop import Progress, Saver
@@ -84,6 +85,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
             write_json(out / "deepspeed.json", deepspeed_config(config.optim, config.engine, parts))
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
     weights = pretrain_weights(config.objective)
+    peak = device_peak(torch.cuda.get_device_name(device), config.engine.precision) if device.type == "cuda" else None
     chance = Chance(config.seed, rank(), device)
     spikes = SpikeGuard(config.train.spike_factor, out / "metrics.jsonl", progress.step)
     began = time.monotonic() - progress.seconds
@@ -115,6 +117,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
         if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
+            speed |= {"mfu": model_flops_utilisation(model.config, _size(config, batch, prompts), parts, seconds, peak)}
             line = {f"train/{name}": value for name, value in values.items()} | {"train/temperature": model.temp.item()}
             rates = {"lr": config.optim.lr * factor, "lr_boosted": config.optim.lr * config.optim.boost * factor}
             steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
@@ -145,6 +148,18 @@ def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:
     """A model with random weights that follow from the seed."""
     torch.manual_seed(config.seed)
     return APTM(config.model.with_vocab(len(tokenizer)))
+
+
+def _size(config: PretrainConfig, batch: Batch, prompts: Texts) -> StepSize:
+    """Of one part of the step of this batch."""
+    return StepSize(
+        batch=len(batch.image) // config.train.accumulation,
+        caption_tokens=batch.texts.ids.shape[1],
+        prompts=len(prompts.ids),
+        prompt_tokens=prompts.ids.shape[1],
+        matching_prompts=config.objective.num_matching_prompts,
+        masks=config.text.masking.max_masks,
+    )
 
 
 def _means(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

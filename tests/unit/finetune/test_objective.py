@@ -53,6 +53,19 @@ def test_without_attributes_the_terms_are_those_of_the_published_fine_tuning(pre
     assert term_weights(FinetuneObjective()) == FINETUNE_WEIGHTS
 
 
+def test_itm_and_mlm_together_are_each_by_itself(prepared):
+    start, batch, _ = prepared
+    model, texts = start.model.eval(), masked(start, batch)
+    other = torch.tensor([int((batch.identities != one).nonzero()[0]) for one in batch.identities])
+    batch = type(batch)(batch.image, texts, None, batch.identities, batch.labels)
+    both = challenge_terms(model, batch, None, RecordedDraws([(other, other)]), FinetuneObjective())
+    alone = challenge_terms(model, batch, None, RecordedDraws([(other, other)]), FinetuneObjective(mlm_weight=0.0))
+    alone |= challenge_terms(model, batch, None, RecordedDraws(), FinetuneObjective(itc_weight=0.0, itm_weight=0.0))
+    assert both.keys() == alone.keys() == {"itc", "itm", "mlm"}
+    for name, value in alone.items():
+        torch.testing.assert_close(both[name], value)
+
+
 def test_lines_of_one_attribute_vector_or_tag_share_a_class(prepared):
     _, _, lines = prepared
     classes = lines.classes()

@@ -38,7 +38,7 @@ def test_validation_scores_held_out_samples_and_disturbs_nothing(shards: Path, t
     lines = [json.loads(line) for line in (tmp_path / "with" / "metrics.jsonl").read_text().splitlines()]
     assert ["val/recall@1" in line for line in lines] == [False, True, True]
     assert 0 <= lines[1]["val/map"] <= 1
-    assert {"lr", "lr_boosted", "eta_s", "images_per_s", "data_wait", "train/gradient_norm", "train/temperature"} <= lines[0].keys()
+    assert {"lr", "lr_boosted", "eta_s", "images_per_s", "data_wait", "mfu", "train/gradient_norm", "train/temperature"} <= lines[0].keys()
     assert lines[0]["train/gradient_norm"] > 0
     assert 0 <= lines[0]["train/itm_accuracy"] <= 1
     weights = [load_file(checkpoint.resolve(tmp_path / name / "checkpoint") / checkpoint.MODEL_FILE) for name in ("with", "without")]
