@@ -1,5 +1,6 @@
 """The step that trains equals the step of the research code, and never makes the host wait for the device."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -11,13 +12,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.paper_path import OneByOne, paper_terms, paper_texts
 from pipeline.contracts.attributes import PERSON_27
 from pretrain.chance import Chance
+from pretrain.data import Batch
 from pretrain.draws import RecordedDraws
+from pretrain.engine import build_engine
 from pretrain.losses.itm import NegativeWeights
 from pretrain.masking import Masked, Masker
 from pretrain.models.aptm import APTM
 from pretrain.models.settings import AptmConfig, TextConfig, VisionConfig
 from pretrain.objective import Texts, pretrain_terms, pretrain_weights, weighted_total
-from pretrain.settings import MaskingConfig, ObjectiveConfig
+from pretrain.optim import parameter_groups
+from pretrain.settings import EngineConfig, MaskingConfig, ObjectiveConfig, OptimConfig
+from pretrain.step import PretrainStep
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 
 CAPTIONS = ["a man in a black shirt", "a woman wears a red dress and a hat", "a zebra", "a boy with a backpack in blue trousers"]
@@ -103,13 +108,22 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_masks_draws_losses_and_gradients_never_wait_for_the_device(model: APTM, tokenizer: CaptionTokenizer) -> None:
-    masker, config, chance = Masker(tokenizer, MaskingConfig()), ObjectiveConfig(), Chance(0, 0, torch.device("cpu"))
+def test_a_whole_step_never_waits_for_the_device(model: APTM, tokenizer: CaptionTokenizer) -> None:
+    """Masks, draws, losses, backward, gradient norm, clipping and update: all of a step but `loop.agree`, which asks if all is finite."""
+    masker, chance = Masker(tokenizer, MaskingConfig()), Chance(0, 0, torch.device("cpu"))
     image, persons, labels = _batch()
-    texts, prompts = Texts(*tokenizer(CAPTIONS, 56)), Texts(*tokenizer(PERSON_27.prompts, None))
+    batch, prompts = Batch(image, Texts(*tokenizer(CAPTIONS, 56)), persons, labels), Texts(*tokenizer(PERSON_27.prompts, None))
+    step, optim = PretrainStep(model, ObjectiveConfig(), "bfloat16"), OptimConfig(clip_norm=1.0)
+    engine = build_engine(step, parameter_groups(model, model.config, optim), optim, EngineConfig(kind="torch"), torch.device("cpu"))
+    before = model.temp.item()
     with NoWaiting():
-        texts, prompts = chance.masked(masker, texts, 0, "captions"), chance.masked(masker, prompts, 0, "prompts")
-        terms = pretrain_terms(model, image, texts, persons, labels, prompts, chance.start(0), config)
-        weighted_total(terms, pretrain_weights(config)).backward()
+        batch = replace(batch.to(engine.device), texts=chance.masked(masker, batch.texts, 0, "captions"))
+        step.begin()
+        terms = engine(batch, chance.masked(masker, prompts, 0, "prompts"), chance.start(0))
+        engine.backward(weighted_total(terms, pretrain_weights(ObjectiveConfig())))
+        norm = engine.gradient_norm()
+        engine.step(1.0)
+    assert norm > 0
+    assert model.temp.item() != before
     with pytest.raises(AssertionError, match="wait"), NoWaiting():
-        terms["itc"].item()
+        norm.item()
