@@ -36,11 +36,12 @@ from pretrain.shards import ShardReader
 HEIGHT, WIDTH, PER_SHARD = 384, 128, 256
 
 
-def write_shards(folder: Path, samples: int) -> None:
+def write_shards(folder: Path, samples: int, caption: Callable[[], str] = lambda: "a person") -> None:
+    """`caption` is asked for that of each sample in turn."""
     rng, rows = np.random.default_rng(0), []
     for first in range(0, samples, PER_SHARD):
         shard = f"train-{first // PER_SHARD:06d}.tar"
-        write_tar(folder / shard, [member for i in range(first, min(first + PER_SHARD, samples)) for member in _members(i, rng)])
+        write_tar(folder / shard, [member for i in range(first, min(first + PER_SHARD, samples)) for member in _members(i, rng, caption())])
         members = list(read_tar(folder / shard))
         for image, meta in zip(members[::2], members[1::2], strict=True):
             row = {"key": image.name.removesuffix(".jpg"), "split": "train", "shard": shard, "image_offset": image.offset}
@@ -55,7 +56,7 @@ def write_shards(folder: Path, samples: int) -> None:
     write_json(folder / "manifest.json", manifest.to_json())
 
 
-def _members(number: int, rng: np.random.Generator) -> list[tuple[str, bytes]]:
+def _members(number: int, rng: np.random.Generator, caption: str) -> list[tuple[str, bytes]]:
     """Smooth noise compresses like a photograph: about 15 KB at quality 90."""
     small = Image.fromarray(rng.integers(0, 256, (48, 16, 3)).astype(np.uint8))
     buffer, key = io.BytesIO(), make_key(number, 0)
@@ -63,7 +64,7 @@ def _members(number: int, rng: np.random.Generator) -> list[tuple[str, bytes]]:
     labels = [-1] * len(PERSON_27)
     named = PERSON_27.to_named(labels)
     meta = SampleMeta(
-        key=key, caption="a person", captions=["a person"], prompt="", attributes=named, labels=labels, pid=number, view=None, seed=0,
+        key=key, caption=caption, captions=[caption], prompt="", attributes=named, labels=labels, pid=number, view=None, seed=0,
         crop_xyxy_px=[0, 0, WIDTH, HEIGHT], measures={}, generator={}, captioner={}, licence="CC0", source="benchmark",
     )  # fmt: skip
     return [(f"{key}.jpg", buffer.getvalue()), (f"{key}.json", encode_meta(meta))]

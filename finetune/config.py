@@ -10,7 +10,11 @@ from pretrain.config import TextsConfig, TrainConfig
 from pretrain.models.settings import AptmConfig
 from pretrain.settings import AugmentConfig, EngineConfig, OptimConfig
 
-_FREE = {"data": ("folder", "workers", "cache_mb"), "train": ("log_every", "save_every", "keep"), "engine": ("device", "compile", "gradient_checkpointing")}
+_FREE = {
+    "data": ("folder", "workers", "cache_mb"),
+    "train": ("log_every", "save_every", "keep"),
+    "engine": ("device", "compile", "gradient_checkpointing"),
+}
 """Fields that may change between a training and its continuation, beside `out`: they change no result."""
 
 

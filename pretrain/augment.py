@@ -41,8 +41,7 @@ def equalize(picture: Picture) -> Picture:
 
 
 def brightness(picture: Picture, factor: float) -> Picture:
-    table = (np.arange(256) * factor).clip(0, 255).astype(np.uint8)
-    return table[picture]
+    return cv2.LUT(picture, (np.arange(256) * factor).clip(0, 255).astype(np.uint8))
 
 
 def sharpness(picture: Picture, factor: float) -> Picture:
@@ -100,7 +99,9 @@ def rand_augment(picture: Picture, config: AugmentConfig, rng: np.random.Generat
 def normalise(picture: Picture, config: AugmentConfig) -> np.ndarray:
     """(H, W, 3) uint8 -> (3, H, W) float32, zero mean and unit deviation over the data set."""
     mean, std = np.array(config.mean, np.float32), np.array(config.std, np.float32)
-    return np.ascontiguousarray(((picture.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1))
+    values = np.arange(256, dtype=np.float32)[:, None] / 255  # a table of all 256 values: the same float32 arithmetic, once for each
+    tables = np.ascontiguousarray(((values - mean) / std).T)
+    return np.stack([cv2.LUT(channel, table) for channel, table in zip(cv2.split(picture), tables, strict=True)])
 
 
 def erase(pixels: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
@@ -127,7 +128,8 @@ def train_pixels(picture: Picture, config: AugmentConfig, rng: np.random.Generat
 
 
 def _per_channel(picture: Picture, table_of: Callable[[np.ndarray], np.ndarray]) -> Picture:
-    return np.dstack([table_of(picture[..., c])[picture[..., c]] for c in range(3)])
+    channels = cv2.split(picture)
+    return cv2.merge([cv2.LUT(channel, table_of(channel)) for channel in channels])
 
 
 def _stretch_table(channel: np.ndarray, wrapped: bool = False) -> np.ndarray:

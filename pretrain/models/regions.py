@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.contracts.errors import ConfigError
-from pretrain.models.text import Layer
+from pretrain.models.text import Bert, Layer
 from pretrain.models.vision import SwinBlock
 from pretrain.settings import EngineConfig
 
@@ -41,10 +41,11 @@ def prepare_regions(module: nn.Module, config: EngineConfig) -> None:
             f"engine.compile={config.compile}, engine.gradient_checkpointing={config.gradient_checkpointing}: this model has neither Swin "
             f"blocks nor BERT layers of ours, which is what they work on; leave both out"
         )
+    last = {part.encoder.layer[-1] for part in module.modules() if isinstance(part, Bert)}  # few positions: little work, many shapes
     for side, part, name in found:
         plain = getattr(type(part), name).__get__(part)
         # Pictures have one size; texts have the length of the longest of the batch, which must not compile anew for each.
-        trained = torch.compile(plain, dynamic=side == TEXT) if config.compile else plain
+        trained = torch.compile(plain, dynamic=side == TEXT) if config.compile and part not in last else plain
         if config.gradient_checkpointing in (side, "all"):
             trained = functools.partial(checkpoint, trained, use_reentrant=False)
         setattr(part, name, functools.partial(_run, part, trained, plain))

@@ -45,7 +45,7 @@ def test_the_formulas_are_what_torch_counts(layers: int) -> None:
     counted = []
     for terms, draws in ((paper_terms, OneByOne()), (pretrain_terms, Chance(0, 0, torch.device("cpu")).start(0))):
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            terms(model, image, texts, persons, labels, prompts, draws, objective)  # type: ignore[operator]
+            terms(model, image, texts, persons, labels, prompts, draws, objective)
         counted.append(3 * counter.get_total_flops())
     assert published_flops(config, size) == pytest.approx(counted[0], rel=0.01)
     assert step_flops(config, size) == pytest.approx(counted[1], rel=0.01)
