@@ -93,16 +93,18 @@ class Bench:
         terms = self.steps[precision](batch, prompts, self.chance.start(0))
         self._learn(weighted_total(terms, pretrain_weights(self.config.objective)), self.fused)
 
-    def size(self, max_tokens: bool) -> StepSize:
-        """Of a step; captions as long as the longest here, or padded to the most."""
+    def size(self, published: bool) -> StepSize:
+        """Of a step; captions as long as the longest here and the slots that masks can need, or both always at their most."""
         text, longest = self.config.text, self.tokenizer(self.captions, self.config.text.max_tokens)[0].shape[1]
+        prompt_tokens, most = self.prompts.ids.shape[1], text.masking.max_masks
         return StepSize(
             batch=len(self.captions),
-            caption_tokens=text.max_tokens if max_tokens else longest,
+            caption_tokens=text.max_tokens if published else longest,
             prompts=len(PERSON_27.prompts),
-            prompt_tokens=self.prompts.ids.shape[1],
+            prompt_tokens=prompt_tokens,
             matching_prompts=self.config.objective.num_matching_prompts,
-            masks=text.masking.max_masks,
+            caption_masks=most if published else self.masker.slots(longest),
+            prompt_masks=most if published else self.masker.slots(prompt_tokens),
         )
 
     def _learn(self, total: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:

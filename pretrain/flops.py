@@ -30,14 +30,15 @@ class StepSize:
     prompts: int  # 2A, of all attributes
     prompt_tokens: int
     matching_prompts: int  # drawn for IAM
-    masks: int  # slots M of a masked text
+    caption_masks: int  # slots M of a masked caption
+    prompt_masks: int
 
 
 def step_flops(config: AptmConfig, size: StepSize) -> float:
     """Operations of forward and backward as `pretrain.objective.pretrain_terms` computes them."""
     text, batch, prompts = config.text, size.batch, size.prompts
-    captions = [(3 * batch, 1), (batch, size.masks)]
-    attributes = [(size.matching_prompts * batch, 1), (prompts, size.masks)]
+    captions = [(3 * batch, 1), (batch, size.caption_masks)]
+    attributes = [(size.matching_prompts * batch, 1), (prompts, size.prompt_masks)]
     macs = (
         batch * (_vision(config.vision) + _memory(config))
         + 2 * batch * _text(text, size.caption_tokens)
@@ -145,5 +146,5 @@ def _heads(config: AptmConfig, size: StepSize) -> float:
     dim, vocab = config.text.hidden_size, config.text.vocab_size or 0
     projected = size.batch * config.vision.output_dim + 2 * (size.batch + size.prompts) * dim
     matched = (3 + size.matching_prompts) * size.batch * (2 * dim**2 + 4 * dim)
-    words = (size.batch + size.prompts) * size.masks * (dim**2 + dim * vocab)
+    words = (size.batch * size.caption_masks + size.prompts * size.prompt_masks) * (dim**2 + dim * vocab)
     return projected * config.embed_dim + matched + words

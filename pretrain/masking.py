@@ -5,12 +5,12 @@ masks (`Masker.one`). Training draws a whole batch at once on its own device, fr
 One departure, the default: padding is no candidate. The published code masks padding and learns to predict it (`padded`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.settings import MaskingConfig
@@ -66,13 +66,17 @@ class Masker:
             chosen &= ~kinds[1][ids]
         keys = torch.rand(ids.shape, device=device, generator=generator).masked_fill(~chosen, -1.0)
         slots = min(self.config.max_masks, ids.shape[1])
-        best, positions = keys.topk(slots, dim=1)
+        best, positions = keys.topk(slots, dim=1)  # the chosen ones first
         used = (best >= 0) & (torch.arange(slots, device=device) < wanted)
         positions = positions.masked_fill(~used, 0)
         old = ids.gather(1, positions)
         masked_ids = ids.scatter(1, positions, torch.where(used, self._replaced(old, generator), old))
-        spare = (0, self.config.max_masks - slots)
-        return Masked(masked_ids, F.pad(positions, spare), F.pad(old.masked_fill(~used, IGNORED), spare, value=IGNORED))
+        kept = slice(self.slots(ids.shape[1]))
+        return Masked(masked_ids, positions[:, kept], old.masked_fill(~used, IGNORED)[:, kept])
+
+    def slots(self, length: int) -> int:
+        """M of texts padded to `length`: no text of them can have more pieces hidden. The host knows it, so nothing waits."""
+        return min(self.config.max_masks, length, max(1, math.ceil(self.config.probability * length)))
 
     def _spans(self, continues: Tensor, lengths: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
         """continues (B, L) bool; lengths, wanted (B, 1) -> (B, L) bool: spans of whole words at random places, until enough are chosen.

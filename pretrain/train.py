@@ -117,7 +117,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
         if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
-            speed |= {"mfu": model_flops_utilisation(model.config, _size(config, batch, prompts), parts, seconds, peak)}
+            speed |= {"mfu": model_flops_utilisation(model.config, _size(config, masker, batch, prompts), parts, seconds, peak)}
             line = {f"train/{name}": value for name, value in values.items()} | {"train/temperature": model.temp.item()}
             rates = {"lr": config.optim.lr * factor, "lr_boosted": config.optim.lr * config.optim.boost * factor}
             steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
@@ -150,7 +150,7 @@ def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:
     return APTM(config.model.with_vocab(len(tokenizer)))
 
 
-def _size(config: PretrainConfig, batch: Batch, prompts: Texts) -> StepSize:
+def _size(config: PretrainConfig, masker: Masker, batch: Batch, prompts: Texts) -> StepSize:
     """Of one part of the step of this batch."""
     return StepSize(
         batch=len(batch.image) // config.train.accumulation,
@@ -158,7 +158,8 @@ def _size(config: PretrainConfig, batch: Batch, prompts: Texts) -> StepSize:
         prompts=len(prompts.ids),
         prompt_tokens=prompts.ids.shape[1],
         matching_prompts=config.objective.num_matching_prompts,
-        masks=config.text.masking.max_masks,
+        caption_masks=masker.slots(batch.texts.ids.shape[1]),
+        prompt_masks=masker.slots(prompts.ids.shape[1]),
     )
 
 

@@ -40,7 +40,7 @@ def test_the_formulas_are_what_torch_counts(layers: int) -> None:
     labels[::2] = 0  # each prompt is true of a picture: the research code completes those only
     texts, prompts = (paper_texts(tokenizer, masker, t, length, Random(0)) for t, length in ((CAPTIONS, 20), (PERSON_27.prompts, None)))
     size = StepSize(
-        batch=4, caption_tokens=20, prompts=54, prompt_tokens=prompts.ids.shape[1], matching_prompts=5, masks=masker.config.max_masks
+        batch=4, caption_tokens=20, prompts=54, prompt_tokens=prompts.ids.shape[1], matching_prompts=5, caption_masks=10, prompt_masks=10
     )
     counted = []
     for terms, draws in ((paper_terms, OneByOne()), (pretrain_terms, Chance(0, 0, torch.device("cpu")).start(0))):
@@ -55,14 +55,16 @@ def test_a_published_step_is_237_gflop_an_image_and_ours_is_less() -> None:
     """Batch 150, captions padded to 56. The prompts' length is that of our tokens, close to BERT's."""
     prompt_tokens = Texts(*CaptionTokenizer(EMBEDDED_VOCAB)(PERSON_27.prompts, None)).ids.shape[1]
     config = AptmConfig().with_vocab(BERT_VOCAB)
-    size = StepSize(batch=150, caption_tokens=56, prompts=54, prompt_tokens=prompt_tokens, matching_prompts=5, masks=10)
+    size = StepSize(
+        batch=150, caption_tokens=56, prompts=54, prompt_tokens=prompt_tokens, matching_prompts=5, caption_masks=10, prompt_masks=10
+    )
     assert published_flops(config, size) / 150 == pytest.approx(237e9, rel=0.03)
     assert 0.8 < step_flops(config, size) / published_flops(config, size) < 0.9
 
 
 def test_mfu_is_operations_a_second_over_the_peak_and_unknown_without_one() -> None:
     config = AptmConfig().with_vocab(BERT_VOCAB)
-    size = StepSize(batch=75, caption_tokens=40, prompts=54, prompt_tokens=12, matching_prompts=5, masks=10)
+    size = StepSize(batch=75, caption_tokens=40, prompts=54, prompt_tokens=12, matching_prompts=5, caption_masks=10, prompt_masks=10)
     utilisation = model_flops_utilisation(config, size, parts=2, seconds=0.1, peak=989e12)
     assert utilisation is not None
     assert utilisation == pytest.approx(20 * step_flops(config, size) / 989e12)

@@ -92,6 +92,24 @@ def test_masked_slots_hold_the_original_pieces_and_unused_slots_are_ignored(toke
     assert all(set(row.nonzero()[:, 0].tolist()) <= set(pos.tolist()) for row, pos in zip(changed, masked.positions, strict=True))
 
 
+@pytest.mark.parametrize("probability", [0.1, 0.15, 0.25, 0.5, 1.0])
+def test_slots_that_no_text_of_the_length_can_use_are_left_out_and_no_mask_with_them(
+    tokenizer: CaptionTokenizer, probability: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masker = Masker(tokenizer, MaskingConfig(probability=probability))
+    for texts in (["a man in red", "a hat"], CAPTIONS * 8):
+        ids, mask = tokenizer(texts, None)
+        few = masker.batch(ids, mask, torch.Generator().manual_seed(3))
+        with monkeypatch.context() as patch:
+            patch.setattr(masker, "slots", lambda length: length)
+            every = masker.batch(ids, mask, torch.Generator().manual_seed(3))
+        slots = masker.slots(ids.shape[1])
+        assert few.positions.shape[1] == slots <= min(10, ids.shape[1])
+        assert torch.equal(few.targets, every.targets[:, :slots])
+        assert (every.targets[:, slots:] == IGNORED).all()
+        assert torch.equal(few.ids, every.ids)
+
+
 def test_the_same_generator_state_gives_the_same_masks(tokenizer: CaptionTokenizer) -> None:
     masker, (ids, mask) = Masker(tokenizer, MaskingConfig()), tokenizer(CAPTIONS, None)
     first, second = (masker.batch(ids, mask, torch.Generator().manual_seed(5)).ids for _ in range(2))
