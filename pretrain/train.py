@@ -117,11 +117,11 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
         if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
-            speed |= {"mfu": model_flops_utilisation(model.config, _size(config, masker, batch, prompts), parts, seconds, peak)}
+            mfu = model_flops_utilisation(model.config, _size(config, masker, batch, prompts), parts, seconds, peak)
             line = {f"train/{name}": value for name, value in values.items()} | {"train/temperature": model.temp.item()}
             rates = {"lr": config.optim.lr * factor, "lr_boosted": config.optim.lr * config.optim.boost * factor}
             steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
-            metrics.write({**steps, **rates, **line, **speed, **{f"val/{name}": value for name, value in scores.items()}})
+            metrics.write({**steps, **rates, **line, **speed, "mfu": mfu, **{f"val/{name}": value for name, value in scores.items()}})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
         if leaving or progress.step % config.train.save_every == 0 or progress.step == num_steps:
