@@ -1,10 +1,10 @@
 """A pre-training step computed as the research code computes it, on our model: what the fast path is measured and checked against.
 
 One pass of the cross encoder for the positives, one for the negatives, one per drawn prompt, one for MLM and one for MAM; every pass
-projects the image tokens anew and computes the last layer in full; window attention rolls, cuts and joins in every block; captions are
-padded to 56; prompts are tokenised in every step; masks and hard negatives are drawn one by one; attribute losses loop over attributes.
-(Attention of texts is torch's fused one, as in the fast path: here we are kinder than the research code.) Written from the description of
-that code, not from it.
+projects the image tokens anew and computes the last layer in full; attention makes queries, keys and values in three products and its
+weights in plain sight; window attention rolls, cuts and joins in every block; captions are padded to 56; prompts are tokenised in every
+step; masks and hard negatives are drawn one by one; attribute losses loop over attributes. Written from the description of that code, not
+from it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from random import Random
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.contracts.attributes import MISSING
 from pretrain.draws import Draws
@@ -21,6 +21,7 @@ from pretrain.losses.itm import NegativeWeights, negative_weights
 from pretrain.masking import IGNORED, Masked, Masker
 from pretrain.models.aptm import APTM
 from pretrain.models.settings import VisionConfig
+from pretrain.models.text import Layer, MultiHead, padding_bias
 from pretrain.models.vision import SwinBlock, SwinEncoder
 from pretrain.objective import Texts
 from pretrain.settings import ObjectiveConfig
@@ -67,8 +68,8 @@ def paper_terms(
     device, batch = image.device, len(image)
     image_embeds = paper_vision(model.vision_encoder, image, model.config.vision)
     image_feat = model.vision_proj(image_embeds[:, 0])
-    text_embeds, text_feat = model.encode_text(texts.ids, texts.mask)
-    prompt_embeds, prompt_feat = model.encode_text(prompts.ids, prompts.mask)
+    text_embeds, text_feat = _encoded(model, texts.ids, texts.mask)
+    prompt_embeds, prompt_feat = _encoded(model, prompts.ids, prompts.mask)
     image_feat, text_feat, prompt_feat = (F.normalize(f.float(), dim=-1) for f in (image_feat, text_feat, prompt_feat))
 
     logits = image_feat @ prompt_feat.T / model.temp
@@ -80,8 +81,8 @@ def paper_terms(
     images = torch.cat([torch.stack([image_embeds[int(i)] for i in negative_image]), image_embeds])
     embeds = torch.cat([text_embeds, torch.stack([text_embeds[int(t)] for t in negative_text])])
     masks = torch.cat([texts.mask, texts.mask[negative_text]])
-    positive = model.match_logits(model.cross(text_embeds, texts.mask, image_embeds))
-    negative = model.match_logits(model.cross(embeds, masks, images))
+    positive = model.match_logits(_cross(model, text_embeds, texts.mask, image_embeds))
+    negative = model.match_logits(_cross(model, embeds, masks, images))
     targets = torch.cat([torch.ones(batch, dtype=torch.int64), torch.zeros(2 * batch, dtype=torch.int64)]).to(device)
 
     completed, seen = (t.to(device) for t in draws.positives(torch.stack([labels == 0, labels == 1], -1).flatten(1)))
@@ -130,12 +131,47 @@ def _paper_block(block: SwinBlock, x: Tensor, grid: tuple[int, int], window: int
     return x + block._dropped(block.mlp(block.norm2(x)))
 
 
+def _encoded(model: APTM, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """As `APTM.encode_text`."""
+    bert = model.text_encoder.bert
+    hidden = bert.embeddings(ids)
+    for layer in bert.encoder.layer[: bert.fusion_layer]:
+        hidden = _paper_layer(layer, hidden, padding_bias(mask, hidden), None)
+    return hidden, model.text_proj(hidden[:, 0])
+
+
+def _cross(model: APTM, hidden: Tensor, mask: Tensor, image_embeds: Tensor) -> Tensor:
+    """As `APTM.cross`."""
+    bert = model.text_encoder.bert
+    for layer in bert.encoder.layer[bert.fusion_layer :]:
+        hidden = _paper_layer(layer, hidden, padding_bias(mask, hidden), image_embeds)
+    return hidden
+
+
+def _paper_layer(layer: nn.Module, hidden: Tensor, key_bias: Tensor, image: Tensor | None) -> Tensor:
+    assert isinstance(layer, Layer)
+    hidden = layer.attention.output(_attended(layer.attention.self, hidden, hidden, key_bias), hidden)
+    if layer.crossattention is not None and image is not None:
+        hidden = layer.crossattention.output(_attended(layer.crossattention.self, hidden, image, None), hidden)
+    return layer.output(layer.intermediate(hidden), hidden)
+
+
+def _attended(heads: MultiHead, hidden: Tensor, context: Tensor, key_bias: Tensor | None) -> Tensor:
+    query, key, value = (
+        made.unflatten(-1, (heads.num_heads, -1)).transpose(1, 2)
+        for made in (heads.query(hidden), heads.key(context), heads.value(context))
+    )
+    logits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+    weights = (logits if key_bias is None else logits + key_bias).softmax(-1)
+    return (F.dropout(weights, heads.dropout, heads.training) @ value).transpose(1, 2).flatten(2)
+
+
 def _one_prompt(
     model: APTM, prompt: int, embeds: Tensor, mask: Tensor, image_embeds: Tensor, labels: Tensor, config: ObjectiveConfig
 ) -> Tensor:
     """IAM of one prompt: a pass over all images."""
     batch = len(image_embeds)
-    logits = model.match_logits(model.cross(embeds[prompt].repeat(batch, 1, 1), mask[prompt].repeat(batch, 1), image_embeds))
+    logits = model.match_logits(_cross(model, embeds[prompt].repeat(batch, 1, 1), mask[prompt].repeat(batch, 1), image_embeds))
     stated = labels[:, prompt // 2]
     return _smoothed(logits, torch.where(stated == MISSING, MISSING, (stated == prompt % 2).long()), config.label_smoothing)
 
@@ -153,7 +189,7 @@ def _smoothed(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
 def _words(model: APTM, masked: Masked, mask: Tensor, image_embeds: Tensor) -> Tensor:
     """MLM or MAM: all layers at all places, then the hidden ones."""
-    hidden = model.cross(model.text_encoder.bert.text(masked.ids, mask), mask, image_embeds)
+    hidden = _cross(model, _encoded(model, masked.ids, mask)[0], mask, image_embeds)
     places = masked.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
     logits = model.text_encoder.cls.predictions(hidden.gather(1, places))
     return F.cross_entropy(logits.flatten(0, 1).float(), masked.targets.flatten(), ignore_index=IGNORED)
