@@ -102,7 +102,7 @@ class EngineConfig:
     zero_stage: int = 0  # DeepSpeed: 0 replicates, 1 shards optimizer states, 2 gradients too
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights, losses and optimizer stay float32
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    compile: bool = False  # Swin blocks and BERT layers through torch.compile: minutes at the start, faster steps
+    compile: bool = False  # Swin blocks and BERT layers through torch.compile: minutes at the start; for GPUs
     gradient_checkpointing: Literal["none", "vision", "text", "all"] = "none"
     """Which blocks (Swin) and layers (BERT) compute their inner values again in the backward pass: less memory, about a third more work."""
 
