@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from generation.annotation.labels import colour_group
+from generation.annotation.labels import colour_group, stated_by
 from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
-from generation.annotation.skeleton import stated_by_tokens
-from generation.annotation.subject import settle_modifiers
+from generation.annotation.subject import find_subject, settle_modifiers
 from generation.annotation.tokens import tokenise
 from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import MISSING, PERSON_27
@@ -32,7 +31,8 @@ def annotate(caption: str) -> dict[str, int]:
 @lru_cache(maxsize=65536)
 def _annotated(caption: str) -> dict[str, int]:
     """Remembered: captioners repeat themselves. Callers copy."""
-    stated = stated_by_tokens(settle_modifiers(tokenise(caption)))
+    tokens = settle_modifiers(tokenise(caption))
+    stated = stated_by(tokens, find_subject(tokens))
     labels = _NOT_STATED | stated.labels
     if stated.upper is not None:
         labels |= colour_group("upper", frozenset(stated.upper))

@@ -86,9 +86,12 @@ def _add_headless(facts: _Facts, phrase: Phrase, garment_of: dict[int, _Garment]
         if garment is not None:
             garment.colours += phrase.colours
             garment.is_open_choice |= phrase.is_open_choice
+            garment.sleeve = garment.sleeve if phrase.sleeve is None else phrase.sleeve
             garment.length = phrase.size if phrase.has_size and garment.part != "upper" else garment.length
         elif target.head is not None and target.head.kind == "hair" and phrase.size is not None:
             facts.hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
+    elif phrase.sleeve is not None and not phrase.everywhere:
+        facts.sleeves.append(phrase.sleeve)  # "with spaghetti straps"
     elif phrase.everywhere and phrase.colours and phrase.relation != "placed":
         facts.everywhere.append(phrase.colours)
         facts.everywhere_open |= phrase.is_open_choice
@@ -119,7 +122,7 @@ def _add_garment(facts: _Facts, phrase: Phrase, head: Entry, last: Phrase | None
     sleeve = head.sleeve if phrase.sleeve is None else phrase.sleeve
     length = head.length
     if phrase.has_size and head.part != "upper" and head.text != LONG_SHORTS:
-        length = phrase.size if head.type == 0 else (1 if phrase.size == 1 else head.length)
+        length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
     garment = _Garment(head.part, sleeve, head.type, length, list(phrase.colours), phrase.is_open_choice, phrase.excepted)
     garment_of[id(phrase)] = garment
     other = garment_of.get(id(last)) if last is not None and phrase.or_before else None
@@ -127,6 +130,11 @@ def _add_garment(facts: _Facts, phrase: Phrase, head: Entry, last: Phrase | None
         _leave_open(other, garment)
     else:
         facts.garments.append(garment)
+
+
+def _trouser_length(head: Entry, size: int | None) -> int | None:
+    """Short pants are shorts; long shorts are shorts still; cropped pants are neither long nor short."""
+    return 1 if size == 1 else None if size is None and head.length == 0 else head.length
 
 
 def _leave_open(one: _Garment, other: _Garment) -> None:

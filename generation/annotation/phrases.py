@@ -7,7 +7,9 @@ from generation.annotation.relations import relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
-_TARGETS = frozenset({"garment", "hat", "bag", "hair", "sleeve", "accessory", "part"})
+_TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
+_LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
+_LAYER_WORDS = frozenset({"worn", "hangs", "hanging", "falls", "falling", "flows", "flowing", "cascades", "cascading", "reaches", "layered", "pulled"})
 
 
 def phrases(tokens: list[Entry]) -> Iterator[Phrase]:
@@ -38,6 +40,7 @@ class _State:
         self.last: Phrase | None = None
         self.predicate: Phrase | None = None
         self.or_before = False
+        self.before_of: str | None = None  # the relation that "of" interrupts
 
     def read(self, tokens: list[Entry], i: int) -> None:
         """Take in one token that belongs to no noun phrase."""
@@ -45,7 +48,8 @@ class _State:
         handler = _READERS.get(token.kind)
         if handler is not None:
             handler(self, tokens, i)
-        if token.kind not in ("det", "be", "relative", "in", "neg", "all", "both"):
+        of_material = token.text == "of" and self.predicate is not None and self.predicate.end == i
+        if token.kind not in ("det", "be", "relative", "in", "neg", "ender", "all", "both") and not of_material:
             self.predicate = None
         if token.kind not in ("det", "in", "all", "both", "wear", "be", "pronoun"):
             self.everywhere = False
@@ -66,10 +70,13 @@ class _State:
     def leave(self, tokens: list[Entry], phrase: Phrase) -> None:
         """Update the state behind a phrase."""
         self.last = phrase if phrase.head is not None and phrase.head.kind in _TARGETS else (None if phrase.head is not None else self.last)
-        self.predicate = self.last if phrase.head is not None else None
+        self.predicate = self.last if phrase.head is not None else phrase.predicate_of
         self.excepted = self.everywhere = self.or_before = False
-        if phrase.head is not None and phrase.head.kind == "body" and self.relation == "placed":
+        if phrase.head is not None and phrase.head.kind in ("body", "sleeve", "part") and self.relation == "placed":
             self.relation = "worn"  # "on his head is a hat", "with a bag on her shoulder and jeans"
+        elif self.before_of is not None:
+            self.relation = self.before_of  # "a cup of tea and a hat"
+        self.before_of = None
         if self.negated:
             self.negated_count += 1
             self.negated = self._scope_goes_on(tokens, phrase.end)
@@ -108,15 +115,33 @@ class _State:
         self._end_scope()
 
     def _read_place(self, tokens: list[Entry], i: int) -> None:
-        of_body = tokens[i].text == "of" and i > 0 and tokens[i - 1].kind == "body"  # "in the pockets of his black jacket"
-        self.relation = "worn" if of_body else "placed"
+        before = tokens[i - 1].kind if tokens[i].text == "of" and i > 0 else ""
+        if before == "garment":
+            self._read_in(tokens, i)  # "a coat of green wool"
+        else:  # "in the pockets of his black jacket", "the collar of her coat"
+            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(tokens, i)
+            self.before_of = self.relation if tokens[i].text == "of" else None
+            self.relation = "worn" if is_worn else "placed"
+
+    def _is_under_garment(self, tokens: list[Entry], i: int) -> bool:
+        """ "pants under her dress"; but "a man in a coat under a bridge"."""
+        if tokens[i].text not in ("under", "underneath", "beneath") or self.last is None or self.last.end != i:
+            return False
+        after = next((t for t in tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind not in ("det", "pronoun")), None)
+        return after is not None and after.kind == "garment"
 
     def _read_layer(self, tokens: list[Entry], i: int) -> None:
-        if self.last is None or self.last.head is None or self.last.head.kind != "garment" or self.last.end != i:
+        """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat"; but "leaning over a fence"."""
+        is_layer = self.last is not None and self.last.head is not None and self.last.head.kind in ("garment", "hair", "hairstyle")
+        if is_layer and self.last is not None and all(t.kind in _LAYER_LINKS or t.text in _LAYER_WORDS for t in tokens[self.last.end : i]):
+            self.relation = "worn"
+        else:
             self.relation = "placed"
 
     def _read_be(self, tokens: list[Entry], i: int) -> None:
         self._end_scope()
+        if i > 0 and tokens[i - 1].kind == "wear":
+            self.predicate = self.last  # "the shirt he is wearing is red"
 
     def _read_stop(self, tokens: list[Entry], i: int) -> None:
         self.relation = "worn"
@@ -136,6 +161,8 @@ class _State:
     def _read_neg(self, tokens: list[Entry], i: int) -> None:
         doubled = self.negated and self.negated_count == 0  # "never without"
         self.negated, self.negated_count = not doubled, 0
+        if doubled:
+            self.relation = "worn"  # "never seen without his cap"
 
     def _read_ender(self, tokens: list[Entry], i: int) -> None:
         self.negated = False

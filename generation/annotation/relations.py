@@ -1,31 +1,42 @@
 """What follows a noun phrase and says that the thing is not worn (guideline R6)."""
 
 from generation.annotation.lexicon import Entry
-from generation.annotation.runs import Phrase
+from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 CARRIED_WORDS = frozenset(
-    {"tied", "slung", "draped", "folded", "hanging", "thrown", "wrapped", "carried", "tucked", "lying", "sitting", "resting", "standing"}
+    {"tied", "slung", "draped", "folded", "hanging", "thrown", "wrapped", "carried", "tucked", "lying", "sitting", "resting", "standing", "left", "dangling", "placed"}
 )
+_PUT_WORDS = frozenset({"left", "placed", "hanging", "dangling", "tied", "slung", "draped", "folded", "thrown", "tucked"})
+_LYING = frozenset({"lies", "lay", "lying", "stands", "standing", "stood", "sits", "sitting", "rests", "resting", "leans", "leaning"})
+_NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
-    "in": ("hand", "hands", "arm", "arms"),
+    "in": ("hand", "hands", "arm", "arms", "lap"),
     "over": ("arm", "arms", "shoulder", "shoulders"),
     "on": ("arm", "lap", "shoulder", "shoulders"),
     "around": ("waist", "hip", "hips", "shoulder", "shoulders"),
+    "round": ("waist", "hip", "hips", "shoulder", "shoulders"),
     "under": ("arm", "arms"),
     "across": ("arm", "lap", "arms"),
     "at": (),
     "off": (),
+    "from": (),
 }
 
 
 def relation_after(tokens: list[Entry], phrase: Phrase) -> str | None:
     """ "a jacket over his arm", "a sweater tied around her waist", "a bag on the bench": what follows may say that it is not worn."""
     i = phrase.end
+    if phrase.start <= 1 and i < len(tokens) and tokens[i].text in _LYING:
+        return "placed"  # the caption begins with it: "a bag lies next to a man"
+    if i + 1 < len(tokens) and tokens[i].kind == "be" and tokens[i + 1].text in _PUT_WORDS:
+        i += 1  # "whose cap was left on the bench"
     while i < len(tokens) and tokens[i].kind in ("verb", "word") and tokens[i].text in CARRIED_WORDS:
         i += 1
+    is_put = i > phrase.end
     if i < len(tokens) and tokens[i].text in ("next to", "beside", "behind", "near") and i + 1 < len(tokens):
-        return "placed" if tokens[i + 1].text in ("him", "her", "them") and i + 2 >= len(tokens) else None
-    if i >= len(tokens) or tokens[i].text not in ("in", "over", "on", "around", "under", "across", "at", "off"):
+        after = tokens[i + 2].kind if i + 2 < len(tokens) else ""
+        return "placed" if tokens[i + 1].text in ("him", "her", "them") and after not in _NOUN_LIKE else None
+    if i >= len(tokens) or tokens[i].text not in _HOLDING_PARTS or (tokens[i].text == "from" and not is_put):
         return None
     preposition = tokens[i].text
     i += 1
@@ -37,6 +48,8 @@ def relation_after(tokens: list[Entry], phrase: Phrase) -> str | None:
     if tokens[i].kind == "surface" or place == "it":
         return "placed"
     is_bag = phrase.head is not None and phrase.head.kind == "bag"
-    if is_bag or tokens[i].kind != "body":
+    if is_bag or (tokens[i].kind != "body" and preposition != "from"):
         return "placed" if is_bag and preposition == "at" and place in ("foot", "feet") else None
+    if preposition == "from":
+        return "held"  # "a helmet hanging from his belt"
     return "held" if place in _HOLDING_PARTS[preposition] else None

@@ -75,6 +75,8 @@ def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
             pass  # "a black running jacket"
         elif kind in ("joiner", "comma") and head < 0 and unknown < 0 and i > start and _continues(tokens, i):
             choice = choice or (tokens[i].item == "or" and bool(phrase.colours))
+        elif kind in ("comma", "neg") and head < 0 and unknown < 0 and phrase.colours and (after := _behind_denied_colour(tokens, i)):
+            i = after - 1
         else:
             break
         i += 1
@@ -98,6 +100,14 @@ def _continues(tokens: list[Entry], i: int) -> bool:
     return i + 1 < len(tokens) and tokens[i - 1].kind in MODIFIERS and tokens[i + 1].kind in MODIFIERS and tokens[i].item != "nor"
 
 
+def _behind_denied_colour(tokens: list[Entry], i: int) -> int:
+    """ "a blue, not black, jacket": what is denied says nothing (C7). Where the phrase goes on; 0 where nothing is denied."""
+    kinds = [token.kind for token in tokens[i : i + 4]]
+    if kinds[:1] == ["comma"]:
+        return i + 4 if kinds[1:] == ["neg", "colour", "comma"] else 0
+    return i + 2 if kinds[:2] == ["neg", "colour"] else 0
+
+
 def _compounds(before: Entry, noun: Entry) -> bool:
     if before.kind == "garment" and noun.kind == "garment":
         return before.part == noun.part  # "hoodie jacket"; but "shirt jeans" are two things
@@ -110,7 +120,8 @@ def _add_modifier(phrase: Phrase, token: Entry) -> None:
     if token.kind == "colour":
         phrase.colours.append(token.item)
     elif token.kind == "size":
-        phrase.size, phrase.has_size = token.value, True
+        phrase.size = phrase.size if token.value is None else token.value  # "short cropped hair" is short
+        phrase.has_size = True
     elif token.kind == "sleeve_word":
         phrase.sleeve = token.sleeve
 

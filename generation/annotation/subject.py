@@ -11,6 +11,7 @@ from generation.annotation.lexicon import Entry
 _NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairstyle", "headwear"})
 _BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word"})
 _POSSESSIVE = Entry("pronoun", "'s")
+_HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
 _FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
 
 
@@ -49,11 +50,24 @@ def settle_modifiers(tokens: list[Entry]) -> list[Entry]:
         elif token.kind == "person" and _owns(tokens, i):
             settled.append(_POSSESSIVE)
             skip = True
+        elif token.kind == "years" and _names_person(tokens, i):
+            settled.append(_person_of_age(int((tokens[i - 1].value or 0) >= 18)))
         elif token.kind == "person" and i + 1 < len(tokens) and tokens[i + 1].kind in _NOUN_AFTER_MODIFIER:
             settled.append(_as_modifier(token.text))
         else:
             settled.append(token)
     return settled
+
+
+def _names_person(tokens: list[Entry], i: int) -> bool:
+    """ "a 16 year old in a cap", without a noun behind."""
+    after = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    return i > 1 and tokens[i - 1].kind == "number" and tokens[i - 2].kind == "det" and after != "person" and after not in _BEFORE_PERSON
+
+
+@cache
+def _person_of_age(age: int) -> Entry:
+    return Entry("person", "year old", age=age)
 
 
 @cache
@@ -80,7 +94,10 @@ def find_subject(tokens: list[Entry]) -> Subject:
     if alternative is not None:
         gender = gender if gender == alternative.gender else None
         age = age if age == alternative.age else None
-    elif gender is None and not main.plural:
+    elif (renamed := _renamed(tokens, mentions, main)) is not None:
+        gender = renamed.gender if gender is None else gender
+        age = renamed.age if age is None else age
+    if alternative is None and gender is None and not main.plural:
         gender = _first_gender(tokens[:others_from])
     if main.plural:
         return Subject(gender, None, True, [False] * len(tokens))
@@ -146,6 +163,8 @@ def _gender_of_group(tokens: list[Entry], end: int) -> int | None:
 
 
 def _shows_figure(tokens: list[Entry], i: int) -> bool:
+    if tokens[i].kind == "lifeless":
+        return tokens[i + 1].text == "of"  # "a statue of a soldier"
     return tokens[i].kind == "figure" and i + 1 < len(tokens) and tokens[i + 1].kind in ("place", "with", "verb", "in")
 
 
@@ -157,10 +176,13 @@ def _is_example(tokens: list[Entry], start: int) -> bool:
 
 def _hangs_on_wall(tokens: list[Entry], start: int, end: int) -> bool:
     """ "a picture of a woman on a wall": a picture that hangs shows nobody who is there."""
-    if not any(t.kind == "picture" for t in tokens[max(0, start - _FIGURE_REACH) : start]):
+    if not any(t.kind == "picture" for t in tokens[max(0, start - 2 * _FIGURE_REACH) : start]):
         return False
+    before = [t.text for t in tokens[max(0, start - 2 * _FIGURE_REACH) : start]]
+    if any(one == "on" and other in _HANGING_PLACES for one, other in zip(before, before[2:], strict=False)):
+        return True  # "a picture on the wall of a woman"
     texts = [t.text for t in tokens[end : end + 3]]
-    return len(texts) == 3 and texts[0] == "on" and texts[2] in ("wall", "screen", "building", "billboard")
+    return len(texts) == 3 and texts[0] == "on" and texts[2] in _HANGING_PLACES
 
 
 def _alternative(tokens: list[Entry], mentions: list[Mention], main: Mention) -> Mention | None:
@@ -168,6 +190,14 @@ def _alternative(tokens: list[Entry], mentions: list[Mention], main: Mention) ->
     index = mentions.index(main)
     if index + 1 < len(mentions) and tokens[main.end].item == "or" and mentions[index + 1].start == main.end + 1:
         return mentions[index + 1]
+    return None
+
+
+def _renamed(tokens: list[Entry], mentions: list[Mention], main: Mention) -> Mention | None:
+    """ "the pedestrian is a man": the other name of the main subject."""
+    index = mentions.index(main) + 1
+    if index < len(mentions) and mentions[index].start > 0 and tokens[mentions[index].start - 1].kind == "be" and not mentions[index].plural:
+        return mentions[index]
     return None
 
 
@@ -251,6 +281,17 @@ def _stated_years(tokens: list[Entry], owned: list[bool]) -> int | None:
             return token.value
         if token.kind == "years" and before is not None and before.kind == "number" and before.value is not None:
             return int(before.value >= 18)
-        if token.kind == "number" and before is not None and before.text in ("aged", "age") and token.value is not None:
+        if token.kind == "number" and token.value is not None and _tells_age(tokens, i):
             return int(token.value >= 18)
     return None
+
+
+def _tells_age(tokens: list[Entry], i: int) -> bool:
+    """ "aged 17", "aged about 17", "a girl of twenty"; but "a family of four people"."""
+    before = [t for t in tokens[max(0, i - 3) : i] if t.text not in ("about", "around")]
+    if not before:
+        return False
+    if before[-1].text in ("aged", "age"):
+        return True
+    after = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    return len(before) > 1 and before[-1].text == "of" and before[-2].kind == "person" and after not in (*_BEFORE_PERSON, "person")
