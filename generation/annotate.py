@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from generation.annotation.labels import colour_group, stated_by
+from generation.annotation.labels import Stated, labels_of, stated_by
 from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
+from generation.annotation.pieces import phrases_by_piece
 from generation.annotation.subject import find_subject, settle_modifiers
+from generation.annotation.symbols import symbols
 from generation.annotation.tokens import tokenise
 from generation.config import AnnotateConfig
-from pipeline.contracts.attributes import MISSING, PERSON_27
+from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
-
-_NOT_STATED = dict.fromkeys(PERSON_27.names, MISSING)
 
 
 def annotate(caption: str) -> dict[str, int]:
@@ -25,20 +25,25 @@ def annotate(caption: str) -> dict[str, int]:
 
     Polarity as in PERSON_27: for hats, bags and colours 0 means "has it". Any text is accepted; what is not understood stays -1.
     """
-    return dict(_annotated(caption))
+    return dict(_labels(stated(caption)))
 
 
 @lru_cache(maxsize=65536)
-def _annotated(caption: str) -> dict[str, int]:
-    """Remembered: captioners repeat themselves. Callers copy."""
-    tokens = settle_modifiers(tokenise(caption))
-    stated = stated_by(tokens, find_subject(tokens))
-    labels = _NOT_STATED | stated.labels
-    if stated.upper is not None:
-        labels |= colour_group("upper", frozenset(stated.upper))
-    if stated.lower is not None:
-        labels |= colour_group("lower", frozenset(stated.lower))
-    return labels
+def stated(caption: str) -> Stated:
+    """What the caption states, in short. Remembered: captioners repeat themselves."""
+    symbol = symbols()
+    tokens = tokenise(caption)
+    text = "".join([symbol[token] for token in tokens])
+    settled = settle_modifiers(tokens, text)
+    if settled is not tokens:
+        text = "".join([symbol[token] for token in settled])
+    return stated_by(find_subject(settled, text), phrases_by_piece(text))
+
+
+@lru_cache(maxsize=65536)
+def _labels(stated: Stated) -> dict[str, int]:
+    """Callers copy."""
+    return labels_of(stated)
 
 
 class AnnotateStage:

@@ -77,11 +77,11 @@ class Lexicon:
         self.phrases: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
         self.not_man_words = frozenset(rules["not_man_words"])
         self.spelling: dict[str, str] = dict(rules["spelling"])
+        self.spelt: dict[str, frozenset[str]] = {name: frozenset(words) for name, words in rules["spelt"].items()}
         self.spelling_targets: tuple[str, ...] = tuple(rules["spelling_targets"])
-        self._known: dict[str, Entry] = {}
-        for text, entry in _entries(rules):
-            self._known[text] = entry  # a later list overrides an earlier one
-        for text, entry in self._known.items():
+        known = dict(_entries(rules))  # a later list overrides an earlier one
+        self.entries = tuple(known.values())
+        for text, entry in known.items():
             first, *rest = text.split()
             self.phrases.setdefault(first, []).append((tuple(rest), entry))
         for options in self.phrases.values():
@@ -93,6 +93,11 @@ class Lexicon:
 @cache
 def lexicon() -> Lexicon:
     return Lexicon(yaml.safe_load(RULES_FILE.read_text(encoding="utf-8")))
+
+
+def spelt(name: str) -> frozenset[str]:
+    """A list of `spelt` in the rules."""
+    return lexicon().spelt[name]
 
 
 def plural(noun: str) -> str:

@@ -1,196 +1,226 @@
 """The noun phrases of a caption, each with what is said of it: worn, held or elsewhere; negated; what a lone colour belongs to (R6, R9)."""
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
-from generation.annotation.lexicon import Entry
+from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.relations import relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
 _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
-_LAYER_WORDS = frozenset({"worn", "hangs", "hanging", "falls", "falling", "flows", "flowing", "cascades", "cascading", "reaches", "layered", "pulled"})
+_KEEPS_PREDICATE = frozenset({"det", "be", "relative", "in", "neg", "ender", "all", "both"})
+_KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
+_NO_END = -1
 
 
-def phrases(tokens: list[Entry]) -> Iterator[Phrase]:
-    """All noun phrases, left to right, with relation and negation; predicative colours are joined to their noun."""
-    state = _State()
+class Carry(NamedTuple):
+    """What the words so far say about the next noun phrase."""
+
+    relation: str = "worn"
+    negated: bool = False
+    has_negated: bool = False  # a phrase stands in the scope already
+    excepted: bool = False
+    everywhere: bool = False  # "all", "head to toe" just before
+    target: str = ""  # kind of the phrase before, if a colour may be said of it
+    is_predicated: bool = False  # a colour that comes now is said of it: "his coat is ..."
+    or_before: bool = False
+    before_of: str | None = None  # the relation that "of" interrupts
+    begins: bool = False  # nothing has been read yet
+
+
+START = Carry(begins=True)
+
+
+def phrases(tokens: list[Entry], carry: Carry = START) -> tuple[tuple[Phrase, ...], Carry]:
+    """All noun phrases, left to right, with relation and negation; and what is carried over to the tokens that follow these."""
+    state = _State(tokens, carry)
+    found: list[Phrase] = []
     i = 0
     while i < len(tokens):
         phrase = parse_run(tokens, i) if tokens[i].kind in _STARTERS else None
         if phrase is None:
-            state.read(tokens, i)
+            state.read(i)
             i += 1
             continue
-        state.describe(tokens, phrase)
-        yield phrase
+        state.describe(phrase)
+        found.append(phrase)
         i = phrase.end
-        state.leave(tokens, phrase)
+        state.leave(phrase)
+    return tuple(found), state.carry()
 
 
 class _State:
-    """What the words so far say about the next noun phrase."""
+    """A Carry that moves through tokens. `end`: where the phrase before ends, if it is among them."""
 
-    def __init__(self) -> None:
-        self.relation = "worn"
-        self.negated = False
-        self.negated_count = 0  # phrases in the scope so far
-        self.excepted = False
-        self.everywhere = False  # "all", "head to toe" just before
-        self.last: Phrase | None = None
-        self.predicate: Phrase | None = None
-        self.or_before = False
-        self.before_of: str | None = None  # the relation that "of" interrupts
+    def __init__(self, tokens: list[Entry], carry: Carry) -> None:
+        self.tokens = tokens
+        self.end = _NO_END
+        self.begins = carry.begins
+        self.relation = carry.relation
+        self.negated, self.has_negated = carry.negated, carry.has_negated
+        self.excepted, self.everywhere = carry.excepted, carry.everywhere
+        self.target, self.is_predicated = carry.target, carry.is_predicated
+        self.or_before, self.before_of = carry.or_before, carry.before_of
 
-    def read(self, tokens: list[Entry], i: int) -> None:
+    def carry(self) -> Carry:
+        return Carry(
+            self.relation,
+            self.negated,
+            self.has_negated and self.negated,
+            self.excepted,
+            self.everywhere,
+            self.target,
+            self.is_predicated,
+            self.or_before,
+            self.before_of,
+        )
+
+    def read(self, i: int) -> None:
         """Take in one token that belongs to no noun phrase."""
-        token = tokens[i]
+        token = self.tokens[i]
         handler = _READERS.get(token.kind)
         if handler is not None:
-            handler(self, tokens, i)
-        of_material = token.text == "of" and self.predicate is not None and self.predicate.end == i
-        if token.kind not in ("det", "be", "relative", "in", "neg", "ender", "all", "both") and not of_material:
-            self.predicate = None
-        if token.kind not in ("det", "in", "all", "both", "wear", "be", "pronoun"):
+            handler(self, i)
+        of_material = token.text == "of" and self.end == i
+        if token.kind not in _KEEPS_PREDICATE and not of_material:
+            self.is_predicated = False
+        if token.kind not in _KEEPS_EVERYWHERE:
             self.everywhere = False
 
-    def describe(self, tokens: list[Entry], phrase: Phrase) -> None:
+    def describe(self, phrase: Phrase) -> None:
         """Write the state into a phrase that starts now."""
         phrase.relation, phrase.negated, phrase.excepted, phrase.or_before = self.relation, self.negated, self.excepted, self.or_before
-        before = _before(tokens, phrase.start)
         if phrase.head is None:
-            if self.predicate is not None and not self.everywhere:
-                phrase.predicate_of, phrase.is_predicate = self.predicate, True
-            else:
-                phrase.everywhere = self.everywhere or before in ("in", "wear")
-        phrase.of_any_kind = _of_any_kind(tokens, phrase)
+            phrase.is_predicate = self.is_predicated and not self.everywhere
+            phrase.everywhere = not phrase.is_predicate and (self.everywhere or self._kind_before(phrase.start) in ("in", "wear"))
+        phrase.of_any_kind = self._of_any_kind(phrase)
         if phrase.head is not None and phrase.relation in ("worn", "held"):
-            phrase.relation = relation_after(tokens, phrase) or phrase.relation
+            phrase.relation = relation_after(self.tokens, phrase, self.begins) or phrase.relation
 
-    def leave(self, tokens: list[Entry], phrase: Phrase) -> None:
+    def leave(self, phrase: Phrase) -> None:
         """Update the state behind a phrase."""
-        self.last = phrase if phrase.head is not None and phrase.head.kind in _TARGETS else (None if phrase.head is not None else self.last)
-        self.predicate = self.last if phrase.head is not None else phrase.predicate_of
+        kind = phrase.head.kind if phrase.head is not None else None
+        if kind is None:
+            self.is_predicated = phrase.is_predicate
+        else:
+            self.target = kind if kind in _TARGETS else ""
+            self.is_predicated, self.end = self.target != "", phrase.end
         self.excepted = self.everywhere = self.or_before = False
-        if phrase.head is not None and phrase.head.kind in ("body", "sleeve", "part") and self.relation == "placed":
+        if kind in ("body", "sleeve", "part") and self.relation == "placed":
             self.relation = "worn"  # "on his head is a hat", "with a bag on her shoulder and jeans"
         elif self.before_of is not None:
             self.relation = self.before_of  # "a cup of tea and a hat"
         self.before_of = None
         if self.negated:
-            self.negated_count += 1
-            self.negated = self._scope_goes_on(tokens, phrase.end)
+            self.has_negated = True
+            self.negated = self._scope_goes_on(phrase.end)
 
-    def _scope_goes_on(self, tokens: list[Entry], i: int) -> bool:
-        if i >= len(tokens):
-            return False
-        token = tokens[i]
-        following = tokens[i + 1] if i + 1 < len(tokens) else None
-        if token.kind == "joiner":
-            if token.item in ("or", "nor"):
-                return True
-            return following is not None and (following.kind in NOUNS or following.kind in MODIFIERS)
-        if token.kind == "comma" and following is not None:
-            return following.kind in NOUNS or following.kind in MODIFIERS or following.kind == "joiner" or _list_ends_with_or(tokens, i)
-        return token.kind in ("of_any_kind", "neg")
+    def _kind(self, i: int) -> str:
+        return self.tokens[i].kind if 0 <= i < len(self.tokens) else ""
 
-    def _read_wear(self, tokens: list[Entry], i: int) -> None:
+    def _kind_before(self, i: int) -> str:
+        """Kind of the last token before i that is no article."""
+        while self._kind(i - 1) == "det":
+            i -= 1
+        return self._kind(i - 1)
+
+    def _scope_goes_on(self, i: int) -> bool:
+        kind, following = self._kind(i), self._kind(i + 1)
+        if kind == "joiner":
+            return self.tokens[i].item in ("or", "nor") or following in NOUNS or following in MODIFIERS
+        if kind == "comma":
+            return following in NOUNS or following in MODIFIERS or following == "joiner" or _list_ends_with_or(self.tokens, i)
+        return kind in ("of_any_kind", "neg")
+
+    def _of_any_kind(self, phrase: Phrase) -> bool:
+        return self._kind(phrase.end) == "of_any_kind" or self._kind(phrase.start - 1) == "kind_of"
+
+    def _read_wear(self, i: int) -> None:
         self.relation = "worn"
         self._end_scope()
 
     _read_with = _read_wear
 
-    def _read_in(self, tokens: list[Entry], i: int) -> None:
-        if self.predicate is None or self.predicate.end != i:
-            self.predicate = None
+    def _read_in(self, i: int) -> None:
+        self.is_predicated = self.is_predicated and self.end == i  # "a top in green"
         self.relation = "worn"
         self._end_scope()
 
-    def _read_hold(self, tokens: list[Entry], i: int) -> None:
+    def _read_hold(self, i: int) -> None:
         self.relation = "held"
         self._end_scope()
 
-    def _read_verb(self, tokens: list[Entry], i: int) -> None:
+    def _read_verb(self, i: int) -> None:
         self.relation = "other"
         self._end_scope()
 
-    def _read_place(self, tokens: list[Entry], i: int) -> None:
-        before = tokens[i - 1].kind if tokens[i].text == "of" and i > 0 else ""
+    def _read_place(self, i: int) -> None:
+        before = self._kind(i - 1) if self.tokens[i].text == "of" else ""
         if before == "garment":
-            self._read_in(tokens, i)  # "a coat of green wool"
+            self._read_in(i)  # "a coat of green wool"
         else:  # "in the pockets of his black jacket", "the collar of her coat"
-            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(tokens, i)
-            self.before_of = self.relation if tokens[i].text == "of" else None
+            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i)
+            self.before_of = self.relation if self.tokens[i].text == "of" else None
             self.relation = "worn" if is_worn else "placed"
 
-    def _is_under_garment(self, tokens: list[Entry], i: int) -> bool:
+    def _is_under_garment(self, i: int) -> bool:
         """ "pants under her dress"; but "a man in a coat under a bridge"."""
-        if tokens[i].text not in ("under", "underneath", "beneath") or self.last is None or self.last.end != i:
+        if self.tokens[i].text not in ("under", "underneath", "beneath") or self.end != i or not self.target:
             return False
-        after = next((t for t in tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind not in ("det", "pronoun")), None)
+        after = next((t for t in self.tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind not in ("det", "pronoun")), None)
         return after is not None and after.kind == "garment"
 
-    def _read_layer(self, tokens: list[Entry], i: int) -> None:
+    def _read_layer(self, i: int) -> None:
         """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat"; but "leaning over a fence"."""
-        is_layer = self.last is not None and self.last.head is not None and self.last.head.kind in ("garment", "hair", "hairstyle")
-        if is_layer and self.last is not None and all(t.kind in _LAYER_LINKS or t.text in _LAYER_WORDS for t in tokens[self.last.end : i]):
-            self.relation = "worn"
-        else:
-            self.relation = "placed"
+        is_layer = self.target in ("garment", "hair", "hairstyle") and self.end != _NO_END
+        is_layer = is_layer and all(t.kind in _LAYER_LINKS or t.text in spelt("layered") for t in self.tokens[self.end : i])
+        self.relation = "worn" if is_layer else "placed"
 
-    def _read_be(self, tokens: list[Entry], i: int) -> None:
+    def _read_be(self, i: int) -> None:
         self._end_scope()
-        if i > 0 and tokens[i - 1].kind == "wear":
-            self.predicate = self.last  # "the shirt he is wearing is red"
+        if self._kind(i - 1) == "wear":
+            self.is_predicated = self.target != ""  # "the shirt he is wearing is red"
 
-    def _read_stop(self, tokens: list[Entry], i: int) -> None:
+    def _read_stop(self, i: int) -> None:
         self.relation = "worn"
         self.negated = False
 
-    def _read_person(self, tokens: list[Entry], i: int) -> None:
-        self.relation = "worn"
+    def _read_person(self, i: int) -> None:
+        self.relation, self.target = "worn", ""
         self._end_scope()
-        self.last = None
 
-    def _read_pronoun(self, tokens: list[Entry], i: int) -> None:
+    def _read_pronoun(self, i: int) -> None:
         """A new clause ("his jacket is blue") starts with what the person wears."""
-        previous = tokens[i - 1].kind if i > 0 else "stop"
-        if previous in ("stop", "comma", "relative"):
+        if self._kind(i - 1) in ("stop", "comma", "relative", ""):
             self.relation = "worn"
 
-    def _read_neg(self, tokens: list[Entry], i: int) -> None:
-        doubled = self.negated and self.negated_count == 0  # "never without"
-        self.negated, self.negated_count = not doubled, 0
+    def _read_neg(self, i: int) -> None:
+        doubled = self.negated and not self.has_negated  # "never without"
+        self.negated, self.has_negated = not doubled, False
         if doubled:
             self.relation = "worn"  # "never seen without his cap"
 
-    def _read_ender(self, tokens: list[Entry], i: int) -> None:
+    def _read_ender(self, i: int) -> None:
         self.negated = False
 
-    def _read_except(self, tokens: list[Entry], i: int) -> None:
+    def _read_except(self, i: int) -> None:
         self.excepted, self.negated = True, False
 
-    def _read_all(self, tokens: list[Entry], i: int) -> None:
+    def _read_all(self, i: int) -> None:
         self.everywhere = True
 
     _read_both = _read_all
 
-    def _read_joiner(self, tokens: list[Entry], i: int) -> None:
-        self.or_before = tokens[i].item == "or" and not self.negated
+    def _read_joiner(self, i: int) -> None:
+        self.or_before = self.tokens[i].item == "or" and not self.negated
 
     def _end_scope(self) -> None:
-        if self.negated_count > 0:
+        if self.has_negated:
             self.negated = False
 
 
 _READERS = {name.removeprefix("_read_"): reader for name, reader in vars(_State).items() if name.startswith("_read_")}
-
-
-def _before(tokens: list[Entry], i: int) -> str:
-    """Kind of the last token before i that is no article."""
-    while i > 0 and tokens[i - 1].kind == "det":
-        i -= 1
-    return tokens[i - 1].kind if i > 0 else ""
 
 
 def _list_ends_with_or(tokens: list[Entry], i: int) -> bool:
@@ -201,9 +231,3 @@ def _list_ends_with_or(tokens: list[Entry], i: int) -> bool:
         if token.kind not in NOUNS and token.kind not in MODIFIERS and token.kind not in ("det", "comma", "word"):
             return False
     return False
-
-
-def _of_any_kind(tokens: list[Entry], phrase: Phrase) -> bool:
-    after = phrase.end < len(tokens) and tokens[phrase.end].kind == "of_any_kind"
-    before = phrase.start > 0 and tokens[phrase.start - 1].kind == "kind_of"
-    return after or before

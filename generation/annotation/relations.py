@@ -1,13 +1,8 @@
 """What follows a noun phrase and says that the thing is not worn (guideline R6)."""
 
-from generation.annotation.lexicon import Entry
+from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
-CARRIED_WORDS = frozenset(
-    {"tied", "slung", "draped", "folded", "hanging", "thrown", "wrapped", "carried", "tucked", "lying", "sitting", "resting", "standing", "left", "dangling", "placed"}
-)
-_PUT_WORDS = frozenset({"left", "placed", "hanging", "dangling", "tied", "slung", "draped", "folded", "thrown", "tucked"})
-_LYING = frozenset({"lies", "lay", "lying", "stands", "standing", "stood", "sits", "sitting", "rests", "resting", "leans", "leaning"})
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "in": ("hand", "hands", "arm", "arms", "lap"),
@@ -23,14 +18,17 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def relation_after(tokens: list[Entry], phrase: Phrase) -> str | None:
-    """ "a jacket over his arm", "a sweater tied around her waist", "a bag on the bench": what follows may say that it is not worn."""
+def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | None:
+    """ "a jacket over his arm", "a sweater tied around her waist", "a bag on the bench": what follows may say that it is not worn.
+
+    begins: the tokens are the beginning of the caption.
+    """
     i = phrase.end
-    if phrase.start <= 1 and i < len(tokens) and tokens[i].text in _LYING:
+    if begins and phrase.start <= 1 and i < len(tokens) and tokens[i].text in spelt("lying"):
         return "placed"  # the caption begins with it: "a bag lies next to a man"
-    if i + 1 < len(tokens) and tokens[i].kind == "be" and tokens[i + 1].text in _PUT_WORDS:
+    if i + 1 < len(tokens) and tokens[i].kind == "be" and tokens[i + 1].text in spelt("put"):
         i += 1  # "whose cap was left on the bench"
-    while i < len(tokens) and tokens[i].kind in ("verb", "word") and tokens[i].text in CARRIED_WORDS:
+    while i < len(tokens) and tokens[i].kind in ("verb", "word") and tokens[i].text in spelt("carried"):
         i += 1
     is_put = i > phrase.end
     if i < len(tokens) and tokens[i].text in ("next to", "beside", "behind", "near") and i + 1 < len(tokens):
@@ -51,5 +49,5 @@ def relation_after(tokens: list[Entry], phrase: Phrase) -> str | None:
     if is_bag or (tokens[i].kind != "body" and preposition != "from"):
         return "placed" if is_bag and preposition == "at" and place in ("foot", "feet") else None
     if preposition == "from":
-        return "held"  # "a helmet hanging from his belt"
+        return "held" if tokens[i].kind in NOUNS or tokens[i].kind == "word" else None  # "a helmet hanging from his belt"
     return "held" if place in _HOLDING_PARTS[preposition] else None

@@ -1,6 +1,6 @@
 """One noun phrase: a run of adjectives, colours and nouns, and the noun that heads it (guideline C3, C4)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from generation.annotation.lexicon import Entry
 
@@ -30,12 +30,12 @@ _COMPOUND_HEADS = frozenset(
 
 @dataclass(slots=True)
 class Phrase:
-    """tokens[start:end]. head None: colours or sizes without a noun."""
+    """tokens[start:end]. head None: colours or sizes without a noun. Phrases are remembered: nobody changes one that is complete."""
 
     start: int
     end: int
     head: Entry | None
-    colours: list[str] = field(default_factory=list)
+    colours: tuple[str, ...] = ()
     is_open_choice: bool = False  # "black or blue"
     size: int | None = None
     has_size: bool = False
@@ -46,8 +46,7 @@ class Phrase:
     everywhere: bool = False  # headless colours of all the clothes: "in black", "all white"
     or_before: bool = False  # joined by "or" to the phrase before
     of_any_kind: bool = False  # "no bag of any kind"
-    predicate_of: "Phrase | None" = None
-    is_predicate: bool = False
+    is_predicate: bool = False  # headless, and said of the phrase before: "his pants are grey"
 
 
 def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
@@ -118,7 +117,7 @@ def _compounds(before: Entry, noun: Entry) -> bool:
 
 def _add_modifier(phrase: Phrase, token: Entry) -> None:
     if token.kind == "colour":
-        phrase.colours.append(token.item)
+        phrase.colours += (token.item,)
     elif token.kind == "size":
         phrase.size = phrase.size if token.value is None else token.value  # "short cropped hair" is short
         phrase.has_size = True

@@ -3,16 +3,19 @@
 The first person named is the main subject. Once another person has appeared, words belong to that one until the text returns to the first.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
 from generation.annotation.lexicon import Entry
+from generation.annotation.symbols import any_of
 
 _NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairstyle", "headwear"})
 _BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word"})
 _POSSESSIVE = Entry("pronoun", "'s")
 _HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
 _FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
+_NOBODY = Entry("", "")
 
 
 @dataclass(slots=True)
@@ -32,31 +35,57 @@ class Mention:
 
 @dataclass(slots=True)
 class Subject:
-    """The main subject. owned[i]: token i is said of that person. gender, age: 0, 1 or None; plural subjects have no other attribute."""
+    """The main subject. owned[i]: token i is said of that person; None: all are.
+
+    gender, age: 0, 1 or None; plural subjects have no other attribute.
+    """
 
     gender: int | None
     age: int | None
     plural: bool
-    owned: list[bool]
+    owned: list[bool] | None
 
 
-def settle_modifiers(tokens: list[Entry]) -> list[Entry]:
-    """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike")."""
-    settled: list[Entry] = []
-    skip = False
-    for i, token in enumerate(tokens):
-        if skip:
-            skip = False
-        elif token.kind == "person" and _owns(tokens, i):
-            settled.append(_POSSESSIVE)
-            skip = True
-        elif token.kind == "years" and _names_person(tokens, i):
-            settled.append(_person_of_age(int((tokens[i - 1].value or 0) >= 18)))
-        elif token.kind == "person" and i + 1 < len(tokens) and tokens[i + 1].kind in _NOUN_AFTER_MODIFIER:
-            settled.append(_as_modifier(token.text))
-        else:
-            settled.append(token)
-    return settled
+@dataclass(frozen=True)
+class _Finders:
+    """Places of the tokens that matter here, found in a caption written in symbols."""
+
+    persons: re.Pattern[str]  # and what stands for them
+    returns: re.Pattern[str]
+    pictures: re.Pattern[str]
+    years: re.Pattern[str]
+    nouns: re.Pattern[str]
+
+
+@cache
+def _finders() -> _Finders:
+    return _Finders(
+        re.compile(any_of("person", "lifeless", "pronoun")),
+        re.compile(any_of("person", "lifeless", "pronoun", "both", "all")),
+        re.compile(any_of("figure", "lifeless", "picture")),
+        re.compile(any_of("decade", "years", "number")),
+        re.compile(any_of("person", "years")),
+    )
+
+
+def settle_modifiers(tokens: list[Entry], text: str) -> list[Entry]:
+    """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike"). text: the tokens in symbols."""
+    changes: dict[int, Entry | None] = {}
+    count = len(tokens)
+    for match in _finders().nouns.finditer(text):
+        i = match.start()
+        token, following = tokens[i], tokens[i + 1] if i + 1 < count else _NOBODY
+        if token.kind == "years":
+            if _names_person(tokens, i):
+                changes[i] = _person_of_age(int((tokens[i - 1].value or 0) >= 18))
+        elif following.text == "'s" and _owns(tokens, i):
+            changes[i], changes[i + 1] = _POSSESSIVE, None
+        elif following.kind in _NOUN_AFTER_MODIFIER:
+            changes[i] = _as_modifier(token.text)
+    if not changes:
+        return tokens
+    settled = (changes.get(i, token) for i, token in enumerate(tokens))
+    return [token for token in settled if token is not None]
 
 
 def _names_person(tokens: list[Entry], i: int) -> bool:
@@ -77,60 +106,64 @@ def _as_modifier(text: str) -> Entry:
 
 def _owns(tokens: list[Entry], i: int) -> bool:
     """ "a woman's purse", but not "the man's wearing a hat"."""
-    if i + 1 >= len(tokens) or tokens[i + 1].text != "'s":
-        return False
     return i + 2 >= len(tokens) or tokens[i + 2].kind not in ("wear", "hold", "verb", "det", "in", "neg")
 
 
-def find_subject(tokens: list[Entry]) -> Subject:
-    """The main subject of a caption; where nobody is named, everything is said of an unknown person."""
-    mentions = _mentions(tokens)
+def find_subject(tokens: list[Entry], text: str) -> Subject:
+    """The main subject of a caption; where nobody is named, everything is said of an unknown person. text: the tokens in symbols."""
+    finders = _finders()
+    places = [match.start() for match in finders.persons.finditer(text)]
+    mentions = _mentions(tokens, places, finders.pictures.search(text) is not None)
     main = next((m for m in mentions if not m.is_figure), None)
     if main is None:
-        return Subject(None if mentions else _first_gender(tokens), None, False, [not mentions] * len(tokens))
-    owned, others_from = _ownership(tokens, mentions, main)
-    alternative = _alternative(tokens, mentions, main)
-    gender, age = main.gender, main.age
-    if alternative is not None:
-        gender = gender if gender == alternative.gender else None
-        age = age if age == alternative.age else None
-    elif (renamed := _renamed(tokens, mentions, main)) is not None:
-        gender = renamed.gender if gender is None else gender
-        age = renamed.age if age is None else age
-    if alternative is None and gender is None and not main.plural:
-        gender = _first_gender(tokens[:others_from])
+        return Subject(None if mentions else _first_gender(tokens, places, len(tokens)), None, False, [False] * len(tokens) if mentions else None)
+    owned, others_from, gender, age = None, len(tokens), main.gender, main.age
+    alternative = None
+    if len(mentions) > 1:
+        owned, others_from = _ownership(tokens, mentions, main, [match.start() for match in finders.returns.finditer(text)])
+        alternative, renamed = _alternative(tokens, mentions, main), _renamed(tokens, mentions, main)
+        if alternative is not None:
+            gender = gender if gender == alternative.gender else None
+            age = age if age == alternative.age else None
+        elif renamed is not None:
+            gender = renamed.gender if gender is None else gender
+            age = renamed.age if age is None else age
     if main.plural:
-        return Subject(gender, None, True, [False] * len(tokens))
-    years = _stated_years(tokens, owned)
-    return Subject(gender, age if years is None else years, False, owned)
+        return Subject(gender, None, True, None)
+    if alternative is None and gender is None:
+        gender = _first_gender(tokens, places, others_from)
+    if finders.years.search(text) is not None:
+        years = _stated_years(tokens, owned)
+        age = age if years is None else years
+    return Subject(gender, age, False, owned)
 
 
-def _first_gender(tokens: list[Entry]) -> int | None:
-    return next((t.gender for t in tokens if t.kind == "pronoun" and t.gender is not None), None)
+def _first_gender(tokens: list[Entry], places: list[int], end: int) -> int | None:
+    """Gender of the first pronoun that has one."""
+    pronouns = (tokens[i] for i in places if i < end and tokens[i].kind == "pronoun")
+    return next((pronoun.gender for pronoun in pronouns if pronoun.gender is not None), None)
 
 
-def _mentions(tokens: list[Entry]) -> list[Mention]:
+def _mentions(tokens: list[Entry], places: list[int], has_pictures: bool) -> list[Mention]:
     """Persons in the order of the text; neighbouring nouns ("female police officer", "teen girl") are one mention."""
     found: list[Mention] = []
-    position = 0
-    while position < len(tokens):
-        if tokens[position].kind == "person":
-            mention = _mention(tokens, position)
+    end = 0
+    for place in places:
+        if place < end:
+            continue
+        token = tokens[place]
+        if token.kind == "person":
+            mention = _mention(tokens, place, has_pictures)
             found.append(mention)
-            position = mention.end
-        elif tokens[position].kind == "lifeless":
-            found.append(Mention(position, position, position + 1, None, None, False, tokens[position].text, "", is_figure=True))
-            position += 1
-        elif tokens[position].kind == "pronoun" and tokens[position].text in ("he", "she", "they") and not found:
-            pronoun = tokens[position]
-            found.append(Mention(position, position, position + 1, pronoun.gender, None, pronoun.text == "they", pronoun.text, "the"))
-            position += 1
-        else:
-            position += 1
+            end = mention.end
+        elif token.kind == "lifeless":
+            found.append(Mention(place, place, place + 1, None, None, False, token.text, "", is_figure=True))
+        elif token.text in ("he", "she", "they") and not found:
+            found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", token.text, "the"))
     return found
 
 
-def _mention(tokens: list[Entry], first: int) -> Mention:
+def _mention(tokens: list[Entry], first: int, has_pictures: bool) -> Mention:
     nouns, end = [tokens[first]], first + 1
     while end < len(tokens):
         gap = 1 if tokens[end].kind in ("word", "modifier", "age") else 0  # "woman tennis player"
@@ -143,16 +176,17 @@ def _mention(tokens: list[Entry], first: int) -> Mention:
     while start > 0 and tokens[start - 1].kind in _BEFORE_PERSON:
         start -= 1
     determiner = tokens[start - 1].text if start > 0 and tokens[start - 1].kind in ("det", "pronoun", "number") else ""
-    adjectives = [t.value for t in tokens[start:first] if t.kind == "age"]
-    ages = adjectives or [n.age for n in nouns if n.age is not None]
-    plural = any(n.plural for n in nouns)
-    plural_gender = _gender_of_group(tokens, end) if nouns[-1].plural and nouns[-1].gender is None else None
-    gender = next((n.gender for n in nouns if n.gender is not None), plural_gender)
-    is_figure = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start)) or _is_example(tokens, start)
-    is_figure = is_figure or _hangs_on_wall(tokens, start, end)
-    text = " ".join(t.text for t in tokens[start:end])
-    begin = start - 1 if determiner else start
-    return Mention(begin, first, end, gender, ages[0] if ages else None, plural, text, determiner, is_figure)
+    ages = [t.value for t in tokens[start:first] if t.kind == "age"] or [n.age for n in nouns if n.age is not None]
+    gender = next((n.gender for n in nouns if n.gender is not None), None)
+    if gender is None and nouns[-1].plural:
+        gender = _gender_of_group(tokens, end)
+    is_figure = _is_example(tokens, start)
+    if has_pictures and not is_figure:
+        shown = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start))
+        is_figure = shown or _hangs_on_wall(tokens, start, end)
+    text = " ".join([t.text for t in tokens[start:end]])
+    plural = any([n.plural for n in nouns])
+    return Mention(start - 1 if determiner else start, first, end, gender, ages[0] if ages else None, plural, text, determiner, is_figure)
 
 
 def _gender_of_group(tokens: list[Entry], end: int) -> int | None:
@@ -201,15 +235,15 @@ def _renamed(tokens: list[Entry], mentions: list[Mention], main: Mention) -> Men
     return None
 
 
-def _ownership(tokens: list[Entry], mentions: list[Mention], main: Mention) -> tuple[list[bool], int]:
-    """Which tokens are said of the main subject, and where the first other person appears."""
-    owned, others_from = [True] * len(tokens), len(tokens)
-    if len(mentions) == 1:
-        return owned, others_from
+def _ownership(tokens: list[Entry], mentions: list[Mention], main: Mention, places: list[int]) -> tuple[list[bool], int]:
+    """Which tokens are said of the main subject, and where the first other person appears. places: where that may change."""
+    others_from = len(tokens)
     others: list[Mention] = []
     starts = {m.start: m for m in mentions}
     is_main = not mentions[0].is_figure
-    for i in range(len(tokens)):
+    owned: list[bool] = []
+    for i in sorted({*places, *starts}):
+        was_main = is_main
         mention = starts.get(i)
         if mention is not None and mention is not main:
             is_main = _is_main_again(tokens, mentions, mention, main, others)
@@ -218,8 +252,9 @@ def _ownership(tokens: list[Entry], mentions: list[Mention], main: Mention) -> t
                 others_from = min(others_from, i)
         elif mention is main or (not is_main and main.start < i and _returns(tokens, i, main, others)):
             is_main = True
-        owned[i] = is_main
-    return owned, others_from
+        if is_main is not was_main:
+            owned += [was_main] * (i - len(owned))
+    return owned + [is_main] * (len(tokens) - len(owned)), others_from
 
 
 def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mention, main: Mention, others: list[Mention]) -> bool:
@@ -271,10 +306,10 @@ def _returns(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) 
     return after_while or all(o.gender is not None and o.gender != token.gender for o in others)
 
 
-def _stated_years(tokens: list[Entry], owned: list[bool]) -> int | None:
+def _stated_years(tokens: list[Entry], owned: list[bool] | None) -> int | None:
     """0 or 1 from "12 year old", "aged 30", "in his thirties"; None where no age in years is stated of the subject."""
     for i, token in enumerate(tokens):
-        if not owned[i]:
+        if owned is not None and not owned[i]:
             continue
         before = tokens[i - 1] if i > 0 else None
         if token.kind == "decade" and before is not None and before.kind in ("pronoun", "det"):

@@ -1,0 +1,208 @@
+"""The noun phrases that are said of the main subject, gathered until the labels can be decided (guideline sections 3 to 6)."""
+
+from dataclasses import dataclass
+
+from generation.annotation.lexicon import Entry
+from generation.annotation.runs import Phrase
+
+_BAG_KINDS = ("backpack", "handbag", "bag")
+
+
+@dataclass(slots=True)
+class _Garment:
+    """A worn garment, or several between which the caption leaves a choice (fields that differ are None)."""
+
+    part: str
+    sleeve: int | None
+    type: int | None
+    length: int | None
+    colours: tuple[str, ...]
+    is_open_choice: bool
+    excepted: bool
+
+
+class Facts:
+    """Everything said of the subject so far; phrases come in the order of the text."""
+
+    def __init__(self) -> None:
+        self._garments: list[_Garment] = []
+        self._everywhere: tuple[str, ...] = ()  # colours of all the clothes
+        self._everywhere_is_open = False
+        self._has: list[tuple[str, str]] = []  # (hat or kind of bag, word)
+        self._lacks: list[tuple[str, str]] = []
+        self._hair: set[int] = set()
+        self._sleeves: list[int] = []  # stated of no garment
+        # The noun phrase before, to which a colour may be said ("his coat is red"), and the one before that is no part of a garment.
+        self._before: Phrase | None = None
+        self._garment_before: _Garment | None = None
+        self._thing: Phrase | None = None
+        self._worn_thing: _Garment | None = None
+
+    def add(self, phrase: Phrase, is_owned: bool) -> None:
+        """Take in the next noun phrase; one that is not the subject's only ends what came before."""
+        head = phrase.head
+        if head is None:
+            if is_owned:
+                self._add_headless(phrase)
+            else:
+                self._thing = self._worn_thing = None
+            return
+        garment = None
+        if is_owned:
+            kind = head.kind
+            if kind == "garment":
+                garment = self._add_garment(phrase, head)
+            elif kind in _ADDERS:
+                _ADDERS[kind](self, phrase, head)
+            if kind != "part" and kind != "sleeve":
+                self._thing, self._worn_thing = phrase, garment
+        else:
+            self._thing = self._worn_thing = None
+        self._before, self._garment_before = phrase, garment
+
+    def _add_headless(self, phrase: Phrase) -> None:
+        """Colours or sizes without a noun: of a noun before ("his pants are grey") or of all the clothes ("in black")."""
+        if phrase.negated:
+            return
+        if phrase.is_predicate:
+            self._add_predicate(phrase)
+        elif phrase.sleeve is not None and not phrase.everywhere:
+            self._sleeves.append(phrase.sleeve)  # "with spaghetti straps"
+        elif phrase.everywhere and phrase.colours and phrase.relation != "placed":
+            self._everywhere += phrase.colours
+            self._everywhere_is_open |= phrase.is_open_choice
+
+    def _add_predicate(self, phrase: Phrase) -> None:
+        garment, before = self._garment_before, self._before
+        if garment is not None:
+            garment.colours += phrase.colours
+            garment.is_open_choice |= phrase.is_open_choice
+            garment.sleeve = garment.sleeve if phrase.sleeve is None else phrase.sleeve
+            garment.length = phrase.size if phrase.has_size and garment.part != "upper" else garment.length
+        elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
+            self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
+
+    def _add_garment(self, phrase: Phrase, head: Entry) -> _Garment | None:
+        if phrase.negated or phrase.relation != "worn":
+            return None
+        sleeve = head.sleeve if phrase.sleeve is None else phrase.sleeve
+        length = head.length
+        if phrase.has_size and head.part != "upper":
+            length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
+        garment = _Garment(head.part, sleeve, head.type, length, phrase.colours, phrase.is_open_choice, phrase.excepted)
+        other = self._worn_thing if phrase.or_before else None
+        if other is not None:
+            _leave_open(other, garment)
+        else:
+            self._garments.append(garment)
+        return garment
+
+    def _add_part(self, phrase: Phrase, head: Entry) -> None:
+        """Sleeves, collars, stripes: their colours count for the garment they follow."""
+        sleeve, garment = phrase.sleeve, self._worn_thing
+        if head.kind == "sleeve" and phrase.negated:
+            sleeve = 1  # "without sleeves"
+        if garment is not None:
+            garment.sleeve = garment.sleeve if sleeve is None else sleeve
+            if not phrase.negated:
+                garment.colours += phrase.colours
+        elif head.kind == "sleeve" and sleeve is not None and phrase.relation == "worn":
+            self._sleeves.append(sleeve)
+
+    def _add_hair(self, phrase: Phrase, head: Entry) -> None:
+        if phrase.relation in ("held", "other"):
+            return
+        if phrase.negated:
+            if phrase.size is None and not phrase.colours:
+                self._hair.add(0)  # "no hair"
+        elif phrase.size is not None:
+            self._hair.add(1 - phrase.size)
+
+    def _add_hairstyle(self, phrase: Phrase, head: Entry) -> None:
+        if not phrase.negated and phrase.relation == "worn" and head.value is not None:
+            self._hair.add(head.value)
+
+    def _add_no_hat(self, phrase: Phrase, head: Entry) -> None:
+        self._lacks.append(("hat", "hat"))
+
+    def _add_hat(self, phrase: Phrase, head: Entry) -> None:
+        if phrase.negated:
+            if head.absent or head.kind == "headwear":
+                self._lacks.append(("hat", _last_word(head)))
+        elif head.kind == "hat" and phrase.relation == "worn":
+            self._has.append(("hat", _last_word(head)))
+
+    def _add_bag(self, phrase: Phrase, head: Entry) -> None:
+        if phrase.negated:
+            if head.absent:
+                self._lacks.append((head.item, _last_word(head)))
+            if phrase.of_any_kind and head.item == "bag":
+                self._lacks += [(kind, "bag") for kind in _BAG_KINDS]
+        elif phrase.relation in ("worn", "held"):
+            other = self._thing.head if phrase.or_before and self._thing is not None else None
+            if other is not None and other.kind == "bag" and other.item != head.item:
+                self._has = [thing for thing in self._has if thing != (other.item, _last_word(other))]  # either of them
+            else:
+                self._has.append((head.item, _last_word(head)))
+
+    def hair_length(self) -> int | None:
+        return next(iter(self._hair)) if len(self._hair) == 1 else None
+
+    def carried(self, name: str) -> int | None:
+        """0 has it, 1 stated to be without it; the same word both ways says nothing (R7), another word of the class wins (R9)."""
+        has = {word for kind, word in self._has if kind == name}
+        lacks = {word for kind, word in self._lacks if kind == name}
+        if has:
+            return None if has & lacks else 0
+        return 1 if lacks else None
+
+    def sleeve_length(self) -> int | None:
+        values = [g.sleeve for g in self._garments if g.sleeve is not None] + self._sleeves
+        return min(values, default=None)  # any long one makes the outer layer long
+
+    def lower_body(self) -> tuple[int | None, int | None]:
+        """(type, length). A dress or skirt over trousers decides both, if its length is stated."""
+        worn = [g for g in self._garments if g.type is not None]
+        lengths = {g.length for g in worn if g.type == 0 and g.length is not None} or {g.length for g in worn if g.length is not None}
+        return min((g.type for g in worn if g.type is not None), default=None), lengths.pop() if len(lengths) == 1 else None
+
+    def stated_colours(self, part: str) -> frozenset[str] | None:
+        """The colours by which a group is labelled, or None: it stays unlabelled."""
+        garments = [g for g in self._garments if g.part == part or g.part == "both"]
+        excepted = [g for g in garments if g.excepted and g.part == part]
+        chosen = excepted or garments
+        stated = [c for g in chosen for c in g.colours]
+        is_open = any(g.is_open_choice for g in chosen)
+        if not excepted:
+            stated += self._everywhere
+            is_open = is_open or self._everywhere_is_open
+        return None if not stated or is_open else frozenset(stated)
+
+
+_ADDERS = {
+    "sleeve": Facts._add_part,
+    "part": Facts._add_part,
+    "hair": Facts._add_hair,
+    "hairstyle": Facts._add_hairstyle,
+    "no_hat": Facts._add_no_hat,
+    "hat": Facts._add_hat,
+    "headwear": Facts._add_hat,
+    "bag": Facts._add_bag,
+}
+
+
+def _trouser_length(head: Entry, size: int | None) -> int | None:
+    """Short pants are shorts; long shorts are shorts still; cropped pants are neither long nor short."""
+    return 1 if size == 1 else None if size is None and head.length == 0 else head.length
+
+
+def _leave_open(one: _Garment, other: _Garment) -> None:
+    """ "a jacket or a hoodie": only what both share is known."""
+    one.sleeve = one.sleeve if one.sleeve == other.sleeve else None
+    one.type = one.type if one.type == other.type else None
+    one.length = one.length if one.length == other.length else None
+    one.is_open_choice |= other.is_open_choice or set(one.colours) != set(other.colours)
+
+
+def _last_word(head: Entry) -> str:
+    return head.text.split()[-1]
