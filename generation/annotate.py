@@ -25,7 +25,7 @@ def annotate(caption: str) -> dict[str, int]:
 
     Polarity as in PERSON_27: for hats, bags and colours 0 means "has it". Any text is accepted; what is not understood stays -1.
     """
-    return dict(_labels(stated(caption)))
+    return labels_of(stated(caption))
 
 
 @lru_cache(maxsize=65536)
@@ -37,13 +37,7 @@ def stated(caption: str) -> Stated:
     settled = settle_modifiers(tokens, text)
     if settled is not tokens:
         text = "".join([symbol[token] for token in settled])
-    return stated_by(find_subject(settled, text), phrases_by_piece(text))
-
-
-@lru_cache(maxsize=65536)
-def _labels(stated: Stated) -> dict[str, int]:
-    """Callers copy."""
-    return labels_of(stated)
+    return stated_by(settled, find_subject(settled, text), phrases_by_piece(text))
 
 
 class AnnotateStage:

@@ -1,11 +1,14 @@
 """The noun phrases that are said of the main subject, gathered until the labels can be decided (guideline sections 3 to 6)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from generation.annotation.lexicon import Entry
 from generation.annotation.runs import Phrase
 
 _BAG_KINDS = ("backpack", "handbag", "bag")
+_CARRIED = ("hat", *_BAG_KINDS)
+_NOTHING_CARRIED = (None,) * len(_CARRIED)
 
 
 @dataclass(slots=True)
@@ -24,7 +27,8 @@ class _Garment:
 class Facts:
     """Everything said of the subject so far; phrases come in the order of the text."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: Sequence[Entry]) -> None:
+        self._tokens = tokens
         self._garments: list[_Garment] = []
         self._everywhere: tuple[str, ...] = ()  # colours of all the clothes
         self._everywhere_is_open = False
@@ -38,12 +42,12 @@ class Facts:
         self._thing: Phrase | None = None
         self._worn_thing: _Garment | None = None
 
-    def add(self, phrase: Phrase, is_owned: bool) -> None:
-        """Take in the next noun phrase; one that is not the subject's only ends what came before."""
+    def add(self, phrase: Phrase, place: int, is_owned: bool) -> None:
+        """Take in the next noun phrase, which begins at token `place`; one that is not the subject's only ends what came before."""
         head = phrase.head
         if head is None:
             if is_owned:
-                self._add_headless(phrase)
+                self._add_headless(phrase, place)
             else:
                 self._thing = self._worn_thing = None
             return
@@ -51,45 +55,48 @@ class Facts:
         if is_owned:
             kind = head.kind
             if kind == "garment":
-                garment = self._add_garment(phrase, head)
+                garment = self._add_garment(phrase, head, place)
             elif kind in _ADDERS:
-                _ADDERS[kind](self, phrase, head)
+                _ADDERS[kind](self, phrase, head, place)
             if kind != "part" and kind != "sleeve":
                 self._thing, self._worn_thing = phrase, garment
         else:
             self._thing = self._worn_thing = None
         self._before, self._garment_before = phrase, garment
 
-    def _add_headless(self, phrase: Phrase) -> None:
+    def _colours(self, phrase: Phrase, place: int) -> tuple[str, ...]:
+        return tuple([self._tokens[place + i].item for i in phrase.colours])
+
+    def _add_headless(self, phrase: Phrase, place: int) -> None:
         """Colours or sizes without a noun: of a noun before ("his pants are grey") or of all the clothes ("in black")."""
         if phrase.negated:
             return
         if phrase.is_predicate:
-            self._add_predicate(phrase)
+            self._add_predicate(phrase, place)
         elif phrase.sleeve is not None and not phrase.everywhere:
             self._sleeves.append(phrase.sleeve)  # "with spaghetti straps"
         elif phrase.everywhere and phrase.colours and phrase.relation != "placed":
-            self._everywhere += phrase.colours
+            self._everywhere += self._colours(phrase, place)
             self._everywhere_is_open |= phrase.is_open_choice
 
-    def _add_predicate(self, phrase: Phrase) -> None:
+    def _add_predicate(self, phrase: Phrase, place: int) -> None:
         garment, before = self._garment_before, self._before
         if garment is not None:
-            garment.colours += phrase.colours
+            garment.colours += self._colours(phrase, place)
             garment.is_open_choice |= phrase.is_open_choice
             garment.sleeve = garment.sleeve if phrase.sleeve is None else phrase.sleeve
             garment.length = phrase.size if phrase.has_size and garment.part != "upper" else garment.length
         elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
             self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
 
-    def _add_garment(self, phrase: Phrase, head: Entry) -> _Garment | None:
+    def _add_garment(self, phrase: Phrase, head: Entry, place: int) -> _Garment | None:
         if phrase.negated or phrase.relation != "worn":
             return None
         sleeve = head.sleeve if phrase.sleeve is None else phrase.sleeve
         length = head.length
         if phrase.has_size and head.part != "upper":
             length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
-        garment = _Garment(head.part, sleeve, head.type, length, phrase.colours, phrase.is_open_choice, phrase.excepted)
+        garment = _Garment(head.part, sleeve, head.type, length, self._colours(phrase, place), phrase.is_open_choice, phrase.excepted)
         other = self._worn_thing if phrase.or_before else None
         if other is not None:
             _leave_open(other, garment)
@@ -97,7 +104,7 @@ class Facts:
             self._garments.append(garment)
         return garment
 
-    def _add_part(self, phrase: Phrase, head: Entry) -> None:
+    def _add_part(self, phrase: Phrase, head: Entry, place: int) -> None:
         """Sleeves, collars, stripes: their colours count for the garment they follow."""
         sleeve, garment = phrase.sleeve, self._worn_thing
         if head.kind == "sleeve" and phrase.negated:
@@ -105,11 +112,11 @@ class Facts:
         if garment is not None:
             garment.sleeve = garment.sleeve if sleeve is None else sleeve
             if not phrase.negated:
-                garment.colours += phrase.colours
+                garment.colours += self._colours(phrase, place)
         elif head.kind == "sleeve" and sleeve is not None and phrase.relation == "worn":
             self._sleeves.append(sleeve)
 
-    def _add_hair(self, phrase: Phrase, head: Entry) -> None:
+    def _add_hair(self, phrase: Phrase, head: Entry, place: int) -> None:
         if phrase.relation in ("held", "other"):
             return
         if phrase.negated:
@@ -118,21 +125,21 @@ class Facts:
         elif phrase.size is not None:
             self._hair.add(1 - phrase.size)
 
-    def _add_hairstyle(self, phrase: Phrase, head: Entry) -> None:
+    def _add_hairstyle(self, phrase: Phrase, head: Entry, place: int) -> None:
         if not phrase.negated and phrase.relation == "worn" and head.value is not None:
             self._hair.add(head.value)
 
-    def _add_no_hat(self, phrase: Phrase, head: Entry) -> None:
+    def _add_no_hat(self, phrase: Phrase, head: Entry, place: int) -> None:
         self._lacks.append(("hat", "hat"))
 
-    def _add_hat(self, phrase: Phrase, head: Entry) -> None:
+    def _add_hat(self, phrase: Phrase, head: Entry, place: int) -> None:
         if phrase.negated:
             if head.absent or head.kind == "headwear":
                 self._lacks.append(("hat", _last_word(head)))
         elif head.kind == "hat" and phrase.relation == "worn":
             self._has.append(("hat", _last_word(head)))
 
-    def _add_bag(self, phrase: Phrase, head: Entry) -> None:
+    def _add_bag(self, phrase: Phrase, head: Entry, place: int) -> None:
         if phrase.negated:
             if head.absent:
                 self._lacks.append((head.item, _last_word(head)))
@@ -148,8 +155,12 @@ class Facts:
     def hair_length(self) -> int | None:
         return next(iter(self._hair)) if len(self._hair) == 1 else None
 
-    def carried(self, name: str) -> int | None:
-        """0 has it, 1 stated to be without it; the same word both ways says nothing (R7), another word of the class wins (R9)."""
+    def carried(self) -> tuple[int | None, ...]:
+        """Hat, backpack, handbag, bag: 0 has it, 1 stated to be without it."""
+        return tuple([self._is_carried(name) for name in _CARRIED]) if self._has or self._lacks else _NOTHING_CARRIED
+
+    def _is_carried(self, name: str) -> int | None:
+        """The same word both ways says nothing (R7), another word of the class wins (R9)."""
         has = {word for kind, word in self._has if kind == name}
         lacks = {word for kind, word in self._lacks if kind == name}
         if has:

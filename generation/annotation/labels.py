@@ -5,6 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from generation.annotation.facts import Facts
+from generation.annotation.lexicon import Entry
 from generation.annotation.runs import Phrase
 from generation.annotation.subject import Subject
 from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
@@ -29,23 +30,24 @@ class Stated(NamedTuple):
     lower: frozenset[str] | None = None
 
 
-def stated_by(subject: Subject, placed: Sequence[tuple[Phrase, int]]) -> Stated:
+_SINGLE = Stated._fields[:-2]
+_NOT_STATED = dict.fromkeys(PERSON_27.names, MISSING)
+
+
+def stated_by(tokens: Sequence[Entry], subject: Subject, placed: Sequence[tuple[Phrase, int]]) -> Stated:
     """Everything that the caption states of its subject. placed: its noun phrases, each with the place of its first token."""
     if subject.plural:
         return Stated(subject.gender)
-    facts = Facts()
+    facts = Facts(tokens)
     owned = subject.owned
     for phrase, place in placed:
-        facts.add(phrase, owned is None or owned[place])
+        facts.add(phrase, place, owned is None or owned[place])
     lower_type, lower_length = facts.lower_body()
     return Stated(
         subject.gender,
         subject.age,
         facts.hair_length(),
-        facts.carried("hat"),
-        facts.carried("backpack"),
-        facts.carried("handbag"),
-        facts.carried("bag"),
+        *facts.carried(),
         facts.sleeve_length(),
         lower_length,
         lower_type,
@@ -56,11 +58,14 @@ def stated_by(subject: Subject, placed: Sequence[tuple[Phrase, int]]) -> Stated:
 
 def labels_of(stated: Stated) -> dict[str, int]:
     """All 27 names -> 0, 1 or -1. Colours are labelled as a group (C1): 0 for stated colours, 1 for the others."""
-    labels = dict.fromkeys(PERSON_27.names, MISSING)
-    labels |= {name: value for name, value in zip(stated._fields[:-2], stated[:-2], strict=True) if value is not None}
-    for part, colours in (("upper", stated.upper), ("lower", stated.lower)):
-        if colours is not None:
-            labels |= _colour_group(part, colours)
+    labels = _NOT_STATED.copy()
+    for name, value in zip(_SINGLE, stated, strict=False):
+        if value is not None:
+            labels[name] = value
+    if stated.upper is not None:
+        labels.update(_colour_group("upper", stated.upper))
+    if stated.lower is not None:
+        labels.update(_colour_group("lower", stated.lower))
     return labels
 
 

@@ -71,23 +71,25 @@ _PUNCTUATION = {",": "comma", ".": "stop", ";": "stop", ":": "stop", "!": "stop"
 
 
 class Lexicon:
-    """`phrases[first word]` lists (following words, entry), longest first; `single` holds the words that begin no longer phrase."""
+    """`single[word]` is the entry of one word; `longer[first word][second word]` lists the phrases that begin so, longest first."""
 
     def __init__(self, rules: dict[str, Any]) -> None:
-        self.phrases: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
+        self.single: dict[str, Entry] = {}
+        self.longer: dict[str, dict[str, list[tuple[list[str], Entry]]]] = {}
         self.not_man_words = frozenset(rules["not_man_words"])
         self.spelling: dict[str, str] = dict(rules["spelling"])
         self.spelt: dict[str, frozenset[str]] = {name: frozenset(words) for name, words in rules["spelt"].items()}
         self.spelling_targets: tuple[str, ...] = tuple(rules["spelling_targets"])
         known = dict(_entries(rules))  # a later list overrides an earlier one
         self.entries = tuple(known.values())
-        for text, entry in known.items():
+        for text, entry in sorted(known.items(), key=lambda item: -len(item[0].split())):
             first, *rest = text.split()
-            self.phrases.setdefault(first, []).append((tuple(rest), entry))
-        for options in self.phrases.values():
-            options.sort(key=lambda option: -len(option[0]))
-        self.single = {word: options[0][1] for word, options in self.phrases.items() if len(options) == 1 and not options[0][0]}
-        self.real_words = frozenset(rules["real_words"]) | frozenset(self.phrases)
+            if rest:
+                self.longer.setdefault(first, {}).setdefault(rest[0], []).append(([first, *rest], entry))
+            else:
+                self.single[text] = entry
+        self.words = frozenset(self.single) | frozenset(self.longer)  # those that a text may begin a listed word or phrase with
+        self.real_words = frozenset(rules["real_words"]) | self.words
 
 
 @cache

@@ -1,30 +1,64 @@
 """A caption's noun phrases, found piece by piece and remembered: captions differ, but their pieces ("and blue jeans", "with a hat") recur.
 
-Cuts lie before words at which every rule of `phrases.py` starts afresh but for its `Carry`: verbs of wearing and holding, "with", full stops,
-and, where nothing is negated and no list of adjectives goes on, commas and joiners. So a piece's phrases are a function of the piece and of
-what is carried into it. A property test compares with the caption read in one go.
+Cuts lie before words at which every rule of `phrases.py` starts afresh but for its `Carry`. So a piece's phrases are a function of the piece
+and of what is carried into it, and a caption is a walk: from one `_Node` (a Carry) along a piece to the next. Captions with a negation are
+cut at clauses only, because its scope depends on words far behind. A property test compares with the caption read in one go.
 """
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 
 from generation.annotation.phrases import START, Carry, phrases
-from generation.annotation.runs import MODIFIERS, Phrase
-from generation.annotation.symbols import any_of, symbols
+from generation.annotation.relations import ASKED_BEHIND_A_PHRASE
+from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
+from generation.annotation.symbols import ANY_VERB, any_of, symbols
 
 _CLAUSE_STARTS = ("wear", "hold", "with", "stop")
-_MEMORY = 1 << 17  # pieces; about 100 MB at most
-Placed = tuple[tuple[Phrase, int], ...]  # phrases, and the place where each begins
+_MAX_REMEMBERED = 1 << 17  # pieces; about 100 MB
+
+
+class _Node(dict[str, tuple[tuple[Phrase, ...], "_Node"]]):
+    """Piece -> (its phrases, the node behind it)."""
+
+    def __init__(self, carry: Carry) -> None:
+        self.carry = carry
+
+    def __missing__(self, piece: str) -> tuple[tuple[Phrase, ...], "_Node"]:
+        _forget_if_full()
+        meaning = symbols().meaning
+        found, carry = phrases([meaning[symbol] for symbol in piece], self.carry)
+        self[piece] = found, _node(carry)
+        return self[piece]
+
+
+@cache
+def _node(carry: Carry) -> _Node:
+    return _Node(carry)
+
+
+_remembered = 0
+
+
+def _forget_if_full() -> None:
+    global _remembered  # noqa: PLW0603
+    _remembered += 1
+    if _remembered > _MAX_REMEMBERED:
+        _node.cache_clear()
+        _remembered = 0
+
+
+@cache
+def _piece() -> re.Pattern[str]:
+    """Up to: the start of a clause; a verb of no special meaning that is no adjective ("running shoes"); a preposition that never says
+    whether the thing before it is worn; a comma or joiner that no list of adjectives runs through."""
+    clause, verb = any_of(*_CLAUSE_STARTS), re.escape(symbols()[ANY_VERB])
+    place = any_of("place", but=ASKED_BEHIND_A_PHRASE)
+    return re.compile(rf".+?(?={clause}|{verb}(?!{any_of(*NOUNS)})|{place}|(?<!{any_of(*MODIFIERS)}){any_of('comma', 'joiner')}|$)")
 
 
 @cache
 def _clause() -> re.Pattern[str]:
     return re.compile(rf".[^{any_of(*_CLAUSE_STARTS)[1:-1]}]*")
-
-
-@cache
-def _part() -> re.Pattern[str]:
-    return re.compile(rf".+?(?=(?<!{any_of(*MODIFIERS)}){any_of('comma', 'joiner')}|$)")
 
 
 @cache
@@ -34,28 +68,12 @@ def _negator() -> re.Pattern[str]:
 
 def phrases_by_piece(text: str) -> list[tuple[Phrase, int]]:
     """Noun phrases of a caption written in symbols, each with the place of its first token."""
+    cut = _clause() if _negator().search(text) else _piece()
+    node, offset = _node(START), 0
     found: list[tuple[Phrase, int]] = []
-    carry, offset = START, 0
-    for clause in _clause().findall(text):
-        placed, carry = _read_clause(carry, clause)
-        found += [(phrase, offset + place) for phrase, place in placed] if offset else placed
-        offset += len(clause)
+    for piece in cut.findall(text):
+        for phrase in (step := node[piece])[0]:
+            found.append((phrase, offset + phrase.start))
+        node = step[1]
+        offset += len(piece)
     return found
-
-
-@lru_cache(maxsize=_MEMORY)
-def _read_clause(carry: Carry, clause: str) -> tuple[Placed, Carry]:
-    parts = [clause] if carry.negated or _negator().search(clause) else _part().findall(clause)
-    found: list[tuple[Phrase, int]] = []
-    offset = 0
-    for part in parts:
-        read, carry = _read_part(carry, part)
-        found += [(phrase, offset + phrase.start) for phrase in read]
-        offset += len(part)
-    return tuple(found), carry
-
-
-@lru_cache(maxsize=_MEMORY)
-def _read_part(carry: Carry, part: str) -> tuple[tuple[Phrase, ...], Carry]:
-    meaning = symbols().meaning
-    return phrases([meaning[symbol] for symbol in part], carry)

@@ -4,6 +4,7 @@ from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
+_NEAR = ("next to", "beside", "behind", "near")
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "in": ("hand", "hands", "arm", "arms", "lap"),
     "over": ("arm", "arms", "shoulder", "shoulders"),
@@ -16,6 +17,10 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "off": (),
     "from": (),
 }
+
+
+# Prepositions behind a noun phrase that are asked for, here or in `phrases.py`.
+ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "underneath", "beneath"})
 
 
 def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | None:
@@ -31,7 +36,7 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     while i < len(tokens) and tokens[i].kind in ("verb", "word") and tokens[i].text in spelt("carried"):
         i += 1
     is_put = i > phrase.end
-    if i < len(tokens) and tokens[i].text in ("next to", "beside", "behind", "near") and i + 1 < len(tokens):
+    if i < len(tokens) and tokens[i].text in _NEAR and i + 1 < len(tokens):
         after = tokens[i + 2].kind if i + 2 < len(tokens) else ""
         return "placed" if tokens[i + 1].text in ("him", "her", "them") and after not in _NOUN_LIKE else None
     if i >= len(tokens) or tokens[i].text not in _HOLDING_PARTS or (tokens[i].text == "from" and not is_put):

@@ -35,7 +35,7 @@ class Phrase:
     start: int
     end: int
     head: Entry | None
-    colours: tuple[str, ...] = ()
+    colours: tuple[int, ...] = ()  # places of the colour words, counted from `start`
     is_open_choice: bool = False  # "black or blue"
     size: int | None = None
     has_size: bool = False
@@ -68,7 +68,7 @@ def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
         elif kind in MODIFIERS:
             if (head >= 0 or unknown >= 0) and not (head < 0 and kind != "colour"):
                 break
-            _add_modifier(phrase, tokens[i])
+            _add_modifier(phrase, tokens, i)
             phrase.is_open_choice |= choice and kind == "colour"  # "black or dark blue"
         elif kind == "verb" and i > start and _is_noun(tokens, i + 1):
             pass  # "a black running jacket"
@@ -115,9 +115,10 @@ def _compounds(before: Entry, noun: Entry) -> bool:
     return before.kind in _COMPOUND_HEADS and noun.kind in NOUNS
 
 
-def _add_modifier(phrase: Phrase, token: Entry) -> None:
+def _add_modifier(phrase: Phrase, tokens: list[Entry], i: int) -> None:
+    token = tokens[i]
     if token.kind == "colour":
-        phrase.colours += (token.item,)
+        phrase.colours += (i - phrase.start,)
     elif token.kind == "size":
         phrase.size = phrase.size if token.value is None else token.value  # "short cropped hair" is short
         phrase.has_size = True

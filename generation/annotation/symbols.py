@@ -11,7 +11,11 @@ from functools import cache
 from generation.annotation.lexicon import Entry, lexicon
 
 _FIRST = 0xE000  # Unicode's private use area has room for 6,400 meanings
+_KIND_ALONE = frozenset({"person", "number", "age", "years", "decade", "colour"})  # nothing but what they are matters here
 _SPELLING_COUNTS = frozenset({"hat", "bag", "headwear", "place", "pronoun", "body", "in", "layer"})
+
+ANY_VERB = Entry("verb", "")
+
 
 class _Symbols(dict[Entry, str]):
     """Token -> character; `meaning[character]` is a token that stands for all of them."""
@@ -24,7 +28,7 @@ class _Symbols(dict[Entry, str]):
     def __missing__(self, token: Entry) -> str:
         keeps_text = token.kind in _SPELLING_COUNTS or token.text in self._special
         meaning = token if keeps_text else replace(token, text="")
-        if token.kind in ("person", "number", "age", "years", "decade"):
+        if token.kind in _KIND_ALONE:
             meaning = Entry(token.kind, meaning.text)
         fields = astuple(meaning)
         symbol = self._of_fields.get(fields)
@@ -41,12 +45,12 @@ def symbols() -> _Symbols:
     table = _Symbols()
     for entry in lexicon().entries:
         table[entry]
-    for kind in ("word", "verb", "number", "person"):
-        table[Entry(kind, "")]
+    for entry in (ANY_VERB, Entry("word", ""), Entry("number", ""), Entry("person", "")):
+        table[entry]
     return table
 
 
-@cache
-def any_of(*kinds: str) -> str:
-    """A regular expression's character class of all tokens of these kinds."""
-    return "[" + "".join(re.escape(symbol) for symbol, entry in symbols().meaning.items() if entry.kind in kinds) + "]"
+def any_of(*kinds: str, but: frozenset[str] = frozenset()) -> str:
+    """A regular expression's character class of all tokens of these kinds, without these spellings."""
+    found = (symbol for symbol, entry in symbols().meaning.items() if entry.kind in kinds and entry.text not in but)
+    return "[" + "".join(map(re.escape, found)) + "]"

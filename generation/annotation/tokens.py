@@ -1,12 +1,17 @@
 """Caption text -> tokens. Case, hyphens, spacing and plain misspellings are gone afterwards; framing words are left out."""
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Generic, TypeVar
 
 from generation.annotation.lexicon import Entry, lexicon
 
+V = TypeVar("V")
+
 _PIECES = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
+_PLAIN = re.compile(r"[a-z ,.-]*")  # most captions; read without the expression above
+_MAX_REMEMBERED = 1 << 17
 _ELISION = re.compile(r"n't\b")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _MIN_MISSPELT = 4  # shorter words are too often other words
@@ -14,45 +19,82 @@ _MIN_MISSPELT = 4  # shorter words are too often other words
 
 def tokenise(caption: str) -> list[Entry]:
     """Entries in the order of the text. Words that no list knows have kind "word", or "verb" when they end in -ing."""
-    single, phrases = lexicon().single, lexicon().phrases
-    words = _words(caption)
+    longer, entry_of, words = lexicon().longer, _entries(), _words(caption)
+    count = len(words)
+    words.append("")
     tokens: list[Entry] = []
-    position, count = 0, len(words)
+    position = 0
     while position < count:
         word = words[position]
-        entry = single.get(word)  # most words begin no longer phrase
-        step = 1
-        if entry is None:
-            entry, step = _longest(phrases.get(word, ()), words, position)
-        if entry.kind != "filler":
+        if word in longer and (options := longer[word].get(words[position + 1])) is not None:  # few words begin a listed phrase
+            entry, length = _longest(options, words, position)
+            if entry is not None:
+                if entry.kind != "filler":
+                    tokens.append(entry)
+                position += length
+                continue
+        entry = entry_of[word]
+        if entry is not None:
             tokens.append(entry)
-        position += step
+        position += 1
     return tokens
 
 
-def _longest(options: Sequence[tuple[tuple[str, ...], Entry]], words: list[str], position: int) -> tuple[Entry, int]:
-    """The longest listed phrase that begins here, and its length in words."""
-    for rest, entry in options:
-        length = 1 + len(rest)
-        if not rest or tuple(words[position + 1 : position + length]) == rest:
-            return entry, length
-    return _unlisted(words[position]), 1
+def _longest(options: Sequence[tuple[list[str], Entry]], words: list[str], position: int) -> tuple[Entry | None, int]:
+    """The longest listed phrase that begins here, and its length in words; None where the words are another phrase's."""
+    for phrase, entry in options:
+        if words[position : position + len(phrase)] == phrase:
+            return entry, len(phrase)
+    return None, 0
+
+
+class _Remembered(dict[str, V], Generic[V]):
+    """Word -> what a function makes of it; forgets all when it becomes large."""
+
+    def __init__(self, function: Callable[[str], V]) -> None:
+        self._function = function
+
+    def __missing__(self, word: str) -> V:
+        if len(self) >= _MAX_REMEMBERED:
+            self.clear()
+        value = self[word] = self._function(word)
+        return value
+
+
+@cache
+def _entries() -> _Remembered[Entry | None]:
+    """A word by itself -> its entry, None where it is left out."""
+    return _Remembered(_entry)
+
+
+def _entry(word: str) -> Entry | None:
+    entry = lexicon().single.get(word) or _unlisted(word)
+    return None if entry.kind == "filler" else entry
 
 
 def _words(caption: str) -> list[str]:
-    text = caption.lower().replace("’", "'").replace("`", "'")
-    if "n't" in text:
-        text = _ELISION.sub(" not", text)
-    known = lexicon().phrases
-    return [word if word in known else _spelt(word) for word in _PIECES.findall(text)]
+    text = caption.lower()
+    if _PLAIN.fullmatch(text):
+        pieces = text.replace("-", " ").replace(",", " , ").replace(".", " . ").split()
+    else:
+        text = text.replace("’", "'").replace("`", "'")
+        if "n't" in text:
+            text = _ELISION.sub(" not", text)
+        pieces = _PIECES.findall(text)
+    spelt = _spellings()
+    return [spelt[word] for word in pieces]
 
 
-@lru_cache(maxsize=65536)
+@cache
+def _spellings() -> _Remembered[str]:
+    return _Remembered(_spelt)
+
+
 def _spelt(word: str) -> str:
-    return lexicon().spelling.get(word) or _respelt(word)
+    known = lexicon()
+    return word if word in known.words else known.spelling.get(word) or _respelt(word)
 
 
-@lru_cache(maxsize=65536)
 def _unlisted(word: str) -> Entry:
     """Numbers, words in -man and -woman, verbs in -ing; anything else is a word that takes a colour and keeps it."""
     if word.isdigit():
