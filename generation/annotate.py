@@ -12,9 +12,8 @@ from generation.annotation.labels import Stated, labels_of, stated_by
 from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
 from generation.annotation.pieces import phrases_by_piece
-from generation.annotation.subject import find_subject, settle_modifiers
-from generation.annotation.symbols import symbols
-from generation.annotation.tokens import tokenise
+from generation.annotation.reading import read
+from generation.annotation.subject import find_subject
 from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
@@ -31,13 +30,8 @@ def annotate(caption: str) -> dict[str, int]:
 @lru_cache(maxsize=65536)
 def stated(caption: str) -> Stated:
     """What the caption states, in short. Remembered: captioners repeat themselves."""
-    symbol = symbols()
-    tokens = tokenise(caption)
-    text = "".join([symbol[token] for token in tokens])
-    settled = settle_modifiers(tokens, text)
-    if settled is not tokens:
-        text = "".join([symbol[token] for token in settled])
-    return stated_by(settled, find_subject(settled, text), phrases_by_piece(text))
+    tokens, text = read(caption)
+    return stated_by(tokens, find_subject(tokens, text), phrases_by_piece(text))
 
 
 class AnnotateStage:

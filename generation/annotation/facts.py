@@ -30,6 +30,7 @@ class Facts:
     def __init__(self, tokens: Sequence[Entry]) -> None:
         self._tokens = tokens
         self._garments: list[_Garment] = []
+        self._has_exception = False
         self._everywhere: tuple[str, ...] = ()  # colours of all the clothes
         self._everywhere_is_open = False
         self._has: list[tuple[str, str]] = []  # (hat or kind of bag, word)
@@ -42,27 +43,25 @@ class Facts:
         self._thing: Phrase | None = None
         self._worn_thing: _Garment | None = None
 
-    def add(self, phrase: Phrase, place: int, is_owned: bool) -> None:
-        """Take in the next noun phrase, which begins at token `place`; one that is not the subject's only ends what came before."""
-        head = phrase.head
-        if head is None:
-            if is_owned:
-                self._add_headless(phrase, place)
-            else:
-                self._thing = self._worn_thing = None
-            return
+    def add(self, phrase: Phrase, place: int) -> None:
+        """Take in the next noun phrase, which begins at token `place`."""
         garment = None
-        if is_owned:
-            kind = head.kind
-            if kind == "garment":
-                garment = self._add_garment(phrase, head, place)
-            elif kind in _ADDERS:
-                _ADDERS[kind](self, phrase, head, place)
-            if kind != "part" and kind != "sleeve":
-                self._thing, self._worn_thing = phrase, garment
-        else:
-            self._thing = self._worn_thing = None
+        says = phrase.says
+        if says == "garment":
+            garment = self._add_garment(phrase, place)
+        elif says:
+            _ADDERS[says](self, phrase, place)
+            if says == "headless":
+                return
+        if says != "part" and says != "sleeve":
+            self._thing, self._worn_thing = phrase, garment
         self._before, self._garment_before = phrase, garment
+
+    def add_of_another(self, phrase: Phrase) -> None:
+        """A noun phrase that is somebody else's ends what came before."""
+        self._thing = self._worn_thing = None
+        if phrase.head is not None:
+            self._before, self._garment_before = phrase, None
 
     def _colours(self, phrase: Phrase, place: int) -> tuple[str, ...]:
         return tuple([self._tokens[place + i].item for i in phrase.colours])
@@ -89,14 +88,14 @@ class Facts:
         elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
             self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
 
-    def _add_garment(self, phrase: Phrase, head: Entry, place: int) -> _Garment | None:
-        if phrase.negated or phrase.relation != "worn":
-            return None
+    def _add_garment(self, phrase: Phrase, place: int) -> _Garment:
+        head = _head(phrase)
         sleeve = head.sleeve if phrase.sleeve is None else phrase.sleeve
         length = head.length
         if phrase.has_size and head.part != "upper":
             length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
         garment = _Garment(head.part, sleeve, head.type, length, self._colours(phrase, place), phrase.is_open_choice, phrase.excepted)
+        self._has_exception = self._has_exception or phrase.excepted
         other = self._worn_thing if phrase.or_before else None
         if other is not None:
             _leave_open(other, garment)
@@ -104,19 +103,19 @@ class Facts:
             self._garments.append(garment)
         return garment
 
-    def _add_part(self, phrase: Phrase, head: Entry, place: int) -> None:
+    def _add_part(self, phrase: Phrase, place: int) -> None:
         """Sleeves, collars, stripes: their colours count for the garment they follow."""
         sleeve, garment = phrase.sleeve, self._worn_thing
-        if head.kind == "sleeve" and phrase.negated:
+        if phrase.says == "sleeve" and phrase.negated:
             sleeve = 1  # "without sleeves"
         if garment is not None:
             garment.sleeve = garment.sleeve if sleeve is None else sleeve
             if not phrase.negated:
                 garment.colours += self._colours(phrase, place)
-        elif head.kind == "sleeve" and sleeve is not None and phrase.relation == "worn":
+        elif phrase.says == "sleeve" and sleeve is not None and phrase.relation == "worn":
             self._sleeves.append(sleeve)
 
-    def _add_hair(self, phrase: Phrase, head: Entry, place: int) -> None:
+    def _add_hair(self, phrase: Phrase, place: int) -> None:
         if phrase.relation in ("held", "other"):
             return
         if phrase.negated:
@@ -125,21 +124,24 @@ class Facts:
         elif phrase.size is not None:
             self._hair.add(1 - phrase.size)
 
-    def _add_hairstyle(self, phrase: Phrase, head: Entry, place: int) -> None:
-        if not phrase.negated and phrase.relation == "worn" and head.value is not None:
-            self._hair.add(head.value)
+    def _add_hairstyle(self, phrase: Phrase, place: int) -> None:
+        value = _head(phrase).value
+        if not phrase.negated and phrase.relation == "worn" and value is not None:
+            self._hair.add(value)
 
-    def _add_no_hat(self, phrase: Phrase, head: Entry, place: int) -> None:
+    def _add_no_hat(self, phrase: Phrase, place: int) -> None:
         self._lacks.append(("hat", "hat"))
 
-    def _add_hat(self, phrase: Phrase, head: Entry, place: int) -> None:
+    def _add_hat(self, phrase: Phrase, place: int) -> None:
+        head = _head(phrase)
         if phrase.negated:
             if head.absent or head.kind == "headwear":
                 self._lacks.append(("hat", _last_word(head)))
         elif head.kind == "hat" and phrase.relation == "worn":
             self._has.append(("hat", _last_word(head)))
 
-    def _add_bag(self, phrase: Phrase, head: Entry, place: int) -> None:
+    def _add_bag(self, phrase: Phrase, place: int) -> None:
+        head = _head(phrase)
         if phrase.negated:
             if head.absent:
                 self._lacks.append((head.item, _last_word(head)))
@@ -168,29 +170,31 @@ class Facts:
         return 1 if lacks else None
 
     def sleeve_length(self) -> int | None:
-        values = [g.sleeve for g in self._garments if g.sleeve is not None] + self._sleeves
-        return min(values, default=None)  # any long one makes the outer layer long
+        values = [garment.sleeve for garment in self._garments if garment.sleeve is not None] + self._sleeves
+        return min(values) if values else None  # any long one makes the outer layer long
 
     def lower_body(self) -> tuple[int | None, int | None]:
-        """(type, length). A dress or skirt over trousers decides both, if its length is stated."""
-        worn = [g for g in self._garments if g.type is not None]
+        """(length, type). A dress or skirt over trousers decides both, if its length is stated."""
+        worn = [garment for garment in self._garments if garment.type is not None]
+        if not worn:
+            return None, None
         lengths = {g.length for g in worn if g.type == 0 and g.length is not None} or {g.length for g in worn if g.length is not None}
-        return min((g.type for g in worn if g.type is not None), default=None), lengths.pop() if len(lengths) == 1 else None
+        return lengths.pop() if len(lengths) == 1 else None, 0 if any([g.type == 0 for g in worn]) else 1
 
     def stated_colours(self, part: str) -> frozenset[str] | None:
         """The colours by which a group is labelled, or None: it stays unlabelled."""
-        garments = [g for g in self._garments if g.part == part or g.part == "both"]
-        excepted = [g for g in garments if g.excepted and g.part == part]
-        chosen = excepted or garments
-        stated = [c for g in chosen for c in g.colours]
-        is_open = any(g.is_open_choice for g in chosen)
-        if not excepted:
-            stated += self._everywhere
-            is_open = is_open or self._everywhere_is_open
-        return None if not stated or is_open else frozenset(stated)
+        garments, stated, is_open = self._garments, self._everywhere, self._everywhere_is_open
+        if self._has_exception and (excepted := [g for g in garments if g.excepted and g.part == part]):
+            garments, stated, is_open = excepted, (), False
+        for garment in garments:
+            if garment.part == part or garment.part == "both":
+                stated += garment.colours
+                is_open = is_open or garment.is_open_choice
+        return frozenset(stated) if stated and not is_open else None
 
 
 _ADDERS = {
+    "headless": Facts._add_headless,
     "sleeve": Facts._add_part,
     "part": Facts._add_part,
     "hair": Facts._add_hair,
@@ -200,6 +204,11 @@ _ADDERS = {
     "headwear": Facts._add_hat,
     "bag": Facts._add_bag,
 }
+
+
+def _head(phrase: Phrase) -> Entry:
+    assert phrase.head is not None
+    return phrase.head
 
 
 def _trouser_length(head: Entry, size: int | None) -> int | None:

@@ -1,6 +1,6 @@
 """What is said of the main subject -> the 27 labels (guideline sections 3 to 6)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -34,23 +34,25 @@ _SINGLE = Stated._fields[:-2]
 _NOT_STATED = dict.fromkeys(PERSON_27.names, MISSING)
 
 
-def stated_by(tokens: Sequence[Entry], subject: Subject, placed: Sequence[tuple[Phrase, int]]) -> Stated:
-    """Everything that the caption states of its subject. placed: its noun phrases, each with the place of its first token."""
+def stated_by(tokens: Sequence[Entry], subject: Subject, pieces: Iterable[tuple[Sequence[Phrase], int]]) -> Stated:
+    """Everything that the caption states of its subject. pieces: its noun phrases, whose places count from the given one."""
     if subject.plural:
         return Stated(subject.gender)
-    facts = Facts(tokens)
-    owned = subject.owned
-    for phrase, place in placed:
-        facts.add(phrase, place, owned is None or owned[place])
-    lower_type, lower_length = facts.lower_body()
+    facts, owned = Facts(tokens), subject.owned
+    for phrases, offset in pieces:
+        for phrase in phrases:
+            place = offset + phrase.start
+            if owned is None or owned[place]:
+                facts.add(phrase, place)
+            else:
+                facts.add_of_another(phrase)
     return Stated(
         subject.gender,
         subject.age,
         facts.hair_length(),
         *facts.carried(),
         facts.sleeve_length(),
-        lower_length,
-        lower_type,
+        *facts.lower_body(),
         facts.stated_colours("upper"),
         facts.stated_colours("lower"),
     )

@@ -8,6 +8,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
+_SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "headwear", "bag"})
 _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"det", "be", "relative", "in", "neg", "ender", "all", "both"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
@@ -44,6 +45,7 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> tuple[tuple[Phrase, ..
             i += 1
             continue
         state.describe(phrase)
+        phrase.says = _what_it_says(phrase)
         found.append(phrase)
         i = phrase.end
         state.leave(phrase)
@@ -221,6 +223,15 @@ class _State:
 
 
 _READERS = {name.removeprefix("_read_"): reader for name, reader in vars(_State).items() if name.startswith("_read_")}
+
+
+def _what_it_says(phrase: Phrase) -> str:
+    if phrase.head is None:
+        return "headless"
+    kind = phrase.head.kind
+    if kind == "garment":
+        return kind if phrase.relation == "worn" and not phrase.negated else ""
+    return kind if kind in _SAYING else ""
 
 
 def _list_ends_with_or(tokens: list[Entry], i: int) -> bool:

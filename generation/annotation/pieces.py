@@ -6,6 +6,7 @@ cut at clauses only, because its scope depends on words far behind. A property t
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
 
 from generation.annotation.phrases import START, Carry, phrases
@@ -27,6 +28,8 @@ class _Node(dict[str, tuple[tuple[Phrase, ...], "_Node"]]):
         _forget_if_full()
         meaning = symbols().meaning
         found, carry = phrases([meaning[symbol] for symbol in piece], self.carry)
+        # Of phrases that say nothing one is as good as a row of them: it ends what came before.
+        found = tuple(phrase for before, phrase in zip((None, *found), found, strict=False) if phrase.says or before is None or before.says)
         self[piece] = found, _node(carry)
         return self[piece]
 
@@ -66,14 +69,12 @@ def _negator() -> re.Pattern[str]:
     return re.compile(any_of("neg"))
 
 
-def phrases_by_piece(text: str) -> list[tuple[Phrase, int]]:
-    """Noun phrases of a caption written in symbols, each with the place of its first token."""
+def phrases_by_piece(text: str) -> Iterator[tuple[tuple[Phrase, ...], int]]:
+    """Noun phrases of a caption written in symbols, piece by piece with the place of its first token."""
     cut = _clause() if _negator().search(text) else _piece()
     node, offset = _node(START), 0
-    found: list[tuple[Phrase, int]] = []
     for piece in cut.findall(text):
-        for phrase in (step := node[piece])[0]:
-            found.append((phrase, offset + phrase.start))
-        node = step[1]
+        found, node = node[piece]
+        if found:
+            yield found, offset
         offset += len(piece)
-    return found

@@ -46,6 +46,7 @@ class Phrase:
     everywhere: bool = False  # headless colours of all the clothes: "in black", "all white"
     or_before: bool = False  # joined by "or" to the phrase before
     of_any_kind: bool = False  # "no bag of any kind"
+    says: str = ""  # the kind of what it says of the subject's look, "headless" without a noun, "" if nothing
     is_predicate: bool = False  # headless, and said of the phrase before: "his pants are grey"
 
 

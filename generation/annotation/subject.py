@@ -177,9 +177,8 @@ def _mention(tokens: list[Entry], first: int, has_pictures: bool) -> Mention:
         start -= 1
     determiner = tokens[start - 1].text if start > 0 and tokens[start - 1].kind in ("det", "pronoun", "number") else ""
     ages = [t.value for t in tokens[start:first] if t.kind == "age"] or [n.age for n in nouns if n.age is not None]
-    gender = next((n.gender for n in nouns if n.gender is not None), None)
-    if gender is None and nouns[-1].plural:
-        gender = _gender_of_group(tokens, end)
+    genders = [n.gender for n in nouns if n.gender is not None]
+    gender = genders[0] if genders else _gender_of_group(tokens, end) if nouns[-1].plural else None
     is_figure = _is_example(tokens, start)
     if has_pictures and not is_figure:
         shown = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start))

@@ -1,17 +1,13 @@
 """Caption text -> tokens. Case, hyphens, spacing and plain misspellings are gone afterwards; framing words are left out."""
 
 import re
-from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Generic, TypeVar
 
 from generation.annotation.lexicon import Entry, lexicon
+from generation.annotation.remembered import Remembered
 
-V = TypeVar("V")
 
 _PIECES = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
-_PLAIN = re.compile(r"[a-z ,.-]*")  # most captions; read without the expression above
-_MAX_REMEMBERED = 1 << 17
 _ELISION = re.compile(r"n't\b")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _MIN_MISSPELT = 4  # shorter words are too often other words
@@ -20,51 +16,23 @@ _MIN_MISSPELT = 4  # shorter words are too often other words
 def tokenise(caption: str) -> list[Entry]:
     """Entries in the order of the text. Words that no list knows have kind "word", or "verb" when they end in -ing."""
     longer, entry_of, words = lexicon().longer, _entries(), _words(caption)
-    count = len(words)
+    entries = [entry_of[word] for word in words]
     words.append("")
-    tokens: list[Entry] = []
-    position = 0
-    while position < count:
-        word = words[position]
-        if word in longer and (options := longer[word].get(words[position + 1])) is not None:  # few words begin a listed phrase
-            entry, length = _longest(options, words, position)
-            if entry is not None:
-                if entry.kind != "filler":
-                    tokens.append(entry)
-                position += length
-                continue
-        entry = entry_of[word]
-        if entry is not None:
-            tokens.append(entry)
-        position += 1
-    return tokens
-
-
-def _longest(options: Sequence[tuple[list[str], Entry]], words: list[str], position: int) -> tuple[Entry | None, int]:
-    """The longest listed phrase that begins here, and its length in words; None where the words are another phrase's."""
-    for phrase, entry in options:
-        if words[position : position + len(phrase)] == phrase:
-            return entry, len(phrase)
-    return None, 0
-
-
-class _Remembered(dict[str, V], Generic[V]):
-    """Word -> what a function makes of it; forgets all when it becomes large."""
-
-    def __init__(self, function: Callable[[str], V]) -> None:
-        self._function = function
-
-    def __missing__(self, word: str) -> V:
-        if len(self) >= _MAX_REMEMBERED:
-            self.clear()
-        value = self[word] = self._function(word)
-        return value
+    end = 0  # of the listed phrase before
+    for position in [i for i, word in enumerate(words) if word in longer]:
+        options = longer[words[position]].get(words[position + 1]) if position >= end else None
+        for phrase, entry in options or ():
+            if words[position : position + len(phrase)] == phrase:
+                end = position + len(phrase)
+                entries[position:end] = [entry if entry.kind != "filler" else None, *[None] * (len(phrase) - 1)]
+                break
+    return [entry for entry in entries if entry is not None]
 
 
 @cache
-def _entries() -> _Remembered[Entry | None]:
+def _entries() -> Remembered[Entry | None]:
     """A word by itself -> its entry, None where it is left out."""
-    return _Remembered(_entry)
+    return Remembered(_entry)
 
 
 def _entry(word: str) -> Entry | None:
@@ -73,21 +41,16 @@ def _entry(word: str) -> Entry | None:
 
 
 def _words(caption: str) -> list[str]:
-    text = caption.lower()
-    if _PLAIN.fullmatch(text):
-        pieces = text.replace("-", " ").replace(",", " , ").replace(".", " . ").split()
-    else:
-        text = text.replace("’", "'").replace("`", "'")
-        if "n't" in text:
-            text = _ELISION.sub(" not", text)
-        pieces = _PIECES.findall(text)
+    text = caption.lower().replace("’", "'").replace("`", "'")
+    if "n't" in text:
+        text = _ELISION.sub(" not", text)
     spelt = _spellings()
-    return [spelt[word] for word in pieces]
+    return [spelt[word] for word in _PIECES.findall(text)]
 
 
 @cache
-def _spellings() -> _Remembered[str]:
-    return _Remembered(_spelt)
+def _spellings() -> Remembered[str]:
+    return Remembered(_spelt)
 
 
 def _spelt(word: str) -> str:
