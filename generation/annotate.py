@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from generation.annotation.labels import Stated, labels_of, stated_by
+from generation.annotation.labels import Labels, labels_by
 from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
 from generation.annotation.pieces import phrases_by_piece
@@ -18,20 +18,22 @@ from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
 
+_NAMES = PERSON_27.names
+
 
 def annotate(caption: str) -> dict[str, int]:
     """All 27 attributes of PERSON_27 that a caption states of its main subject: name -> 0, 1, or -1 (not stated).
 
     Polarity as in PERSON_27: for hats, bags and colours 0 means "has it". Any text is accepted; what is not understood stays -1.
     """
-    return labels_of(stated(caption))
+    return dict(zip(_NAMES, labels_of(caption), strict=True))
 
 
 @lru_cache(maxsize=65536)
-def stated(caption: str) -> Stated:
-    """What the caption states, in short. Remembered: captioners repeat themselves."""
+def labels_of(caption: str) -> Labels:
+    """The same as a tuple in the order of PERSON_27. Remembered: captioners repeat themselves."""
     tokens, text = read(caption)
-    return stated_by(tokens, find_subject(tokens, text), phrases_by_piece(text))
+    return labels_by(tokens, find_subject(tokens, text), phrases_by_piece(text))
 
 
 class AnnotateStage:

@@ -64,7 +64,8 @@ class Facts:
             self._before, self._garment_before = phrase, None
 
     def _colours(self, phrase: Phrase, place: int) -> tuple[str, ...]:
-        return tuple([self._tokens[place + i].item for i in phrase.colours])
+        tokens = self._tokens
+        return tuple([tokens[place + i].item for i in phrase.colours])
 
     def _add_headless(self, phrase: Phrase, place: int) -> None:
         """Colours or sizes without a noun: of a noun before ("his pants are grey") or of all the clothes ("in black")."""
@@ -159,15 +160,15 @@ class Facts:
 
     def carried(self) -> tuple[int | None, ...]:
         """Hat, backpack, handbag, bag: 0 has it, 1 stated to be without it."""
-        return tuple([self._is_carried(name) for name in _CARRIED]) if self._has or self._lacks else _NOTHING_CARRIED
-
-    def _is_carried(self, name: str) -> int | None:
-        """The same word both ways says nothing (R7), another word of the class wins (R9)."""
-        has = {word for kind, word in self._has if kind == name}
-        lacks = {word for kind, word in self._lacks if kind == name}
-        if has:
-            return None if has & lacks else 0
-        return 1 if lacks else None
+        if not self._has and not self._lacks:
+            return _NOTHING_CARRIED
+        stated: dict[str, int | None] = {kind: 1 for kind, _ in self._lacks}
+        for thing in self._has:
+            stated[thing[0]] = 0  # another word of the class wins over an absence (R9)
+        for thing in self._lacks:
+            if thing in self._has:
+                stated[thing[0]] = None  # the same word both ways says nothing (R7)
+        return tuple([stated.get(kind) for kind in _CARRIED])
 
     def sleeve_length(self) -> int | None:
         values = [garment.sleeve for garment in self._garments if garment.sleeve is not None] + self._sleeves
@@ -181,8 +182,8 @@ class Facts:
         lengths = {g.length for g in worn if g.type == 0 and g.length is not None} or {g.length for g in worn if g.length is not None}
         return lengths.pop() if len(lengths) == 1 else None, 0 if any([g.type == 0 for g in worn]) else 1
 
-    def stated_colours(self, part: str) -> frozenset[str] | None:
-        """The colours by which a group is labelled, or None: it stays unlabelled."""
+    def stated_colours(self, part: str) -> tuple[str, ...]:
+        """The colours by which a group is labelled; none: it stays unlabelled."""
         garments, stated, is_open = self._garments, self._everywhere, self._everywhere_is_open
         if self._has_exception and (excepted := [g for g in garments if g.excepted and g.part == part]):
             garments, stated, is_open = excepted, (), False
@@ -190,7 +191,7 @@ class Facts:
             if garment.part == part or garment.part == "both":
                 stated += garment.colours
                 is_open = is_open or garment.is_open_choice
-        return frozenset(stated) if stated and not is_open else None
+        return () if is_open else stated
 
 
 _ADDERS = {

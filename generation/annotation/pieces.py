@@ -1,8 +1,8 @@
 """A caption's noun phrases, found piece by piece and remembered: captions differ, but their pieces ("and blue jeans", "with a hat") recur.
 
 Cuts lie before words at which every rule of `phrases.py` starts afresh but for its `Carry`. So a piece's phrases are a function of the piece
-and of what is carried into it, and a caption is a walk: from one `_Node` (a Carry) along a piece to the next. Captions with a negation are
-cut at clauses only, because its scope depends on words far behind. A property test compares with the caption read in one go.
+and of what is carried into it, and a caption is a walk: from one `_Node` (a Carry) along a piece to the next. A clause with a negation is
+not cut, because its scope depends on words far behind. A property test compares with the caption read in one go.
 """
 
 import re
@@ -15,6 +15,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 from generation.annotation.symbols import ANY_VERB, any_of, symbols
 
 _CLAUSE_STARTS = ("wear", "hold", "with", "stop")
+_SETS_RELATION = frozenset({"wear", "hold", "with", "stop", "verb", "place"})  # whatever it was before
 _MAX_REMEMBERED = 1 << 17  # pieces; about 100 MB
 
 
@@ -27,6 +28,9 @@ class _Node(dict[str, tuple[tuple[Phrase, ...], "_Node"]]):
     def __missing__(self, piece: str) -> tuple[tuple[Phrase, ...], "_Node"]:
         _forget_if_full()
         meaning = symbols().meaning
+        if self.carry.relation != "worn" and meaning[piece[0]].kind in _SETS_RELATION:
+            self[piece] = _node(self.carry._replace(relation="worn"))[piece]
+            return self[piece]
         found, carry = phrases([meaning[symbol] for symbol in piece], self.carry)
         # Of phrases that say nothing one is as good as a row of them: it ends what came before.
         found = tuple(phrase for before, phrase in zip((None, *found), found, strict=False) if phrase.says or before is None or before.says)
@@ -53,10 +57,11 @@ def _forget_if_full() -> None:
 @cache
 def _piece() -> re.Pattern[str]:
     """Up to: the start of a clause; a verb of no special meaning that is no adjective ("running shoes"); a preposition that never says
-    whether the thing before it is worn; a comma or joiner that no list of adjectives runs through."""
+    whether the thing before it is worn; a comma or joiner that no list of adjectives runs through; a colour behind a noun."""
     clause, verb = any_of(*_CLAUSE_STARTS), re.escape(symbols()[ANY_VERB])
     place = any_of("place", but=ASKED_BEHIND_A_PHRASE)
-    return re.compile(rf".+?(?={clause}|{verb}(?!{any_of(*NOUNS)})|{place}|(?<!{any_of(*MODIFIERS)}){any_of('comma', 'joiner')}|$)")
+    between = rf"(?<!{any_of(*MODIFIERS)}){any_of('comma', 'joiner')}|(?<={any_of('word', *NOUNS)}){any_of('colour')}"
+    return re.compile(rf".+?(?={clause}|{verb}(?!{any_of(*NOUNS)})|{place}|{between}|$)")
 
 
 @cache
@@ -71,10 +76,11 @@ def _negator() -> re.Pattern[str]:
 
 def phrases_by_piece(text: str) -> Iterator[tuple[tuple[Phrase, ...], int]]:
     """Noun phrases of a caption written in symbols, piece by piece with the place of its first token."""
-    cut = _clause() if _negator().search(text) else _piece()
     node, offset = _node(START), 0
-    for piece in cut.findall(text):
-        found, node = node[piece]
-        if found:
-            yield found, offset
-        offset += len(piece)
+    for clause in _clause().findall(text) if _negator().search(text) else (text,):
+        whole = node.carry.negated or _negator().search(clause)
+        for piece in (clause,) if whole else _piece().findall(clause):
+            found, node = node[piece]
+            if found:
+                yield found, offset
+            offset += len(piece)
