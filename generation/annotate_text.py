@@ -1,29 +1,87 @@
-"""`annotate-text`: captions in a file or on standard input -> labels as JSONL."""
+"""`annotate-text`: captions in a file or on standard input -> labels as JSONL, in chunks and, if asked, by several processes."""
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from json.encoder import encode_basestring
+from multiprocessing import get_context
+from typing import Any, NamedTuple
 
-from generation.annotate import annotate
+from generation.annotate import labels_of
+from generation.annotation.labels import Labels
 from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 
+CHUNK_LINES = 2000
+_LABELS_JSON = "{" + ", ".join(f'"{name}": %d' for name in PERSON_27.names) + "}"
 
-def annotate_lines(lines: IO[bytes], where: str) -> Iterator[dict[str, Any]]:
-    """{"id", "labels": all 27 names -> 0, 1, -1} for every caption.
+
+class Chunk(NamedTuple):
+    """The answer to some lines: JSONL, and the labels of each caption if they are to be counted."""
+
+    text: str
+    labels: Sequence[Labels]
+
+
+def annotate_lines(lines: Iterable[bytes], where: str, num_jobs: int = 1, with_labels: bool = False) -> Iterator[Chunk]:
+    """Lines {"id", "labels": all 27 names -> 0, 1, -1}, one a caption and in the order of the captions, whatever the number of processes.
 
     A line is a caption, and its id the line number from 1 as text; or, if it begins with "{", JSON with `id` and `caption`. Empty lines are
     skipped. Raises ContractError naming the line for text that is not UTF-8 and for other JSON.
     """
-    for number, raw in enumerate(lines, 1):
+    chunks = _chunks(iter(lines))
+    if num_jobs == 1:
+        yield from (annotate_chunk(chunk, first, where, with_labels) for first, chunk in chunks)
+        return
+    with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn")) as pool:
+        waiting: deque[Future[Chunk]] = deque()
+        for first, chunk in chunks:
+            waiting.append(pool.submit(annotate_chunk, chunk, first, where, with_labels))
+            if len(waiting) > 2 * num_jobs:  # no more of the input in memory
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _chunks(lines: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """(number of the first line, lines)."""
+    first = 1
+    while chunk := list(islice(lines, CHUNK_LINES)):
+        yield first, chunk
+        first += len(chunk)
+
+
+def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: bool) -> Chunk:
+    """The answer to lines that begin with number `first`."""
+    answers: list[str] = []
+    counted: list[Labels] = []
+    for number, raw in enumerate(lines, first):
         try:
             line = raw.decode("utf-8-sig").strip()
         except UnicodeDecodeError as err:
             raise ContractError(f"{where}, line {number}, byte {err.start + 1}: not UTF-8; save the file as UTF-8") from err
-        if line:
-            identity, caption = _record(line, f"{where}, line {number}") if line.startswith("{") else (str(number), line)
-            yield {"id": identity, "labels": annotate(caption)}
+        if not line:
+            continue
+        identity, caption = _record(line, where, number) if line.startswith("{") else (f'"{number}"', line)
+        labels = labels_of(caption)
+        answers.append(f'{{"id": {identity}, "labels": {_LABELS_JSON % labels}}}\n')
+        if with_labels:
+            counted.append(labels)
+    return Chunk("".join(answers), counted)
+
+
+def _record(line: str, where: str, number: int) -> tuple[str, str]:
+    """(id as JSON, caption)."""
+    try:
+        record = json.loads(line)
+    except ValueError as err:
+        raise ContractError(f"{where}, line {number}: not JSON ({err}); accepted: a caption, or a JSON object with `id` and `caption`") from err
+    if "id" not in record or not isinstance(record.get("caption"), str):
+        raise ContractError(f"{where}, line {number}: `id` or `caption` is missing; accepted: a JSON object with `id` and `caption` (text)")
+    identity = record["id"]
+    return encode_basestring(identity) if isinstance(identity, str) else json.dumps(identity, ensure_ascii=False), record["caption"]
 
 
 class Coverage:
@@ -33,10 +91,11 @@ class Coverage:
         self.num_captions = 0
         self._counts: dict[str, Counter[int]] = {name: Counter() for name in PERSON_27.names}
 
-    def add(self, labels: Mapping[str, int]) -> None:
-        self.num_captions += 1
-        for name, counter in self._counts.items():
-            counter[labels[name]] += 1
+    def add(self, labels: Sequence[Labels]) -> None:
+        """Labels of some captions."""
+        self.num_captions += len(labels)
+        for counter, column in zip(self._counts.values(), zip(*labels, strict=True), strict=False):
+            counter.update(column)
 
     def to_json(self) -> dict[str, Any]:
         """{"captions", "attributes": {name: {"0", "1", "not_stated"}}}."""
@@ -50,13 +109,3 @@ class Coverage:
             share = (c[0] + c[1]) / self.num_captions if self.num_captions else 0.0
             lines.append(f"{name:16}{c[0]:>10}{c[1]:>10}{share:>9.1%}")
         return lines
-
-
-def _record(line: str, where: str) -> tuple[Any, str]:
-    try:
-        record = json.loads(line)
-    except ValueError as err:
-        raise ContractError(f"{where}: not JSON ({err}); accepted: a caption, or a JSON object with `id` and `caption`") from err
-    if "id" not in record or not isinstance(record.get("caption"), str):
-        raise ContractError(f"{where}: `id` or `caption` is missing; accepted: a JSON object with `id` and `caption` (text)")
-    return record["id"], record["caption"]

@@ -88,16 +88,16 @@ def check_images(folder: Path, as_json: bool, config_file: Path | None, override
 @click.argument("file", type=click.File("rb"))
 @click.option("--coverage", is_flag=True, help="Also print how often each attribute is stated, on stderr.")
 @click.option("--coverage-json", type=click.Path(path_type=Path), metavar="FILE", help="Write the same as JSON.")
-def annotate_text(file: IO[bytes], coverage: bool, coverage_json: Path | None) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes; the order of the answers stays.")
+def annotate_text(file: IO[bytes], coverage: bool, coverage_json: Path | None, jobs: int) -> None:
     """Captions in FILE (one a line, or JSONL with `id` and `caption`; - for stdin) to JSONL {id, labels}."""
     from generation.annotate_text import Coverage, annotate_lines
     from pipeline.fileio import write_json
 
     counted = Coverage()
-    for record in annotate_lines(file, getattr(file, "name", "<stdin>")):
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-        if coverage or coverage_json:
-            counted.add(record["labels"])
+    for chunk in annotate_lines(file, getattr(file, "name", "<stdin>"), jobs, with_labels=coverage or coverage_json is not None):
+        sys.stdout.write(chunk.text)
+        counted.add(chunk.labels)
     if coverage:
         click.echo("\n".join(counted.to_lines()), err=True)
     if coverage_json:
