@@ -3,10 +3,11 @@
     python benchmarks/run_size.py [N] [stats|report]        default 1,500,000 and both
 
 The run is written once (captions all different; measures and labels of one unit repeated), then each command opens it in its own process.
-Memory is an upper bound: Linux charges a process with the peak of the one that started it.
+The run is written by a process of its own too, because Linux charges a process with the peak of the one that started it.
 """
 
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -32,7 +33,11 @@ def main() -> None:
     num_rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_500_000
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        make_run(RunPaths(Path(folder)), num_rows)
+        writer = multiprocessing.get_context("spawn").Process(target=make_run, args=(RunPaths(Path(folder)), num_rows))
+        writer.start()
+        writer.join()
+        if writer.exitcode:
+            sys.exit("the run could not be written")
         print(f"{num_rows} rows written in {time.perf_counter() - started:.0f} s")
         for command in (["stats", folder, "--json"], ["report", folder, "--samples", "0"]):
             if command[0] in (sys.argv[2:] or command):

@@ -1,7 +1,7 @@
 """Numbers of a whole run, one unit at a time: values kept as float32, so that 1.5 million rows with thirty measures stay under 200 MB."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ class Distribution:
     def __init__(self) -> None:
         self._chunks: list[np.ndarray[Any, np.dtype[np.float32]]] = []
 
-    def add(self, values: Iterable[float]) -> None:
-        if len(chunk := np.fromiter(values, np.float32)):
+    def add(self, values: Sequence[float]) -> None:
+        if len(chunk := np.array(values, np.float32)):
             self._chunks.append(chunk)
 
     def summary(self) -> dict[str, Any]:
@@ -45,14 +45,15 @@ class Distributions:
         self._named: dict[str, Distribution] = {}
 
     def add(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Values by name; a row may lack names."""
-        collected: dict[str, list[float]] = {}
+        """Values by name; a row may lack names. What is no number is left out: a measure may be text, such as a perceptual hash."""
+        by_names: dict[tuple[str, ...], list[Mapping[str, float]]] = {}
         for row in rows:
-            for name, value in row.items():
-                if isinstance(value, int | float):  # a measure may be text, such as a perceptual hash
-                    collected.setdefault(name, []).append(value)
-        for name, values in collected.items():
-            self._named.setdefault(name, Distribution()).add(values)
+            by_names.setdefault(tuple(row), []).append(row)
+        for names, alike in by_names.items():  # nearly always one group, whose columns are made without a look at each value
+            for name, values in zip(names, zip(*[row.values() for row in alike], strict=True), strict=True):
+                known = values if set(map(type, values)) <= {int, float} else [v for v in values if isinstance(v, int | float)]
+                if known:
+                    self._named.setdefault(name, Distribution()).add(known)
 
     def summary(self) -> dict[str, dict[str, Any]]:
         return {name: distribution.summary() for name, distribution in self._named.items()}
@@ -68,7 +69,7 @@ class Texts:
 
     def add(self, texts: Iterable[str]) -> None:
         known = [text for text in texts if text is not None]
-        self._words.add(len(text.split()) for text in known)
+        self._words.add([len(text.split()) for text in known])
         for text in known:
             number = hash(text)
             self._times[number] += 1

@@ -13,7 +13,7 @@ from pipeline.fileio import write_bytes
 from pipeline.paths import RunPaths
 from pipeline.pictures import thumbnail
 from pipeline.stats import stats
-from pipeline.tables import column_names, iter_rows, read_rows
+from pipeline.tables import column_names, num_rows, read_rows, rows_at
 from pipeline.tars import read_tar
 
 NUM_DROPPED = 8  # pictures per stage and reason
@@ -47,15 +47,9 @@ def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
 
 
 def _drawn(index: Path, count: int) -> list[dict[str, Any]]:
-    """Reservoir sampling: the index is read once, row by row."""
-    rng = random.Random(0)
-    chosen: list[dict[str, Any]] = []
     columns = ("key", "shard", "image_offset", "image_bytes", "meta_offset", "meta_bytes")
-    for i, row in enumerate(iter_rows(index, columns)):
-        if len(chosen) < count:
-            chosen.append(row)
-        elif (place := rng.randrange(i + 1)) < count:
-            chosen[place] = row
+    num_samples = num_rows(index)
+    chosen = rows_at(index, columns, random.Random(0).sample(range(num_samples), min(count, num_samples)))
     return sorted(chosen, key=lambda row: row["key"])
 
 

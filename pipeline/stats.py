@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline import graph
 from pipeline.completion import read_record
 from pipeline.contracts.attributes import MISSING, PERSON_27, AttributeSpace
@@ -90,16 +92,17 @@ def _texts(paths: RunPaths) -> dict[str, Any]:
 
 def _attributes(paths: RunPaths, space: AttributeSpace = PERSON_27) -> dict[str, Any]:
     """Per attribute of kept samples: how often 0, 1, and not stated; `stated` per sample as a distribution."""
-    counters = [Counter[int]() for _ in space.names]
+    counted = np.zeros((3, len(space)), np.int64)  # label 0, label 1, not stated
     stated = Distribution()
     for table in _tables(paths, "annotate", ("status", "labels")):
         kept = [labels for status, labels in zip(table["status"], table["labels"], strict=True) if status == "kept"]
-        for counter, values in zip(counters, zip(*kept, strict=True), strict=bool(kept)):
-            counter.update(values)
-        stated.add(sum(value != MISSING for value in labels) for labels in kept)
+        if kept:
+            labels = np.array(kept, np.int8)  # (samples, attributes)
+            counted += [(labels == value).sum(axis=0) for value in (0, 1, MISSING)]
+            stated.add((labels != MISSING).sum(axis=1))
     by_name = {
-        name: {"0": counter[0], "1": counter[1], "not_stated": counter[MISSING], "prompts": list(attribute.prompts)}
-        for name, attribute, counter in zip(space.names, space.attributes, counters, strict=True)
+        name: {"0": zeros, "1": ones, "not_stated": missing, "prompts": list(attribute.prompts)}
+        for name, attribute, (zeros, ones, missing) in zip(space.names, space.attributes, counted.T.tolist(), strict=True)
     }
     return {"by_name": by_name, "stated_per_sample": stated.summary()}
 

@@ -5,6 +5,7 @@ anything nested or mixed is stored as JSON text and decoded when it is read. Equ
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,21 @@ def read_columns(path: Path, columns: Sequence[str], *, optional: bool = False) 
 
 def iter_rows(path: Path, columns: Sequence[str], batch_size: int = 8192) -> Iterator[Row]:
     """Rows of plain columns one after the other, for tables that do not fit in memory as rows. Raises ContractError as read_rows does."""
+    for batch in _batches(path, columns, batch_size):
+        yield from batch.to_pylist()
+
+
+def rows_at(path: Path, columns: Sequence[str], places: Iterable[int]) -> list[Row]:
+    """The rows at these places, in the order of the file; as iter_rows otherwise."""
+    wanted, found, first = sorted(places), list[Row](), 0
+    for batch in _batches(path, columns, 1 << 16):
+        inside = wanted[bisect_left(wanted, first) : bisect_left(wanted, first + batch.num_rows)]
+        found += batch.take([place - first for place in inside]).to_pylist() if inside else []
+        first += batch.num_rows
+    return found
+
+
+def _batches(path: Path, columns: Sequence[str], batch_size: int) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -132,19 +148,27 @@ def iter_rows(path: Path, columns: Sequence[str], batch_size: int = 8192) -> Ite
         raise ContractError(f"{path}: no column {', '.join(absent)}")
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size, columns=list(columns), use_threads=False):
-                yield from batch.to_pylist()
+            yield from file.iter_batches(batch_size, columns=list(columns), use_threads=False)
     except (pa.ArrowException, OSError) as err:
         raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
 
 
+def num_rows(path: Path) -> int:
+    """Raises ContractError on a missing or corrupt file."""
+    return int(_metadata(path).num_rows)
+
+
 def column_names(path: Path) -> list[str]:
     """Names of the columns. Raises ContractError on a missing or corrupt file."""
+    return list(_metadata(path).schema.to_arrow_schema().names)
+
+
+def _metadata(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_schema(path).names)
+        return pq.read_metadata(path)
     except (pa.ArrowException, OSError) as err:
         raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
 
@@ -165,4 +189,11 @@ def _kind(values: Iterable[Any]) -> str:
 
 
 def _decode(values: list[Any], is_json: bool) -> list[Any]:
-    return [None if v is None else json.loads(v) for v in values] if is_json else values
+    """All JSON texts of a column at once: half the time of one after the other."""
+    if not is_json:
+        return values
+    found = json.loads("[" + ",".join([v for v in values if v is not None]) + "]")
+    if len(found) == len(values):
+        return found  # type: ignore[no-any-return]
+    present = iter(found)
+    return [None if v is None else next(present) for v in values]
