@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import DoneRecord
-from pipeline.fileio import digest, read_json
+from pipeline.fileio import canonical, digest_text, read_json
 from pipeline.paths import RunPaths
 
 
@@ -65,7 +65,17 @@ def input_digest(paths: RunPaths, sources: Iterable[tuple[str, int]]) -> str:
 
 def records_digest(records: Iterable[DoneRecord]) -> str:
     """input_digest of records that are already read, in the same order."""
-    return digest([[r.stage, r.unit, r.config_digest, r.files] for r in records])
+    return texts_digest(record_text(record) for record in records)
+
+
+def record_text(record: DoneRecord) -> str:
+    """What a record vouches for, as canonical JSON."""
+    return canonical([record.stage, record.unit, record.config_digest, record.files])
+
+
+def texts_digest(texts: Iterable[str]) -> str:
+    """records_digest of records whose texts are known."""
+    return digest_text("[" + ",".join(texts) + "]")
 
 
 def unit_state(paths: RunPaths, record: DoneRecord | None, config_digest: str, inputs: str) -> State:

@@ -78,9 +78,22 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+
+
+def canonical(value: Any) -> str:
+    """JSON-like data as text that does not depend on the order of dicts."""
+    return _CANONICAL.encode(value)
+
+
 def digest(value: Any) -> str:
     """Short stable digest (16 hex digits) of JSON-like data; dict order does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
+    return digest_text(canonical(value))
+
+
+def digest_text(text: str) -> str:
+    """digest of data whose canonical text is known."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class _ToldFile(io.FileIO):

@@ -8,16 +8,17 @@ import gc
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.completion import read_record, records_digest
+from pipeline.completion import read_record, record_text, texts_digest
 from pipeline.contracts.errors import ProjectError
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.fileio import write_bytes
 from pipeline.paths import RunPaths
 
+_VERSION = 2  # of the cache's own format
 MIN_NEW = 200  # fewer new records are read anew the next time: cheaper than writing the cache
 _Stamp = tuple[int, int, int]
 
@@ -26,7 +27,7 @@ _Stamp = tuple[int, int, int]
 class _Entry:
     stamp: _Stamp
     record: DoneRecord
-    digest: str  # records_digest([record])
+    text: str  # record_text(record), from which digests are made
 
 
 @dataclass(slots=True)
@@ -35,26 +36,28 @@ class RecordCache:
 
     paths: RunPaths
     _entries: dict[str, dict[int, _Entry]] = field(default_factory=dict)
-    _files: dict[str, set[str]] = field(default_factory=dict)
+    _present: set[str] = field(default_factory=set)  # files below the run folder, of the folders in _listed
+    _listed: set[str] = field(default_factory=set)
 
     def refresh(self, stages: Iterable[str]) -> None:
         """Read what has changed on disk since the last time. Raises ContractError on a file that is not the record of its unit."""
-        self._files.clear()
+        self._present.clear()
+        self._listed.clear()
         with _without_gc():
             self._refresh(stages)
 
     def _refresh(self, stages: Iterable[str]) -> None:
         for stage in stages:
             known = self._entries[stage] if stage in self._entries else self._load(stage)
-            stamps = self._stamps(stage)
+            folder = str(self.paths.stage(stage) / "done")
             entries, num_new = {}, 0
-            for unit, stamp in stamps.items():
+            for unit, stamp in self._stamps(folder).items():
                 entry = known.get(unit)
                 if entry is None or entry.stamp != stamp:
-                    record = self._read(stage, unit)
+                    record = self._read(f"{folder}/{unit:06d}.json", stage, unit)
                     if record is None:  # gone since the listing
                         continue
-                    entry = _Entry(stamp, record, records_digest([record]))
+                    entry = _Entry(stamp, record, record_text(record))
                     num_new += 1
                 entries[unit] = entry
             self._entries[stage] = entries
@@ -72,27 +75,24 @@ class RecordCache:
     def input_digest(self, sources: list[tuple[str, int]]) -> str:
         """completion.input_digest of these records; "" if one is absent, which no record carries."""
         entries = [self._entries[stage].get(unit) for stage, unit in sources]
-        known = [entry for entry in entries if entry is not None]
-        if len(known) < len(entries):
-            return ""
-        return known[0].digest if len(known) == 1 else records_digest(entry.record for entry in known)
+        known = [entry.text for entry in entries if entry is not None]
+        return "" if len(known) < len(entries) else texts_digest(known)
 
     def has_files(self, record: DoneRecord) -> bool:
         """Whether every file of the record is there, by one listing of each folder."""
-        for name in record.files:
-            folder, _, file = name.rpartition("/")
-            if folder not in self._files:
-                try:
-                    self._files[folder] = {path.name for path in (self.paths.root / folder).iterdir()}
-                except OSError:
-                    self._files[folder] = set()
-            if file not in self._files[folder]:
-                return False
-        return True
+        return all(name in self._present or self._is_present(name) for name in record.files)
 
-    def _read(self, stage: str, unit: int) -> DoneRecord | None:
+    def _is_present(self, name: str) -> bool:
+        folder = name.rpartition("/")[0]
+        if folder in self._listed:
+            return False
+        self._listed.add(folder)
+        with suppress(OSError):
+            self._present.update(f"{folder}/{file}" for file in os.listdir(self.paths.root / folder))  # noqa: PTH208 -- no Path for each
+        return name in self._present
+
+    def _read(self, path: str, stage: str, unit: int) -> DoneRecord | None:
         """read_record, without its cost where the file is as it should be."""
-        path = f"{self.paths.stage(stage)}/done/{unit:06d}.json"
         try:
             with open(path, "rb", buffering=0) as file:
                 record = DoneRecord.from_json(json.loads(file.read()), path)
@@ -100,10 +100,10 @@ class RecordCache:
             return read_record(self.paths, stage, unit)
         return record if (record.stage, record.unit) == (stage, unit) else read_record(self.paths, stage, unit)
 
-    def _stamps(self, stage: str) -> dict[int, _Stamp]:
+    def _stamps(self, folder: str) -> dict[int, _Stamp]:
         stamps = {}
         try:
-            with os.scandir(self.paths.stage(stage) / "done") as entries:
+            with os.scandir(folder) as entries:
                 for entry in entries:
                     stem, _, extension = entry.name.partition(".")
                     if extension == "json" and stem.isdigit():
@@ -115,15 +115,17 @@ class RecordCache:
 
     def _load(self, stage: str) -> dict[int, _Entry]:
         try:
-            rows: list[Any] = json.loads(self.paths.records(stage).read_bytes())
-            return {data["unit"]: _Entry((m, s, i), DoneRecord.from_json(data, ""), digest) for m, s, i, digest, data in rows}
+            stored: dict[str, Any] = json.loads(self.paths.records(stage).read_bytes())
+            if stored["version"] != _VERSION:
+                return {}
+            return {data["unit"]: _Entry((m, s, i), DoneRecord.from_json(data, ""), text) for m, s, i, text, data in stored["rows"]}
         except (OSError, ValueError, KeyError, TypeError, ProjectError):
             return {}  # absent or broken: the records themselves are there
 
     def _store(self, stage: str) -> None:
-        rows = [[*entry.stamp, entry.digest, _plain(entry.record)] for entry in self._entries[stage].values()]
+        rows = [[*entry.stamp, entry.text, _plain(entry.record)] for entry in self._entries[stage].values()]
         try:
-            write_bytes(self.paths.records(stage), json.dumps(rows, separators=(",", ":")).encode())
+            write_bytes(self.paths.records(stage), json.dumps({"version": _VERSION, "rows": rows}, separators=(",", ":")).encode())
         except ProjectError:
             return  # somebody else's run: read it without a cache
 

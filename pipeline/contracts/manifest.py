@@ -63,7 +63,7 @@ class DoneRecord:
     @classmethod
     def from_json(cls, data: dict[str, Any], where: str) -> "DoneRecord":
         try:
-            return cls(**{**data, "counts": Counts(**data["counts"])})
+            return cls(**(data | {"counts": Counts(**data["counts"])}))
         except (KeyError, TypeError) as err:
             raise ContractError(f"{where} is not a done record ({err}); delete it to have the unit made again") from err
 
