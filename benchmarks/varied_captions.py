@@ -6,12 +6,32 @@ from collections.abc import Iterator, Sequence
 
 _WHO = ("a man", "the man", "a woman", "this woman", "a young girl", "the lady", "an elderly man", "a boy", "a person", "the pedestrian", "a teenage girl",
         "a middle-aged man", "a guy", "a female student")  # fmt: skip
-_HAIR = ("with long {c} hair", "with short hair", "who has {c} hair in a ponytail", "with a bald head", "with shoulder length {c} hair", "with curly hair", "")
+_HAIR = (
+    "with long {c} hair",
+    "with short hair",
+    "who has {c} hair in a ponytail",
+    "with a bald head",
+    "with shoulder length {c} hair",
+    "with curly hair",
+    "",
+)
 _COLOURS = ("black", "white", "red", "dark blue", "light grey", "pink", "navy", "olive green", "tan", "brown", "purple", "maroon", "beige", "yellow",
             "black and white", "red and blue striped", "orange", "charcoal", "teal", "cream", "plaid", "bright green", "floral")  # fmt: skip
 _UPPER = ("shirt", "t-shirt", "button down shirt", "long sleeved shirt", "short sleeve top", "jacket", "hooded sweatshirt", "hoodie", "coat", "polo shirt",
           "blouse", "tank top", "sweater", "down jacket", "denim jacket", "cardigan", "windbreaker", "vest")  # fmt: skip
-_LOWER = ("jeans", "pants", "trousers", "shorts", "cargo shorts", "leggings", "slacks", "capris", "sweatpants", "knee length skirt", "mini skirt")
+_LOWER = (
+    "jeans",
+    "pants",
+    "trousers",
+    "shorts",
+    "cargo shorts",
+    "leggings",
+    "slacks",
+    "capris",
+    "sweatpants",
+    "knee length skirt",
+    "mini skirt",
+)
 _SHOES = ("sneakers", "tennis shoes", "boots", "sandals", "flip flops", "high heels", "dress shoes", "running shoes with {c} soles")
 _ITEMS = ("a {c} backpack on both shoulders", "a {c} purse over her left shoulder", "a {c} messenger bag across the body", "a shopping bag in the right hand",
           "a {c} umbrella", "a cell phone in his hand", "a {c} handbag", "two plastic bags", "a cup of coffee", "a {c} suitcase by the handle")  # fmt: skip
@@ -26,7 +46,11 @@ def cuhk_like(rng: random.Random) -> str:
     def some(options: Sequence[str]) -> str:
         return rng.choice(options).replace("{c}", rng.choice(_COLOURS))
 
-    wear, and_, he = rng.choice(("is wearing", "wears", "wearing", "dressed in")), rng.choice((", and", " and", ",")), rng.choice(("he", "she"))
+    wear, and_, he = (
+        rng.choice(("is wearing", "wears", "wearing", "dressed in")),
+        rng.choice((", and", " and", ",")),
+        rng.choice(("he", "she")),
+    )
     clauses = [
         f"{some(_WHO)} {some(_HAIR)} {wear} a {rng.choice(_COLOURS)} {rng.choice(_UPPER)}{and_} {rng.choice(_COLOURS)} {rng.choice(_LOWER)}",
         f"{rng.choice(_COLOURS)} {some(_SHOES)}",

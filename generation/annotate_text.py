@@ -77,7 +77,9 @@ def _record(line: str, where: str, number: int) -> tuple[str, str]:
     try:
         record = json.loads(line)
     except ValueError as err:
-        raise ContractError(f"{where}, line {number}: not JSON ({err}); accepted: a caption, or a JSON object with `id` and `caption`") from err
+        raise ContractError(
+            f"{where}, line {number}: not JSON ({err}); accepted: a caption, or a JSON object with `id` and `caption`"
+        ) from err
     if "id" not in record or not isinstance(record.get("caption"), str):
         raise ContractError(f"{where}, line {number}: `id` or `caption` is missing; accepted: a JSON object with `id` and `caption` (text)")
     identity = record["id"]

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from json.encoder import encode_basestring_ascii as _quoted
 
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import DoneRecord
-from pipeline.fileio import canonical, digest_text, read_json
+from pipeline.fileio import digest_text, read_json
 from pipeline.paths import RunPaths
 
 
@@ -69,8 +70,9 @@ def records_digest(records: Iterable[DoneRecord]) -> str:
 
 
 def record_text(record: DoneRecord) -> str:
-    """What a record vouches for, as canonical JSON."""
-    return canonical([record.stage, record.unit, record.config_digest, record.files])
+    """What a record vouches for: fileio.canonical([stage, unit, config_digest, files]), put together by hand because plans ask it 30,000 times."""
+    files = ",".join([f"{_quoted(name)}:{_quoted(sha256)}" for name, sha256 in sorted(record.files.items())])
+    return f"[{_quoted(record.stage)},{record.unit},{_quoted(record.config_digest)},{{{files}}}]"
 
 
 def texts_digest(texts: Iterable[str]) -> str:

@@ -194,6 +194,6 @@ def _decode(values: list[Any], is_json: bool) -> list[Any]:
         return values
     found = json.loads("[" + ",".join([v for v in values if v is not None]) + "]")
     if len(found) == len(values):
-        return found  # type: ignore[no-any-return]
+        return found
     present = iter(found)
     return [None if v is None else next(present) for v in values]

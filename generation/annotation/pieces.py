@@ -47,7 +47,7 @@ _remembered = 0
 
 
 def _forget_if_full() -> None:
-    global _remembered  # noqa: PLW0603
+    global _remembered
     _remembered += 1
     if _remembered > _MAX_REMEMBERED:
         _node.cache_clear()

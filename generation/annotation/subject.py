@@ -116,7 +116,9 @@ def find_subject(tokens: list[Entry], text: str) -> Subject:
     mentions = _mentions(tokens, places, finders.pictures.search(text) is not None)
     main = next((m for m in mentions if not m.is_figure), None)
     if main is None:
-        return Subject(None if mentions else _first_gender(tokens, places, len(tokens)), None, False, [False] * len(tokens) if mentions else None)
+        return Subject(
+            None if mentions else _first_gender(tokens, places, len(tokens)), None, False, [False] * len(tokens) if mentions else None
+        )
     owned, others_from, gender, age = None, len(tokens), main.gender, main.age
     alternative = None
     if len(mentions) > 1:
@@ -229,7 +231,12 @@ def _alternative(tokens: list[Entry], mentions: list[Mention], main: Mention) ->
 def _renamed(tokens: list[Entry], mentions: list[Mention], main: Mention) -> Mention | None:
     """ "the pedestrian is a man": the other name of the main subject."""
     index = mentions.index(main) + 1
-    if index < len(mentions) and mentions[index].start > 0 and tokens[mentions[index].start - 1].kind == "be" and not mentions[index].plural:
+    if (
+        index < len(mentions)
+        and mentions[index].start > 0
+        and tokens[mentions[index].start - 1].kind == "be"
+        and not mentions[index].plural
+    ):
         return mentions[index]
     return None
 

@@ -6,7 +6,6 @@ from functools import cache
 from generation.annotation.lexicon import Entry, lexicon
 from generation.annotation.remembered import Remembered
 
-
 _PIECES = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
 _ELISION = re.compile(r"n't\b")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -1,9 +1,10 @@
 import pytest
 
 from pipeline import graph
-from pipeline.completion import partition, units_of_task
+from pipeline.completion import partition, record_text, records_digest, units_of_task
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.contracts.manifest import Counts
+from pipeline.contracts.manifest import Counts, DoneRecord
+from pipeline.fileio import canonical, digest
 
 
 def test_neighbouring_units_go_to_different_tasks():
@@ -47,3 +48,19 @@ def test_an_unknown_stage_is_refused_with_the_accepted_ones():
     with pytest.raises(ConfigError, match="'captions' does not exist; accepted: prompts, generate, filter"):
         graph.find("captions")
     assert [s.name for s in graph.from_stage("caption")] == ["caption", "annotate", "shard"]
+
+
+def test_what_a_record_vouches_for_is_canonical_json():
+    files = {"b/ü.tar": "1", 'a/"x".parquet': "2"}
+    record = DoneRecord(
+        stage='fil"ter',
+        unit=7,
+        config_digest="c",
+        input_digest="i",
+        counts=Counts(seen=0, kept=0, dropped=0, failed=0),
+        seconds=1,
+        files=files,
+        code_version="v",
+    )
+    assert record_text(record) == canonical([record.stage, record.unit, record.config_digest, files])
+    assert records_digest([record, record]) == digest([[record.stage, record.unit, record.config_digest, files]] * 2)
