@@ -1,22 +1,29 @@
 """Captions a second of the annotation, on one core.
 
-    python benchmarks/annotate_text.py [FILE.jsonl ...]     files with `caption`; without one: captions in the manner of BLIP, and prompts
+    python benchmarks/annotate_text.py [FILE.jsonl ...]
 
-Each caption is new to the process. Times are CPU seconds; the last line is a plain loop of Python on the same core, to compare machines by.
+Captions in the manner of BLIP, run-on sentences in the manner of CUHK-PEDES, prompts of the sampler; and for every FILE (JSONL with `caption`)
+its captions and their pieces in new orders. Each caption is new to the process. Times are CPU seconds; the command is `annotate-text`
+with its JSON, from start to end. The plain loop of Python is to compare machines by: run this on an idle one.
 """
 
 import json
 import random
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.varied_captions import cuhk_like, different, shuffled
 from generation.annotate import annotate
 from generation.config import PromptsConfig
 from generation.prompts import make_prompts
 
 COUNT = 20_000
+CHUNK = 1000
 WHO = ("a man", "a woman", "a young boy", "a lady", "there is a man", "arafed woman", "a man is")
 COLOURS = ("red", "black", "blue", "white", "grey", "pink", "dark blue", "brown")
 UPPER = ("shirt", "jacket", "coat", "t - shirt", "hoodie", "sweater", "top")
@@ -31,24 +38,55 @@ def blip_like(rng: random.Random) -> str:
 
 
 def measure(name: str, captions: Sequence[str]) -> None:
-    started = time.process_time()
-    for caption in captions:
-        annotate(caption)
-    print(f"{name}: {len(captions) / (time.process_time() - started):,.0f} captions a second ({len(captions)} different ones)")
+    """The first thousand are slower: nothing of them is known yet."""
+    seconds = []
+    for first in range(0, len(captions), CHUNK):
+        started = time.process_time()
+        for caption in captions[first : first + CHUNK]:
+            annotate(caption)
+        seconds.append(time.process_time() - started)
+    speeds = sorted(len(captions[:CHUNK]) / s for s in seconds[:-1] or seconds)
+    words = sum(len(caption.split()) for caption in captions) / len(captions)
+    print(
+        f"{name}: {len(captions) / sum(seconds):,.0f} captions a second; of {CHUNK} in a row {speeds[0]:,.0f} to {speeds[-1]:,.0f} "
+        f"({len(captions)} different ones of {words:.0f} words); plain loop {plain_loop():.1f} million rounds a second",
+        flush=True,
+    )
+
+
+def measure_command(captions: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "captions.jsonl"
+        file.write_text("".join(json.dumps({"id": str(i), "caption": caption}) + "\n" for i, caption in enumerate(captions)))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        argv = [sys.executable, "-m", "generation", "annotate-text", str(file)]
+        subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 -- argv list, no shell
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(
+        f"the command on {len(captions)} of CUHK's manner: {len(captions) / seconds:,.0f} captions a second with start and JSON", flush=True
+    )
+
+
+def plain_loop() -> float:
+    started, total = time.process_time(), 0
+    for i in range(1_000_000):
+        total += i & 3
+    return 1 / (time.process_time() - started)
 
 
 def main() -> None:
     annotate("load the rules")
-    for file in sys.argv[1:]:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-        measure(file, list(dict.fromkeys(json.loads(line)["caption"] for line in lines)))
     rng = random.Random(0)
-    measure("in the manner of BLIP", list(dict.fromkeys(blip_like(rng) for _ in range(COUNT))))
-    measure("prompts of the sampler", list(dict.fromkeys(p.text for p in make_prompts(PromptsConfig(num_prompts=COUNT // 4), 0))))
-    started, total = time.process_time(), 0
-    for i in range(2_000_000):
-        total += i & 3
-    print(f"plain loop: {2 / (time.process_time() - started):.1f} million rounds a second")
+    cuhk = different((cuhk_like(rng) for _ in range(10 * COUNT)), COUNT)
+    measure("in the manner of CUHK-PEDES", cuhk)
+    measure("in the manner of BLIP", different((blip_like(rng) for _ in range(10 * COUNT)), COUNT))
+    measure("prompts of the sampler", different((p.text for p in make_prompts(PromptsConfig(num_prompts=COUNT), 0)), COUNT))
+    for file in sys.argv[1:]:
+        captions = [json.loads(line)["caption"] for line in Path(file).read_text(encoding="utf-8").splitlines()]
+        measure(file, list(dict.fromkeys(captions)))
+        measure(f"{file}, pieces in new orders", different((shuffled(captions, rng) for _ in range(10 * COUNT)), COUNT))
+    measure_command(cuhk)
 
 
 if __name__ == "__main__":

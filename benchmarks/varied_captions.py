@@ -4,8 +4,22 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-_WHO = ("a man", "the man", "a woman", "this woman", "a young girl", "the lady", "an elderly man", "a boy", "a person", "the pedestrian", "a teenage girl",
-        "a middle-aged man", "a guy", "a female student")  # fmt: skip
+_WHO = (
+    "a man",
+    "the man",
+    "a woman",
+    "this woman",
+    "a young girl",
+    "the lady",
+    "an elderly man",
+    "a boy",
+    "a person",
+    "the pedestrian",
+    "a teenage girl",
+    "a middle-aged man",
+    "a guy",
+    "a female student",
+)
 _HAIR = (
     "with long {c} hair",
     "with short hair",
@@ -15,10 +29,51 @@ _HAIR = (
     "with curly hair",
     "",
 )
-_COLOURS = ("black", "white", "red", "dark blue", "light grey", "pink", "navy", "olive green", "tan", "brown", "purple", "maroon", "beige", "yellow",
-            "black and white", "red and blue striped", "orange", "charcoal", "teal", "cream", "plaid", "bright green", "floral")  # fmt: skip
-_UPPER = ("shirt", "t-shirt", "button down shirt", "long sleeved shirt", "short sleeve top", "jacket", "hooded sweatshirt", "hoodie", "coat", "polo shirt",
-          "blouse", "tank top", "sweater", "down jacket", "denim jacket", "cardigan", "windbreaker", "vest")  # fmt: skip
+_COLOURS = (
+    "black",
+    "white",
+    "red",
+    "dark blue",
+    "light grey",
+    "pink",
+    "navy",
+    "olive green",
+    "tan",
+    "brown",
+    "purple",
+    "maroon",
+    "beige",
+    "yellow",
+    "black and white",
+    "red and blue striped",
+    "orange",
+    "charcoal",
+    "teal",
+    "cream",
+    "plaid",
+    "bright green",
+    "floral",
+)
+_UPPER = (
+    "shirt",
+    "t-shirt",
+    "button down shirt",
+    "long sleeved shirt",
+    "short sleeve top",
+    "jacket",
+    "hooded sweatshirt",
+    "hoodie",
+    "coat",
+    "polo shirt",
+    "blouse",
+    "tank top",
+    "sweater",
+    "down jacket",
+    "denim jacket",
+    "cardigan",
+    "windbreaker",
+    "vest",
+)
 _LOWER = (
     "jeans",
     "pants",
@@ -33,10 +88,29 @@ _LOWER = (
     "mini skirt",
 )
 _SHOES = ("sneakers", "tennis shoes", "boots", "sandals", "flip flops", "high heels", "dress shoes", "running shoes with {c} soles")
-_ITEMS = ("a {c} backpack on both shoulders", "a {c} purse over her left shoulder", "a {c} messenger bag across the body", "a shopping bag in the right hand",
-          "a {c} umbrella", "a cell phone in his hand", "a {c} handbag", "two plastic bags", "a cup of coffee", "a {c} suitcase by the handle")  # fmt: skip
-_DOING = ("walking away from the camera", "looking down at a phone", "crossing the street", "standing next to a {c} car", "facing to the left",
-          "walking on a brick sidewalk in front of a {c} wall", "talking to a man in a {c} coat", "riding a {c} bicycle", "waiting at a bus stop")  # fmt: skip
+_ITEMS = (
+    "a {c} backpack on both shoulders",
+    "a {c} purse over her left shoulder",
+    "a {c} messenger bag across the body",
+    "a shopping bag in the right hand",
+    "a {c} umbrella",
+    "a cell phone in his hand",
+    "a {c} handbag",
+    "two plastic bags",
+    "a cup of coffee",
+    "a {c} suitcase by the handle",
+)
+_DOING = (
+    "walking away from the camera",
+    "looking down at a phone",
+    "crossing the street",
+    "standing next to a {c} car",
+    "facing to the left",
+    "walking on a brick sidewalk in front of a {c} wall",
+    "talking to a man in a {c} coat",
+    "riding a {c} bicycle",
+    "waiting at a bus stop",
+)
 _HATS = ("a {c} baseball cap", "a {c} hat", "no hat", "sunglasses", "a {c} scarf", "glasses and a watch", "a {c} beanie")
 
 
@@ -52,7 +126,8 @@ def cuhk_like(rng: random.Random) -> str:
         rng.choice(("he", "she")),
     )
     clauses = [
-        f"{some(_WHO)} {some(_HAIR)} {wear} a {rng.choice(_COLOURS)} {rng.choice(_UPPER)}{and_} {rng.choice(_COLOURS)} {rng.choice(_LOWER)}",
+        f"{some(_WHO)} {some(_HAIR)} {wear} a {rng.choice(_COLOURS)} {rng.choice(_UPPER)}{and_} "
+        f"{rng.choice(_COLOURS)} {rng.choice(_LOWER)}",
         f"{rng.choice(_COLOURS)} {some(_SHOES)}",
         f"{rng.choice((f'{he} is carrying', 'carrying', 'with', f'{he} has'))} {some(_ITEMS)}",
         some(_DOING),

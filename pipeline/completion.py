@@ -70,7 +70,7 @@ def records_digest(records: Iterable[DoneRecord]) -> str:
 
 
 def record_text(record: DoneRecord) -> str:
-    """What a record vouches for: fileio.canonical([stage, unit, config_digest, files]), put together by hand because plans ask it 30,000 times."""
+    """What a record vouches for: fileio.canonical([stage, unit, config_digest, files]), by hand because a plan asks it 30,000 times."""
     files = ",".join([f"{_quoted(name)}:{_quoted(sha256)}" for name, sha256 in sorted(record.files.items())])
     return f"[{_quoted(record.stage)},{record.unit},{_quoted(record.config_digest)},{{{files}}}]"
 

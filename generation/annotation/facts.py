@@ -180,7 +180,7 @@ class Facts:
         if not worn:
             return None, None
         lengths = {g.length for g in worn if g.type == 0 and g.length is not None} or {g.length for g in worn if g.length is not None}
-        return lengths.pop() if len(lengths) == 1 else None, 0 if any([g.type == 0 for g in worn]) else 1
+        return lengths.pop() if len(lengths) == 1 else None, 0 if any(g.type == 0 for g in worn) else 1
 
     def stated_colours(self, part: str) -> tuple[str, ...]:
         """The colours by which a group is labelled; none: it stays unlabelled."""

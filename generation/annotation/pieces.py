@@ -1,4 +1,4 @@
-"""A caption's noun phrases, found piece by piece and remembered: captions differ, but their pieces ("and blue jeans", "with a hat") recur.
+"""A caption's noun phrases, found piece by piece and remembered: captions differ, their pieces ("and jeans", "with a hat") recur.
 
 Cuts lie before words at which every rule of `phrases.py` starts afresh but for its `Carry`. So a piece's phrases are a function of the piece
 and of what is carried into it, and a caption is a walk: from one `_Node` (a Carry) along a piece to the next. A clause with a negation is

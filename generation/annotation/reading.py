@@ -9,7 +9,7 @@ from generation.annotation.symbols import symbols
 from generation.annotation.tokens import tokenise
 
 Read = tuple[list[Entry], str]
-# Frequent words that stand inside no listed phrase (a test holds that), and before which no person noun is a modifier: cuts lie before them.
+# Frequent words that stand inside no listed phrase (a test holds that), and before which no person noun is a modifier: cuts lie there.
 CUT_WORDS = ("and", "with", "wearing", "carrying", "has", "he", "she", "standing")
 _CUTS = tuple((f" {word} ", f"\0 {word} ") for word in CUT_WORDS)
 

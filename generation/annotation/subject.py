@@ -186,7 +186,7 @@ def _mention(tokens: list[Entry], first: int, has_pictures: bool) -> Mention:
         shown = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start))
         is_figure = shown or _hangs_on_wall(tokens, start, end)
     text = " ".join([t.text for t in tokens[start:end]])
-    plural = any([n.plural for n in nouns])
+    plural = any(n.plural for n in nouns)
     return Mention(start - 1 if determiner else start, first, end, gender, ages[0] if ages else None, plural, text, determiner, is_figure)
 
 
