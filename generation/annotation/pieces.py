@@ -1,8 +1,8 @@
-"""A caption's noun phrases, found piece by piece and remembered: captions differ, their pieces ("and jeans", "with a hat") recur.
+"""A caption's noun phrases, found piece by piece and remembered: captions differ, their pieces ("with a hat") recur.
 
-Cuts lie before words at which every rule of `phrases.py` starts afresh but for its `Carry`. So a piece's phrases are a function of the piece
-and of what is carried into it, and a caption is a walk: from one `_Node` (a Carry) along a piece to the next. A clause with a negation is
-not cut, because its scope depends on words far behind. A property test compares with the caption read in one go.
+Cuts lie before words at which every rule of `phrases.py` starts afresh but for its `Carry`. So a piece's phrases are a function of the
+piece and of what is carried into it, and a caption is a walk: from one `_Node` (a Carry) along a piece to the next. A clause is not cut
+behind a negation, because its scope depends on words far behind. A property test compares with the caption read in one go.
 """
 
 import re
@@ -78,9 +78,19 @@ def phrases_by_piece(text: str) -> Iterator[tuple[tuple[Phrase, ...], int]]:
     """Noun phrases of a caption written in symbols, piece by piece with the place of its first token."""
     node, offset = _node(START), 0
     for clause in _clause().findall(text) if _negator().search(text) else (text,):
-        whole = node.carry.negated or _negator().search(clause)
-        for piece in (clause,) if whole else _piece().findall(clause):
+        for piece in (clause,) if node.carry.negated else _pieces(clause):
             found, node = node[piece]
             if found:
                 yield found, offset
             offset += len(piece)
+
+
+def _pieces(clause: str) -> list[str]:
+    """Whole from the piece with a negator on."""
+    pieces = _piece().findall(clause)
+    if negator := _negator().search(clause):
+        end = 0
+        for i, piece in enumerate(pieces):
+            if (end := end + len(piece)) > negator.start():
+                return [*pieces[:i], "".join(pieces[i:])]
+    return pieces
