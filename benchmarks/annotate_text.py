@@ -4,8 +4,7 @@
 
 Captions in the manner of BLIP, run-on sentences in the manner of CUHK-PEDES, prompts of the sampler; and for every FILE (JSONL with
 `caption`) its captions and their pieces in new orders. Each caption is new to the process. Times are CPU seconds; the command is
-`annotate-text`
-with its JSON, from start to end. The plain loop of Python is to compare machines by: run this on an idle one.
+`annotate-text` with its JSON, from start to end. The plain loop of Python is to compare machines by: run this on an idle one.
 """
 
 import json
