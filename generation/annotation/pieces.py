@@ -16,7 +16,7 @@ from generation.annotation.symbols import ANY_VERB, any_of, symbols
 
 _CLAUSE_STARTS = ("wear", "hold", "with", "stop")
 _SETS_RELATION = frozenset({"wear", "hold", "with", "stop", "verb", "place"})  # whatever it was before
-_MAX_REMEMBERED = 1 << 17  # pieces; about 100 MB
+_MAX_REMEMBERED = 1 << 16  # pieces
 
 
 class _Node(dict[str, tuple[tuple[Phrase, ...], "_Node"]]):

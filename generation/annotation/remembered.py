@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
-_MAX_REMEMBERED = 1 << 17
+_MAX_REMEMBERED = 1 << 16  # a process that annotates random words grows by no more than 150 MB
 
 
 class Remembered(dict[str, Value], Generic[Value]):
