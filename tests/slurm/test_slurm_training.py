@@ -1,0 +1,119 @@
+"""Trainings on a real Slurm with two nodes: what one process computes, whatever stops them on the way, and a culprit by name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.signals import StopRequest
+from pretrain.train import TERMS, train
+from tests.slurm.cluster import Cluster, wait_for
+from tests.slurm.trainings import PATIENCE_S, Job, hold, losses, sbatch, state
+from tests.unit.pretrain.replay import config, replayed
+from tests.unit.pretrain.samples import make_shards
+
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("on_cluster")]
+BATCH, STEPS, BLOCKS = 16, 5, 4
+MEASURES = (*TERMS, "gradient_norm", "total", "temperature")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards, and `one`, the training of one process."""
+    folder = tmp_path_factory.mktemp("training")
+    shards = make_shards(folder / "shards", train=40, val=2)
+    torch.set_num_threads(1)
+    with replayed(BLOCKS):
+        train(config(shards, folder / "one", BATCH, STEPS), StopRequest())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(cluster: Cluster, folder: Path) -> Iterator[dict[str, Job]]:
+    """Sent together: two nodes with one rank each on plain torch, two with two each on DeepSpeed with ZeRO 2."""
+    shards, told = folder / "shards", {"REPLAY_BLOCKS": str(BLOCKS)}
+    two, four = config(shards, folder / "two", BATCH, STEPS), config(shards, folder / "four", BATCH, STEPS, kind="deepspeed", zero_stage=2)
+    yield {"two": sbatch(cluster, two, **told), "four": sbatch(cluster, four, "--ntasks-per-node=2", **told)}
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("two", 2), ("four", 4)])
+def test_ranks_of_two_nodes_compute_what_one_process_computes_with_the_whole_batch(
+    whole: dict[str, Job], folder: Path, name: str, ranks: int
+) -> None:
+    """The six losses, gradient norm, temperature of every step, to 1e-5 of the larger of 1 and the value; weights and moments at the end."""
+    job = whole[name]
+    assert job.wait() == ("COMPLETED", 0), job.log
+    assert "2 nodes are ready: n[" in job.log
+    assert f"batch {BATCH // ranks} x {ranks} ranks = {BATCH}" in job.log
+    found, expected = losses(folder / name, *MEASURES), losses(folder / "one", *MEASURES)
+    assert len(found) == len(expected) == STEPS
+    for step, values in zip(found, expected, strict=True):
+        assert step == pytest.approx(values, abs=1e-5, rel=1e-5)
+    end, wanted = state(folder / name), state(folder / "one")
+    assert end.keys() == wanted.keys()
+    assert all(torch.allclose(end[key].float(), wanted[key].float(), atol=1e-5, rtol=1e-4) for key in wanted)
+
+
+def test_a_warned_and_a_requeued_training_goes_on_to_the_same_bits(cluster: Cluster, whole: dict[str, Job], folder: Path) -> None:
+    """SIGUSR1 as --signal sends it, in the middle of an epoch: checkpoint, back into the queue. Then `scontrol requeue`, which is SIGTERM."""
+    held = folder / "held"
+    hold(held, 1)
+    told = {"REPLAY_BLOCKS": str(BLOCKS), "REPLAY_HOLD": str(held)}
+    job = sbatch(cluster, config(folder / "shards", folder / "stopped", BATCH, STEPS), **told)
+    job.wait_for(lambda: job.steps() == 1, "the first step")
+    cluster.command("scancel", "--signal=USR1", str(job.number))
+    hold(held, 3)
+    job.wait_for(lambda: "exit code 75: back into the queue" in job.log, "the job to requeue itself")
+    job.wait_for(lambda: job.steps() == 3, "the third step")
+    cluster.command("scontrol", "requeue", str(job.number))
+    hold(held, None)
+    assert job.wait() == ("COMPLETED", 0), job.log
+    assert int(job.facts()["Restarts"]) == 2, job.log
+    assert "stopped at step 2 of 5" in job.log
+    assert job.starts()[1]["newest"] == ["checkpoint/step-00000002"]
+    whole["two"].wait()
+    assert losses(folder / "stopped", *MEASURES) == losses(folder / "two", *MEASURES)
+    end, wanted = state(folder / "stopped"), state(folder / "two")
+    assert all(torch.equal(end[key], wanted[key]) for key in wanted)
+
+
+def test_a_node_that_is_not_ready_is_named_before_anything_trains(cluster: Cluster, folder: Path) -> None:
+    job = sbatch(cluster, config(folder / "shards", folder / "broken", BATCH, STEPS), "--nodelist=n1,n2", BROKEN_NODE="n2")
+    assert job.wait() == ("FAILED", 1)
+    assert "not ready; what they say is above: n2; mend those nodes or leave them out (sbatch --exclude=n2)" in job.log
+    assert job.steps() == 0
+
+
+def _nodes(job: Job) -> list[str]:
+    from pipeline.slurm.nodelist import hosts
+
+    job.wait_for(lambda: job.facts()["NodeList"] != "(null)", "nodes")
+    return hosts(job.facts()["NodeList"])
+
+
+def test_a_rank_that_does_not_answer_is_named_with_its_node_in_time(cluster: Cluster, folder: Path) -> None:
+    """The ranks wait 15 s here, 300 s otherwise."""
+    training = config(folder / "shards", folder / "silent", BATCH, STEPS)
+    job = sbatch(cluster, training, "--nodelist=n1,n2", SILENT_NODE="n2", PASSERBY_RENDEZVOUS_S="15")
+    assert job.wait() == ("FAILED", 1)
+    assert "StageError: no answer within 15 s from rank 1 on n2; check those nodes" in job.log
+    assert job.steps() == 0
+
+
+def test_a_dead_node_costs_the_training_a_restart_and_the_steps_since_its_checkpoint(cluster: Cluster, folder: Path) -> None:
+    held = folder / "held"
+    hold(held, 2)
+    told = {"REPLAY_BLOCKS": str(BLOCKS), "REPLAY_HOLD": str(held)}
+    job = sbatch(cluster, config(folder / "shards", folder / "bereft", BATCH, STEPS), **told)
+    job.wait_for(lambda: job.steps() == 2, "the second step")
+    node = _nodes(job)[1]
+    cluster.kill_node(node)
+    try:
+        hold(held, None)
+        assert job.wait() == ("COMPLETED", 0), job.log
+        assert int(job.facts()["Restarts"]) >= 1
+        assert losses(folder / "bereft", *MEASURES) == losses(folder / "two", *MEASURES)
+    finally:
+        cluster.start_node(node)
+    wait_for(lambda: cluster.states()[node] == "idle", PATIENCE_S, f"{node} to come back")
