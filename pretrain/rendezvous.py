@@ -108,14 +108,25 @@ def _nodes(environment: MutableMapping[str, str]) -> list[str]:
 
 
 def _named(ranks: list[int], environment: MutableMapping[str, str]) -> list[str]:
-    """With the node, where Slurm tells how many tasks each has, such as SLURM_STEP_TASKS_PER_NODE=2(x3),1, and lays them out in blocks."""
-    where: list[str] = []
-    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE", "")
-    if tasks and environment.get("SLURM_DISTRIBUTION", "block").startswith("block"):
-        counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", tasks)
-        per_node = [int(count) for count, times in counts for _ in range(int(times or 1))]
-        where = [node for node, count in zip(_nodes(environment), per_node, strict=False) for _ in range(count)]
+    """With the node, where Slurm's variables tell."""
+    where = rank_nodes(environment)
     return [f"rank {r} on {where[r]}" if r < len(where) else f"rank {r}" for r in ranks]
+
+
+def rank_nodes(environment: MutableMapping[str, str]) -> list[str]:
+    """The node of each rank of a Slurm step; nothing outside of Slurm, or where tasks are laid out neither in blocks nor in turn.
+
+    srun's own choice is a node after the other ("block"), or in turn ("cyclic") where there are no more tasks than nodes.
+    """
+    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE", "")
+    layout = environment.get("SLURM_DISTRIBUTION", "block").split(":")[0].split(",")[0]
+    if not tasks or layout not in ("block", "cyclic"):
+        return []
+    counts = re.findall(r"(\d+)(?:\(x(\d+)\))?", tasks)  # such as 2(x3),1
+    per_node = [int(count) for count, times in counts for _ in range(int(times or 1))]
+    nodes = enumerate(zip(_nodes(environment), per_node, strict=False))
+    turns = [(turn, number, node) for number, (node, count) in nodes for turn in range(count)]
+    return [node for _, _, node in (sorted(turns) if layout == "cyclic" else turns)]
 
 
 class RankLost(StageError):

@@ -2,7 +2,7 @@
 
 It asks every node whether it is ready and names those that are not, starts the ranks, and decides what their end means: exit code 75 is a
 training that was asked to leave and has a checkpoint, so the job goes back into the queue, and so it does when a rank was killed.
-OUT/slurm.jsonl has a line a start. A job that starts `FRUITLESS` times in a row without a new checkpoint ends, so nothing goes round for ever.
+OUT/slurm.jsonl has a line a start. A job that starts `FRUITLESS` times in a row without a new checkpoint ends: nothing goes round for ever.
 """
 
 import argparse

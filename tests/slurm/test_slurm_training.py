@@ -1,6 +1,5 @@
 """Trainings on a real Slurm with two nodes: what one process computes, whatever stops them on the way, and a culprit by name."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,12 @@ import torch
 from pipeline.signals import StopRequest
 from pretrain.train import TERMS, train
 from tests.slurm.cluster import Cluster, wait_for
-from tests.slurm.trainings import PATIENCE_S, Job, hold, losses, sbatch, state
+from tests.slurm.trainings import BLOCKS, PATIENCE_S, Job, hold, losses, sbatch, state
 from tests.unit.pretrain.replay import config, replayed
 from tests.unit.pretrain.samples import make_shards
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("on_cluster")]
-BATCH, STEPS, BLOCKS = 16, 5, 4
+BATCH, STEPS = 16, 5
 MEASURES = (*TERMS, "gradient_norm", "total", "temperature")
 
 
@@ -30,18 +29,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(cluster: Cluster, folder: Path) -> Iterator[dict[str, Job]]:
+def whole(cluster: Cluster, folder: Path) -> dict[str, Job]:
     """Sent together: two nodes with one rank each on plain torch, two with two each on DeepSpeed with ZeRO 2."""
-    shards, told = folder / "shards", {"REPLAY_BLOCKS": str(BLOCKS)}
+    shards = folder / "shards"
     two, four = config(shards, folder / "two", BATCH, STEPS), config(shards, folder / "four", BATCH, STEPS, kind="deepspeed", zero_stage=2)
-    yield {"two": sbatch(cluster, two, **told), "four": sbatch(cluster, four, "--ntasks-per-node=2", **told)}
+    return {"two": sbatch(cluster, two), "four": sbatch(cluster, four, "--ntasks-per-node=2")}
 
 
 @pytest.mark.parametrize(("name", "ranks"), [("two", 2), ("four", 4)])
 def test_ranks_of_two_nodes_compute_what_one_process_computes_with_the_whole_batch(
     whole: dict[str, Job], folder: Path, name: str, ranks: int
 ) -> None:
-    """The six losses, gradient norm, temperature of every step, to 1e-5 of the larger of 1 and the value; weights and moments at the end."""
+    """Six losses, gradient norm, temperature of every step to 1e-5 of the larger of 1 and the value; weights and moments at the end."""
     job = whole[name]
     assert job.wait() == ("COMPLETED", 0), job.log
     assert "2 nodes are ready: n[" in job.log
@@ -56,10 +55,10 @@ def test_ranks_of_two_nodes_compute_what_one_process_computes_with_the_whole_bat
 
 
 def test_a_warned_and_a_requeued_training_goes_on_to_the_same_bits(cluster: Cluster, whole: dict[str, Job], folder: Path) -> None:
-    """SIGUSR1 as --signal sends it, in the middle of an epoch: checkpoint, back into the queue. Then `scontrol requeue`, which is SIGTERM."""
+    """SIGUSR1 as --signal sends it, in the middle of an epoch: checkpoint, back into the queue. Then `scontrol requeue`, a SIGTERM."""
     held = folder / "held"
     hold(held, 1)
-    told = {"REPLAY_BLOCKS": str(BLOCKS), "REPLAY_HOLD": str(held)}
+    told = {"REPLAY_HOLD": str(held)}
     job = sbatch(cluster, config(folder / "shards", folder / "stopped", BATCH, STEPS), **told)
     job.wait_for(lambda: job.steps() == 1, "the first step")
     cluster.command("scancel", "--signal=USR1", str(job.number))
@@ -104,7 +103,7 @@ def test_a_rank_that_does_not_answer_is_named_with_its_node_in_time(cluster: Clu
 def test_a_dead_node_costs_the_training_a_restart_and_the_steps_since_its_checkpoint(cluster: Cluster, folder: Path) -> None:
     held = folder / "held"
     hold(held, 2)
-    told = {"REPLAY_BLOCKS": str(BLOCKS), "REPLAY_HOLD": str(held)}
+    told = {"REPLAY_HOLD": str(held)}
     job = sbatch(cluster, config(folder / "shards", folder / "bereft", BATCH, STEPS), **told)
     job.wait_for(lambda: job.steps() == 2, "the second step")
     node = _nodes(job)[1]

@@ -1,7 +1,6 @@
 """Trainings as jobs of the test cluster: the batch scripts of slurm/, tiny models, two ranks and more over gloo."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from tests.slurm.cluster import Cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 600.0  # a very busy machine needs minutes
+BLOCKS = 4  # that ranks may share
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 # Stands for .venv/bin/python: the ranks draw by blocks (tests/unit/pretrain/replay.py); BROKEN_NODE and SILENT_NODE do what they say
 PYTHON = f"""#!/bin/bash
@@ -76,7 +76,7 @@ def sbatch(cluster: Cluster, config: Any, *options: str, package: str = "pretrai
     python.write_text(PYTHON)
     python.chmod(0o755)
     fixed = ("--parsable", "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1", "--mem=1800", "--time=30:00")
-    env = {**cluster.env, "PASSERBY_PYTHON": str(python), **environment}
+    env = {**cluster.env, "PASSERBY_PYTHON": str(python), "REPLAY_BLOCKS": str(BLOCKS), **environment}
     argv = ["sbatch", *fixed, f"--output={log}", *options, f"slurm/{package}.sbatch", str(recipe)]
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -105,4 +105,4 @@ def hold(file: Path, step: int | None) -> None:
         return
     written = file.with_suffix(".tmp")
     written.write_text(str(step))
-    os.replace(written, file)
+    written.replace(file)

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.slurm.nodelist import hosts
-from pretrain.rendezvous import adopt_slurm, open_store, roll_call
+from pretrain.rendezvous import adopt_slurm, open_store, rank_nodes, roll_call
 
 SLURM = {
     "SLURM_NTASKS": "6",
@@ -53,6 +53,16 @@ def test_slurm_variables_become_ranks_and_what_a_launcher_announced_stays() -> N
     batch_script = {name: value for name, value in SLURM.items() if name != "SLURM_STEP_ID"}
     adopt_slurm(batch_script)
     assert "WORLD_SIZE" not in batch_script
+
+
+@pytest.mark.parametrize(
+    ("layout", "nodes"),
+    [("block", ["a1", "a1", "a2", "a2", "b"]), ("cyclic:block", ["a1", "a2", "b", "a1", "a2"]), ("plane=2", []), ("arbitrary", [])],
+)
+def test_the_node_of_each_rank_follows_from_the_layout_of_the_tasks(layout: str, nodes: list[str]) -> None:
+    step = {"SLURM_STEP_NODELIST": "a[1-2],b", "SLURM_STEP_TASKS_PER_NODE": "2(x2),1", "SLURM_DISTRIBUTION": layout}
+    assert rank_nodes(step) == nodes
+    assert rank_nodes({}) == []
 
 
 def test_a_rank_that_does_not_answer_is_named_with_its_node_to_all_that_did() -> None:
