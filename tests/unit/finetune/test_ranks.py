@@ -38,7 +38,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def _recipe(method: str, miniature: Path, out: Path, **changes: Any) -> Recipe:
+def recipe(method: str, miniature: Path, out: Path, **changes: Any) -> Recipe:
+    """Tiny, without dropout, four steps."""
     tree = {
         "method": method,
         "out": str(out),
@@ -81,7 +82,7 @@ def _learn(
     rank: int, world: int, name: str, miniature: Path, inside: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """One step by SGD and the terms of a second one: means over ranks, gradients of the second, and all buffers after both."""
-    config = _recipe(name, miniature, Path("unused"), train={"global_batch": BATCH})
+    config = recipe(name, miniature, Path("unused"), train={"global_batch": BATCH})
     method = start_method(config, TrainingLines.read(Path(config.data.folder), config.data), CPU)
     groups = method.groups()
     module = nn.parallel.DistributedDataParallel(method.step, broadcast_buffers=False) if world > 1 else method.step
@@ -121,7 +122,7 @@ def _resumed(rank: int, name: str, miniature: Path, folder: Path) -> None:
     """A whole training, then one that is stopped after a step, on both ranks, and continued."""
     os.environ |= {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29512"}
     engine = {"kind": "deepspeed", "zero_stage": 1, "device": "cpu"} if name == "irra" else {"kind": "torch", "device": "cpu"}
-    whole, parts = (_recipe(name, miniature, folder / part, engine=engine) for part in ("whole", "parts"))
+    whole, parts = (recipe(name, miniature, folder / part, engine=engine) for part in ("whole", "parts"))
     train(whole, StopRequest())
     with pytest.raises(Stopped, match="stopped at step 2 of 4"):
         train(parts, StopAfter(1) if rank else StopRequest())
@@ -130,7 +131,7 @@ def _resumed(rank: int, name: str, miniature: Path, folder: Path) -> None:
 
 def _not_finite(rank: int, miniature: Path, out: Path) -> str:
     """Rank 1 gets a picture of nothing but infinities in its second step."""
-    config = _recipe("irra", miniature, out)
+    config = recipe("irra", miniature, out)
     from finetune.methods.clip_methods import IrraMethod
 
     arguments = IrraMethod.arguments

@@ -3,10 +3,11 @@
 The batch of a step lies in BLOCKS equal consecutive blocks. Each draws for itself (masks, negatives, images of prompts), as a rank of
 BLOCKS ranks would; whichever process holds a block makes its draws. `python -m tests.unit.pretrain.replay train --config ...` is
 `python -m pretrain train --config ...` with that, for launchers to start; REPLAY_BLOCKS says how many. REPLAY_HOLD names a file: while it
-is there, the step whose number it holds does not begin, so that a test can interrupt a training at a place of its choice.
+is there, the step whose number it holds does not begin until a signal comes, so that a test can stop a training where it likes.
 """
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from pipeline.signals import StopRequest
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
 from pretrain.distributed import rank, world_size
@@ -79,13 +81,19 @@ class BlockChance:
 
 def _hold(step: int) -> None:
     file, deadline = os.environ.get("REPLAY_HOLD"), time.monotonic() + HOLD_S
-    while file and time.monotonic() < deadline:
+    while file and time.monotonic() < deadline and _asked() is None:
         try:
             if int(Path(file).read_text()) != step:
                 return
         except (FileNotFoundError, ValueError):
             return
         time.sleep(0.05)
+
+
+def _asked() -> int | None:
+    """The signal that this training has received, if any: who holds a step lets go to be stopped."""
+    request = getattr(signal.getsignal(signal.SIGUSR1), "__self__", None)
+    return request.received if isinstance(request, StopRequest) else None
 
 
 @contextmanager
