@@ -118,7 +118,7 @@ class TorchEngine:
         self.device, self._clip_norm, self._parts = device, optim.clip_norm, parts
         self._names = _names(groups)
         self._optimizer = build_optimizer(groups, optim)
-        self._module = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False) if world_size() > 1 else module
+        self._module = nn.parallel.DistributedDataParallel(module) if world_size() > 1 else module
 
     def __call__(self, *args: Any) -> Any:
         return self._module(*args)

@@ -1,6 +1,8 @@
 """Trainings on a real Slurm with two nodes: what one process computes, whatever stops them on the way, and a culprit by name."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -129,16 +131,19 @@ def test_two_ranks_fine_tune_as_one_process_does(jobs: dict[str, Job], folder: P
     assert json.loads((job.out / "summary.json").read_text())["world_size"] == 2
 
 
-def test_a_cancelled_training_saves_and_does_not_come_back(cluster: Cluster, folder: Path) -> None:
+def test_a_training_whose_rank_was_killed_comes_back_and_one_that_was_cancelled_does_not(cluster: Cluster, folder: Path) -> None:
     held = folder / "held"
     hold(held, 2)
-    job = sbatch(cluster, config(folder / "shards", folder / "cancelled", BATCH, STEPS), REPLAY_HOLD=str(held))
+    job = sbatch(cluster, config(folder / "shards", folder / "killed", BATCH, STEPS), REPLAY_HOLD=str(held))
     job.wait_for(lambda: job.steps() == 2, "the second step")
+    os.kill(job.rank(1), signal.SIGKILL)
+    job.wait_for(lambda: "back into the queue" in job.log, "the job to requeue itself")
+    job.wait_for(lambda: job.log.count("2 nodes are ready") == 2 and job.rank(0), "the second start")
     cluster.command("scancel", str(job.number))
-    hold(held, None)
     assert job.wait()[0] == "CANCELLED"
     wait_for(lambda: not [line for line in cluster.queue() if line[0] == str(job.number)], PATIENCE_S, "its end on the nodes")
-    assert int(job.facts()["Restarts"]) == 0
+    assert int(job.facts()["Restarts"]) == 1
+    assert "exit code 137: back into the queue" in job.log
 
 
 def test_a_dead_node_costs_the_training_a_restart_and_the_steps_since_its_checkpoint(cluster: Cluster, folder: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,15 @@ class Job:
 
     def starts(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.out / "slurm.jsonl").read_text().splitlines()]
+
+    def rank(self, number: int) -> int | None:
+        """The process of a rank, as seen from here, if it runs."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                line, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes().split(b"\0")
+                if b".replay" in line and str(self.out).encode() in line and f"SLURM_PROCID={number}".encode() in environment:
+                    return int(process.name)
+        return None
 
     def steps(self) -> int:
         return len(lines(self.out)) if (self.out / "metrics.jsonl").exists() else 0
