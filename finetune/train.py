@@ -139,6 +139,8 @@ class _Saver:
     def save(self, progress: Progress) -> None:
         """Every rank calls it; the folder counts once rank 0 has written its metadata."""
         folder = checkpoint.step_folder(self.root, progress.step)
+        if rank() == 0:
+            checkpoint.clear(folder)
         self.engine.save_state(folder / checkpoint.TRAINING_STATE)
         barrier()
         if rank() == 0:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from finetune.cli import main
 from finetune.datasets.lines import TrainingLines
 from finetune.methods.start import start_method
 from finetune.recipes import RECIPES, Recipe
@@ -21,6 +22,7 @@ from pretrain.checkpoint import resolve
 from pretrain.distributed import mean_over_ranks
 from pretrain.draws import RecordedDraws
 from pretrain.objective import weighted_total
+from tests.conftest import ROOT
 from tests.unit.finetune.conftest import MODEL
 from tests.unit.finetune.test_training import StopAfter
 from tests.unit.finetune.tiny_models import BLIP, CLIP
@@ -203,3 +205,10 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_update(rank
         assert "gradient_norm" in message
         assert "rank 1" in message
     assert not (folder / "broken" / "checkpoint" / "latest").exists()
+
+
+def test_the_option_that_the_deepspeed_launcher_adds_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--local_rank=1", "train", "--config", str(ROOT / "configs/finetune/irra.yaml"), "--print-config"])
+    assert end.value.code == 0
+    assert "method: irra" in capsys.readouterr().out
