@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from pipeline.contracts.errors import StageError
-from pipeline.slurm.nodelist import hosts
+from pipeline.nodelist import hosts
 
 WAIT_S = 300.0  # for all ranks to report; PASSERBY_RENDEZVOUS_S changes it
 SILENCE_S = 3600.0  # a rank that says nothing for so long has hung; others wait this long while the first one validates

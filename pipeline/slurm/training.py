@@ -24,9 +24,9 @@ from pipeline import children
 from pipeline.config import apply_overrides, read_yaml
 from pipeline.contracts.errors import ConfigError, ProjectError, StageError
 from pipeline.logs import TaskLog
+from pipeline.nodelist import hosts
 from pipeline.signals import Stopped
 from pipeline.slurm import client
-from pipeline.slurm.nodelist import hosts
 from pipeline.slurm.task import POLL_S, REQUEUED_S, job_id
 
 PACKAGES = ("pretrain", "finetune")

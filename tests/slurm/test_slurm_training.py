@@ -105,7 +105,7 @@ def test_a_node_that_is_not_ready_is_named_before_anything_trains(cluster: Clust
 
 
 def _nodes(job: Job) -> list[str]:
-    from pipeline.slurm.nodelist import hosts
+    from pipeline.nodelist import hosts
 
     job.wait_for(lambda: job.facts()["NodeList"] != "(null)", "nodes")
     return hosts(job.facts()["NodeList"])

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from pipeline.contracts.errors import ConfigError, StageError
-from pipeline.slurm.nodelist import hosts
+from pipeline.nodelist import hosts
 from pretrain.rendezvous import adopt_slurm, open_store, rank_nodes, roll_call
 
 SLURM = {
