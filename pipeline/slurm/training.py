@@ -87,6 +87,8 @@ def run(training: Training) -> int:
     if asked.received:
         return _come_back(training, asked, Stopped.exit_code)
     asked.child = children.start(["srun", "--kill-on-bad-exit=1", *training.command], subprocess.PIPE, os.environ)
+    if signal.SIGUSR1 in asked.received:  # it came while srun was being started
+        asked.child.send_signal(signal.SIGUSR1)
     code = watch(asked.child)
     if code != Stopped.exit_code and code <= 128:
         log.info("the training ended with exit code %d", code)

@@ -91,7 +91,7 @@ def test_the_end_of_a_rank_is_read_from_what_srun_says(line: str, code: str | No
         ("echo 'srun: error: a1: task 0: Exited with exit code 75' >&2; echo 'srun: error: a2: task 1: Killed' >&2; exit 137", 75, True),
         ("echo 'srun: error: a2: task 1: Killed' >&2; echo 'srun: error: a1: task 0: Exited with exit code 1' >&2; exit 137", 137, True),
         ("exit 134", 134, True),
-        ("kill -USR1 $PPID; trap 'exit 75' USR1; for i in {1..100}; do sleep 0.05; done", 75, True),
+        ("trap 'exit 75' USR1; kill -USR1 $PPID; for i in {1..100}; do sleep 0.05; done", 75, True),
     ],
 )
 def test_the_first_rank_that_ended_decides_whether_the_job_comes_back(

@@ -4,10 +4,11 @@ import socket
 import threading
 
 import pytest
+import torch.distributed as dist
 
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.nodelist import hosts
-from pretrain.rendezvous import adopt_slurm, open_store, rank_nodes, roll_call
+from pretrain.rendezvous import RankLost, adopt_slurm, lost_ranks_named, open_store, rank_nodes, roll_call
 
 SLURM = {
     "SLURM_NTASKS": "6",
@@ -116,3 +117,21 @@ def test_a_first_rank_that_cannot_be_reached_is_named() -> None:
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     with pytest.raises(StageError, match=r"rank 1 on .* cannot reach the first rank at 127\.0\.0\.1"):
         open_store(1, 2, 0.5, environment)
+
+
+def test_a_lost_rank_means_start_again_and_any_other_error_stays_what_it_is() -> None:
+    with pytest.raises(
+        RankLost, match=rf"{socket.gethostname()} has lost another rank .*Connection closed by peer.*start it again"
+    ) as caught:
+        _fail(RuntimeError("[/build/gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:5294.\nmore"))
+    assert caught.value.exit_code == 75
+    with pytest.raises(RankLost):
+        _fail(dist.DistNetworkError("the server is gone"))
+    with pytest.raises(RuntimeError, match="size mismatch") as other:
+        _fail(RuntimeError("size mismatch"))
+    assert not isinstance(other.value, RankLost)
+
+
+def _fail(error: Exception) -> None:
+    with lost_ranks_named():
+        raise error
