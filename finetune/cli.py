@@ -22,6 +22,7 @@ _PRINT = click.option("--print-config", is_flag=True, help="Print the resolved c
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--local_rank", hidden=True, expose_value=False)  # the deepspeed launcher adds it; LOCAL_RANK says the same
 def finetune() -> None:
     """Fine-tune a pre-trained checkpoint, evaluate it, and handle the challenge's files."""
 
@@ -42,12 +43,15 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_prot
     config = _config(path, (*overrides, *(("eval.paper_protocol=true",) if paper_protocol else ())), print_config)
     numbers = _numbers(seeds) if seeds is not None else []
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    from finetune.seeds import train_seeds
-    from finetune.train import train
     from pipeline.signals import stop_requests
 
-    with stop_requests() as stop:
-        summary = train_seeds(config, numbers, stop) if seeds is not None else train(config, stop)
+    with stop_requests() as stop:  # before torch loads: a warning that comes meanwhile is kept
+        from finetune.seeds import train_seeds
+        from finetune.train import train
+        from pretrain.rendezvous import lost_ranks_named
+
+        with lost_ranks_named():
+            summary = train_seeds(config, numbers, stop) if seeds is not None else train(config, stop)
     if summary:
         click.echo(json.dumps(summary))
 

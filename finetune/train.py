@@ -71,10 +71,10 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         started = time.monotonic()
         terms = engine(*method.arguments(next(batches), step))
         total = weighted_total(terms, weights)
-        values, leaving = loop.agree(terms, total, step, stop)
-        factor = method.lr_factor(step, num_steps)
         engine.backward(total)
-        engine.step(factor)
+        terms["gradient_norm"] = engine.gradient_norm()
+        values, leaving = loop.agree(terms, total, step, stop)
+        engine.step(factor := method.lr_factor(step, num_steps))
         method.after_step()
 
         seconds = time.monotonic() - started
@@ -139,6 +139,8 @@ class _Saver:
     def save(self, progress: Progress) -> None:
         """Every rank calls it; the folder counts once rank 0 has written its metadata."""
         folder = checkpoint.step_folder(self.root, progress.step)
+        if rank() == 0:
+            checkpoint.clear(folder)
         self.engine.save_state(folder / checkpoint.TRAINING_STATE)
         barrier()
         if rank() == 0:

@@ -20,6 +20,7 @@ _PRINT = click.option("--print-config", is_flag=True, help="Print the resolved c
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--local_rank", hidden=True, expose_value=False)  # the deepspeed launcher adds it; LOCAL_RANK says the same
 def pretrain() -> None:
     """Pre-training of APTM from shards, its evaluation, and proof against golden numbers."""
 
@@ -33,10 +34,13 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
     config = _config(path, overrides, print_config)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     from pipeline.signals import stop_requests
-    from pretrain.train import train
 
-    with stop_requests() as stop:
-        summary = train(config, stop)
+    with stop_requests() as stop:  # before torch loads: a warning that comes meanwhile is kept
+        from pretrain.rendezvous import lost_ranks_named
+        from pretrain.train import train
+
+        with lost_ranks_named():
+            summary = train(config, stop)
     if summary:
         click.echo(json.dumps(summary))
 

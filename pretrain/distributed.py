@@ -92,6 +92,15 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     return sum_over_ranks(values.clone()) / world_size()
 
 
+def largest(own: int) -> int:
+    """The largest of what each rank gives. Waits for the others and for the device."""
+    if world_size() == 1:
+        return own
+    found = torch.tensor(own, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return int(found)
+
+
 def gather_objects(own: Any) -> list[Any]:
     """What each rank gives, in rank order, on every rank. Slow; for messages."""
     found = [own] * world_size()

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from finetune.losses.reduce import in_full_precision
+from pretrain.losses.reduce import Counted, as_counted_here, divisor
 
 UNMASKED = 0  # target of a token that was not selected; CLIP's padding id too
 
@@ -15,15 +16,25 @@ def id_loss(image_logits: Tensor, text_logits: Tensor, classes: Tensor) -> Tenso
 
 
 @in_full_precision
-def masked_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """logits (..., V), targets (...) int64, 0 where nothing was masked -> mean over the masked tokens, in nats; 0 if there is none."""
+def masked_token_loss(logits: Tensor, targets: Tensor, counted: Counted = as_counted_here) -> Tensor:
+    """logits (..., V), targets (...) int64, 0 where nothing was masked -> mean over the masked tokens, in nats; 0 if there is none.
+
+    counted: what the mean is over, the rows of this rank or of all.
+    """
     flat = targets.flatten()
     summed = F.cross_entropy(logits.flatten(0, -2), flat, ignore_index=UNMASKED, reduction="sum")
-    return summed / (flat != UNMASKED).sum().clamp(min=1)
+    return summed / divisor((flat != UNMASKED).sum(), counted)
 
 
 @in_full_precision
-def ac_loss(image_logits: Tensor, text_logits: Tensor, labels: Tensor, focus: float = 0.0, shift: Tensor | None = None) -> Tensor:
+def ac_loss(
+    image_logits: Tensor,
+    text_logits: Tensor,
+    labels: Tensor,
+    focus: float = 0.0,
+    shift: Tensor | None = None,
+    counted: Counted = as_counted_here,
+) -> Tensor:
     """Attribute classification: sigmoid cross entropy, mean over stated bits, mean of the two modalities, in nats.
 
     Args:
@@ -32,6 +43,7 @@ def ac_loss(image_logits: Tensor, text_logits: Tensor, labels: Tensor, focus: fl
         focus: gamma of the focal variant (the winners wrote one with 2 and did not use it); 0: plain.
         shift: (A,) added to the logits while training: tau * log(prior / (1 - prior)) of each bit (`logit_shift`). Scores are taken without
             it, so that rare bits are not drowned.
+        counted: what the mean is over, the stated bits of this rank or of all.
     """
     stated = labels >= 0
     targets = labels.clamp(min=0).to(image_logits.dtype)
@@ -41,7 +53,7 @@ def ac_loss(image_logits: Tensor, text_logits: Tensor, labels: Tensor, focus: fl
         losses = F.binary_cross_entropy_with_logits(shifted, targets, reduction="none")
         if focus:
             losses = losses * (1 - (-losses).exp()) ** focus
-        total = total + (losses * stated).sum() / stated.sum().clamp(min=1)
+        total = total + (losses * stated).sum() / divisor(stated.sum(), counted)
     return total / 2
 
 

@@ -19,7 +19,7 @@ from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, load_whole, model_state, read_config, read_weights, save_folder
 from finetune.methods.optim import epoch_factor, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, Size, pair_batches, stack
-from finetune.models.blip import BlipRetrieval, Features, fitc_term, fitm_weights
+from finetune.models.blip import BlipRetrieval, Features, Matched, fitc_term, fitm_weights, numbered_over_ranks
 from finetune.models.blip_tokenizer import BlipTokenizer
 from finetune.models.clip_weights import read_state, weight_file
 from finetune.recipes import BlipObjective, BlipRecipe
@@ -28,6 +28,7 @@ from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, sha256_file
 from pipeline.seeds import derive_seed
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
+from pretrain.distributed import mean_over_ranks
 from pretrain.distributed import rank as rank_of
 from pretrain.draws import RandomDraws
 from pretrain.losses.itm import itm_loss, matching_pairs
@@ -61,11 +62,12 @@ class BlipStep(nn.Module):
         model.queue.enqueue(features.image_momentum, features.text_momentum, classes)
         if self.config.itm:
             weights = fitm_weights(features, classes, model.temp)
-            pairs = matching_pairs(weights, *draws.negatives(weights))
+            pairs = numbered_over_ranks(matching_pairs(weights, *draws.negatives(weights)))
             with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
-                ids, mask = batch.ids[pairs.text_index], batch.masked[pairs.text_index]
-                logits = model.match_logits(ids, mask, tokens[pairs.image_index], self.encode_id)
-            terms["fitm"] = itm_loss(logits.float(), pairs.targets)
+                every = Matched.of_all_ranks(tokens, batch.ids, batch.masked)
+                ids, mask = every.ids[pairs.text_index], every.mask[pairs.text_index]
+                logits = model.match_logits(ids, mask, every.tokens[pairs.image_index], self.encode_id)
+            terms["fitm"] = itm_loss(logits.float(), pairs.targets, mean_over_ranks)
         return terms
 
 

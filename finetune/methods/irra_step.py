@@ -12,7 +12,7 @@ from finetune.methods.pairs import PairBatch
 from finetune.models.clip import image_feature, normalised, text_feature
 from finetune.models.irra import Irra
 from finetune.recipes import IrraObjective
-from pretrain.distributed import gather_rows
+from pretrain.distributed import gather_rows, mean_over_ranks
 
 
 class IrraStep(nn.Module):
@@ -43,12 +43,12 @@ class IrraStep(nn.Module):
             terms["id"] = id_loss(self.model.classifier(image), self.model.classifier(text), batch.identities)
         if config.ac:
             logits = self.model.attribute_classifier(image), self.model.attribute_classifier(text)
-            terms["ac"] = ac_loss(*logits, batch.labels, config.ac_focus, self.shift)
+            terms["ac"] = ac_loss(*logits, batch.labels, config.ac_focus, self.shift, mean_over_ranks)
         if config.mlm:
             masked_tokens = text_tokens if config.mask_everywhere and not config.noise_masking else towers.text_tokens(batch.masked)
             fused = self.model.fuse(masked_tokens, image_tokens)
             chosen = batch.targets != 0
-            terms["mlm"] = masked_token_loss(self.model.mlm_logits(fused[chosen]), batch.targets[chosen])
+            terms["mlm"] = masked_token_loss(self.model.mlm_logits(fused[chosen]), batch.targets[chosen], mean_over_ranks)
         return terms
 
     def _alignment(self, batch: PairBatch, image: Tensor, text: Tensor) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finetune.losses.fine_grained import negative_weights, soft_contrastive_loss, soft_targets
-from pretrain.distributed import gather_rows
-from pretrain.losses.itm import NegativeWeights
+from pretrain.distributed import gather_rows, largest, rank
+from pretrain.losses.itm import NegativeWeights, Pairs
 
 EMPTY = -100  # class of a queue slot that was never filled
 TEMPERATURE_RANGE = (0.001, 0.5)
@@ -71,13 +71,14 @@ def momentum_copy(module: nn.Module) -> nn.Module:
 
 
 def fitc_term(features: Features, queue: FeatureQueue, classes: Tensor, temperature: Tensor, alpha: float) -> Tensor:
-    """Contrastive loss of the online features against momentum features of batch and queue; the queue is left as it is.
+    """Contrastive loss of the online features against momentum features of the batch of all ranks and of the queue, which stays as it is.
 
-    classes (B,) int64: 1 / K of the target goes to each of the K columns of equal class, mixed with alpha of the momentum model's belief.
+    classes (B,) int64, of this rank: 1 / K of the target goes to each of the K columns of equal class, mixed with alpha of the momentum
+    model's belief.
     """
-    every = torch.cat([classes, queue.classes[0]])
-    images = torch.cat([features.image_momentum.T, queue.image.to(features.image_momentum).clone()], 1)
-    texts = torch.cat([features.text_momentum.T, queue.text.to(features.text_momentum).clone()], 1)
+    every = torch.cat([gather_rows(classes), queue.classes[0]])
+    images = torch.cat([gather_rows(features.image_momentum).T, queue.image.to(features.image_momentum).clone()], 1)
+    texts = torch.cat([gather_rows(features.text_momentum).T, queue.text.to(features.text_momentum).clone()], 1)
     scale = temperature.detach()
     image_targets = soft_targets(features.image_momentum @ texts / scale, classes, every, alpha)
     text_targets = soft_targets(features.text_momentum @ images / scale, classes, every, alpha)
@@ -86,9 +87,38 @@ def fitc_term(features: Features, queue: FeatureQueue, classes: Tensor, temperat
 
 
 def fitm_weights(features: Features, classes: Tensor, temperature: Tensor) -> NegativeWeights:
-    """Weights of drawing negatives from the batch: similar ones of another class. All 0 in a row without another class."""
-    logits = features.text.detach() @ features.image.detach().T / temperature.detach()
-    return NegativeWeights(negative_weights(logits, classes, classes), negative_weights(logits.T, classes, classes))
+    """(B, R * B) weights of drawing negatives for the own rows from the batch of all R ranks: similar ones of another class.
+
+    All 0 in a row without another class.
+    """
+    every, scale = gather_rows(classes), temperature.detach()
+    image, text = features.image.detach(), features.text.detach()
+    for_text, for_image = text @ gather_rows(image).T / scale, image @ gather_rows(text).T / scale
+    return NegativeWeights(negative_weights(for_text, classes, every), negative_weights(for_image, classes, every))
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What FITM compares: pictures' tokens (R * B, N, W) and texts (R * B, L), of all R ranks, in rank order."""
+
+    tokens: Tensor
+    ids: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of_all_ranks(cls, tokens: Tensor, ids: Tensor, mask: Tensor) -> "Matched":
+        """Texts are padded to the longest of any rank."""
+        room = (0, largest(ids.shape[1]) - ids.shape[1])
+        return cls(gather_rows(tokens), gather_rows(F.pad(ids, room)), gather_rows(F.pad(mask, room)))
+
+
+def numbered_over_ranks(pairs: Pairs) -> Pairs:
+    """Pairs whose own rows are counted from this rank's first one, negatives over all ranks -> both over all ranks."""
+    own = len(pairs.targets) // 3
+    _, negative_image, _ = pairs.image_index.split(own)
+    rows, _, negative_text = pairs.text_index.split(own)
+    rows = rows + rank() * own
+    return Pairs(torch.cat([rows, negative_image, rows]), torch.cat([rows, rows, negative_text]), pairs.targets)
 
 
 class BlipRetrieval(nn.Module):

@@ -90,10 +90,16 @@ def cancel(jobs: Iterable[int | str]) -> None:
 
 
 def job_state(job_id: str) -> tuple[str, str]:
-    """(state, reason) of a job from scontrol, ("", "") if Slurm does not answer. Used on the nodes, by a task about itself."""
+    """(state, reason) of a job from scontrol, ("", "") if Slurm does not answer. Used on the nodes, by a task about itself.
+
+    While its processes are being ended scontrol says COMPLETING whatever comes next; here the state is what comes next: PENDING for a job
+    that Slurm has put back into the queue (it has no end), TIMEOUT, else CANCELLED.
+    """
     text = _run(["scontrol", "--oneliner", "show", "job", job_id], may_fail=True)
-    found = [re.search(rf"\b{name}=(\S+)", text) for name in ("JobState", "Reason")]
-    return (found[0].group(1) if found[0] else "", found[1].group(1) if found[1] else "")
+    state, reason, end = (found[1] if (found := re.search(rf"\b{name}=(\S+)", text)) else "" for name in ("JobState", "Reason", "EndTime"))
+    if state == "COMPLETING":
+        state = "PENDING" if end == "Unknown" else "TIMEOUT" if reason == "TimeLimit" else "CANCELLED"
+    return state, reason
 
 
 def requeue(job_id: str) -> bool:

@@ -48,6 +48,20 @@ def test_commands_are_started_with_arguments_and_no_shell(tmp_path, monkeypatch)
     assert client.job_state("1") == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("JobState=RUNNING Reason=None EndTime=2026-11-21T17:00:00", "RUNNING"),
+        ("JobState=COMPLETING Reason=None Restarts=1 EndTime=Unknown", "PENDING"),
+        ("JobState=COMPLETING Reason=None EndTime=2026-11-21T16:46:43", "CANCELLED"),
+        ("JobState=COMPLETING Reason=TimeLimit EndTime=2026-11-21T16:46:43", "TIMEOUT"),
+    ],
+)
+def test_a_job_whose_processes_are_being_ended_is_told_by_what_comes_next(tmp_path, monkeypatch, said, state):
+    on_path(tmp_path, monkeypatch, scontrol=f"echo 'JobId=7 JobName=x {said}'")
+    assert client.job_state("7")[0] == state
+
+
 def test_slurms_own_words_reach_the_user(tmp_path, monkeypatch):
     on_path(tmp_path, monkeypatch, sbatch="echo 'sbatch: error: invalid partition' >&2; exit 1", squeue="echo hello; exit 0")
     with pytest.raises(StageError, match="invalid partition"):

@@ -1,0 +1,56 @@
+"""Two ranks under torchrun and under the deepspeed launcher compute what one process computes; under srun: tests/slurm."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import to_yaml
+from pipeline.signals import StopRequest
+from pretrain.metrics_log import read_lines
+from pretrain.train import TERMS, train
+from tests.unit.pretrain import replay
+
+ROOT = Path(__file__).parents[3]
+BATCH, STEPS, BLOCKS = 8, 2, 2
+LAUNCHERS = {
+    "torchrun": ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"),
+    "deepspeed": ("deepspeed.launcher.runner", "--num_gpus=2", "--no_ssh_check", "--module"),
+}
+
+
+@pytest.fixture(scope="module")
+def alone(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+    """metrics.jsonl of one process."""
+    out = tmp_path_factory.mktemp("alone")
+    with replay.replayed(BLOCKS):
+        train(replay.config(shards, out, BATCH, STEPS), StopRequest())
+    return read_lines(out / "metrics.jsonl")
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_two_ranks_of_a_launcher_equal_one_process(name: str, alone: list[dict[str, float]], shards: Path, tmp_path: Path) -> None:
+    """To 1e-5; DeepSpeed with ZeRO 1."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(to_yaml(replay.config(shards, tmp_path / "out", BATCH, STEPS, kind="deepspeed", zero_stage=1)))
+    launcher, *options = LAUNCHERS[name]
+    port = (f"--master_port={_free_port()}",) if name == "deepspeed" else ()
+    env = {**os.environ, "DS_ACCELERATOR": "cpu", "REPLAY_BLOCKS": str(BLOCKS), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", launcher, *port, *options, "tests.unit.pretrain.replay", "train", "--config", str(recipe)]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"world_size": 2' in done.stdout
+    found = read_lines(tmp_path / "out" / "metrics.jsonl")
+    assert len(found) == STEPS
+    for line, expected in zip(found, alone, strict=True):
+        names = [f"train/{term}" for term in (*TERMS, "gradient_norm", "total")]
+        assert {n: line[n] for n in names} == pytest.approx({n: expected[n] for n in names}, abs=1e-5, rel=1e-5)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
