@@ -238,7 +238,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=ROOT / "configs" / "pretrain" / "embedded.yaml", help="Recipe whose model counts.")
+    parser.add_argument("--model", type=Path, default=ROOT / "configs" / "pretrain" / "demo.yaml", help="Recipe whose model counts.")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=7)

@@ -98,10 +98,10 @@ def rand_augment(picture: Picture, config: AugmentConfig, rng: np.random.Generat
 
 def normalise(picture: Picture, config: AugmentConfig) -> np.ndarray:
     """(H, W, 3) uint8 -> (3, H, W) float32, zero mean and unit deviation over the data set."""
-    mean, std = np.array(config.mean, np.float32), np.array(config.std, np.float32)
-    values = np.arange(256, dtype=np.float32)[:, None] / 255  # a table of all 256 values: the same float32 arithmetic, once for each
-    tables = np.ascontiguousarray(((values - mean) / std).T)
-    return np.stack([cv2.LUT(channel, table) for channel, table in zip(cv2.split(picture), tables, strict=True)])
+    pixels = np.empty((3, *picture.shape[:2]), np.float32)
+    for channel, table, plane in zip(cv2.split(picture), _tables(config.mean, config.std), pixels, strict=True):
+        cv2.LUT(channel, table, dst=plane)
+    return pixels
 
 
 def erase(pixels: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
@@ -125,6 +125,13 @@ def train_pixels(picture: Picture, config: AugmentConfig, rng: np.random.Generat
         picture = picture[:, ::-1]
     picture = rand_augment(np.ascontiguousarray(picture), config, rng)
     return erase(normalise(picture, config), config.erasing, rng)
+
+
+@functools.cache
+def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, ...]:
+    """Of each channel, what the 256 values of a byte become: a third of the time of computing it for every pixel, and the same bits."""
+    values = np.arange(256, dtype=np.float32)[:, None] / 255
+    return tuple(np.ascontiguousarray(column) for column in ((values - np.array(mean, np.float32)) / np.array(std, np.float32)).T)
 
 
 def _per_channel(picture: Picture, table_of: Callable[[np.ndarray], np.ndarray]) -> Picture:

@@ -15,11 +15,11 @@ def decode_resized(data: bytes, height: int, width: int, where: str) -> np.ndarr
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return resized(image.convert("RGB"), height, width)
+            return resized(image if image.mode == "RGB" else image.convert("RGB"), height, width)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
         raise ContractError(f"{where}: not a readable picture ({err}); run `passerby lint` on the run to find all such samples") from err
 
 
 def resized(image: Image.Image, height: int, width: int) -> np.ndarray:
     """(height, width, 3) uint8."""
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC))

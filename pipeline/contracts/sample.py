@@ -59,6 +59,9 @@ class Sample:
     image: bytes = field(repr=False)
 
 
+_FIELDS = frozenset(f.name for f in fields(SampleMeta))
+
+
 def encode_meta(meta: SampleMeta) -> bytes:
     """Stable UTF-8 JSON bytes (no spaces, field order of the dataclass)."""
     return json.dumps(asdict(meta), ensure_ascii=False, separators=(",", ":")).encode()
@@ -75,10 +78,9 @@ def decode_meta(data: bytes, where: str) -> SampleMeta:
         raise ContractError(
             f"{where}: schema {found!r}, this version reads {SCHEMA_VERSION}; make the shards again or use the matching release"
         )
-    known = {f.name for f in fields(SampleMeta)}
-    if missing := sorted(known - values.keys()):
+    if missing := sorted(_FIELDS - values.keys()):
         raise ContractError(f"{where}: fields missing: {', '.join(missing)}")
-    return SampleMeta(**{name: values[name] for name in known})
+    return SampleMeta(**{name: values[name] for name in _FIELDS})
 
 
 INDEX_COLUMNS = ("key", "split", "shard", "image_offset", "image_bytes", "meta_offset", "meta_bytes", "sha256")

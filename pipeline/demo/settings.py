@@ -15,7 +15,7 @@ class DemoSettings:
     """Defaults are the demo; another file of settings makes it larger or smaller. Relative recipe names start at the checkout."""
 
     generation: str = "configs/generation/demo.yaml"
-    pretrain: str = "configs/pretrain/embedded.yaml"
+    pretrain: str = "configs/pretrain/demo.yaml"
     finetune: str = "configs/finetune/embedded.yaml"
     generation_set: tuple[str, ...] = ()  # `--set` items for every command of that package
     pretrain_set: tuple[str, ...] = ()
