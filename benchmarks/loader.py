@@ -4,7 +4,7 @@
 
 One process, so the numbers are per core. Writes shards of random smooth pictures to a temporary folder and reads them in turn both ways:
 ours by index (any sample at any time, each checked against its sha256) in the permuted order of an epoch; webdataset's from front to back
-through its shuffle buffer of 1,000. Both decode, resize and normalise with the same function. Prints images/s by CPU time.
+through its shuffle buffer of 1,000. Both decode, resize and normalise with the same function. Prints images/s by CPU and by wall time.
 """
 
 import argparse
@@ -86,10 +86,11 @@ def read_webdataset(folder: Path) -> int:
     return sum(pixels(s["jpg"]).shape[0] == 3 and len(json.loads(s["json"])) > 0 for s in stream)
 
 
-def timed(work: Callable[[], int]) -> float:
-    """Images per second of CPU time."""
-    start = time.process_time()
-    return work() / (time.process_time() - start)
+def timed(work: Callable[[], int]) -> tuple[float, float]:
+    """Images per second of CPU time, and of wall time."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    images = work()
+    return images / (time.process_time() - cpu), images / (time.perf_counter() - wall)
 
 
 def main() -> None:
@@ -101,13 +102,18 @@ def main() -> None:
         folder = Path(name)
         write_shards(folder, options.samples)
         size = sum(path.stat().st_size for path in folder.glob("*.tar")) / options.samples
-        speeds: dict[str, list[float]] = {"indexed, permuted": [], "webdataset": []}
+        speeds: dict[str, list[tuple[float, float]]] = {"indexed, permuted": [], "webdataset": []}
         for repeat in range(options.repeats):
             speeds["indexed, permuted"].append(timed(lambda epoch=repeat: read_ours(folder, epoch)))
             speeds["webdataset"].append(timed(lambda: read_webdataset(folder)))
     print(f"{options.samples} samples of {size / 1000:.1f} KB, {options.repeats} repeats, one process, webdataset {webdataset.__version__}")
-    for path, values in speeds.items():
-        print(f"{path:20} median {statistics.median(values):7.1f} images/s   fastest {max(values):7.1f}   slowest {min(values):7.1f}")
+    for number, clock in enumerate(("CPU", "wall")):
+        medians = []
+        for path, both in speeds.items():
+            values = [value[number] for value in both]
+            medians.append(statistics.median(values))
+            print(f"{path:20} images/s of {clock:4}: median {medians[-1]:7.1f}   fastest {max(values):7.1f}   slowest {min(values):7.1f}")
+        print(f"{'':20} by {clock} {medians[0] / medians[1]:.2f} times webdataset's")
 
 
 if __name__ == "__main__":

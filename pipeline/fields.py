@@ -73,6 +73,8 @@ def _union(kind: Any, args: tuple[Any, ...], value: Any, name: str, where: str) 
                 continue
             if dataclasses.is_dataclass(member) and isinstance(value, Mapping):
                 return convert(member, value, name, where)  # so that a wrong key in it is named
+            if typing.get_origin(member) in (list, tuple) and isinstance(value, list | tuple):
+                return convert(member, value, name, where)  # the same of an item
             try:
                 return convert(member, value, name, where)
             except ConfigError:

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.stage import Row
@@ -91,13 +91,13 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
 
 
-def _table(path: Path, columns: Sequence[str] | None, optional: bool = False) -> Any:
+def _table(path: Path | str, columns: Sequence[str] | None, optional: bool = False, content: IO[bytes] | None = None) -> Any:
     """The pyarrow table, or None for an empty one, which has no columns that could be asked for."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(content or path) as file:
             if file.metadata.num_rows == 0:
                 return None
             names = file.schema_arrow.names
@@ -112,12 +112,13 @@ def _table(path: Path, columns: Sequence[str] | None, optional: bool = False) ->
         raise ContractError(f"{path} is not a readable Parquet file ({reason}); delete it and its done record, then run again") from err
 
 
-def read_columns(path: Path, columns: Sequence[str], *, optional: bool = False) -> dict[str, list[Any]]:
+def read_columns(source: Path | IO[bytes], columns: Sequence[str], *, optional: bool = False, where: str = "") -> dict[str, list[Any]]:
     """Columns as lists, decoded: a third of the memory of rows; empty lists for an empty table.
 
-    optional: a column that the table lacks is a list of None. Otherwise ContractError is raised, as read_rows does.
+    source: a file, or its content with its name `where`. optional: a column that the table lacks is a list of None. Otherwise ContractError
+    is raised, as read_rows does.
     """
-    table = _table(path, columns, optional)
+    table = _table(source, columns, optional) if isinstance(source, Path) else _table(where, columns, optional, source)
     if table is None:
         return {name: [] for name in columns}
     found = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}

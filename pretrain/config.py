@@ -3,6 +3,7 @@
 No torch here, so that `--print-config` and refusals come at once.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,10 +33,22 @@ PAPER: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShardSet:
+    """One part of a mixture."""
+
+    shards: str  # folder or URL, as below
+    weight: float = 1.0  # share of the samples of a training, in proportion to those of the other parts
+
+
+Mixture = tuple[ShardSet, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Shards and how samples are taken from them."""
 
-    shards: str  # folder with index.parquet, manifest.json and the tars: runs/NAME/shards
+    shards: str | Mixture
+    """Folder with index.parquet, manifest.json and the tars (runs/NAME/shards), or its URL for fsspec; or a list of {shards, weight}."""
     train_split: str = "train"
     eval_split: str = "val"
     workers: int = 0  # loader processes; 0: the training process reads
@@ -43,6 +56,15 @@ class DataConfig:
     caption: Literal["first", "any"] = "first"  # "any": one of the sample's captions at random, anew each epoch
     attributes: str | None = None  # YAML file with an attribute space of one's own (pretrain/labelling.py); null: that of the shards
     identity: Literal["pid", "image"] = "pid"  # which samples are positives of each other; "image": a sample only of itself
+
+    def __post_init__(self) -> None:
+        if isinstance(self.shards, tuple):
+            folders = [part.shards.rstrip("/") for part in self.shards]
+            if not folders or len(set(folders)) < len(folders):
+                raise ConfigError(f"data.shards lists {folders}; accepted: at least one folder, each once")
+            for part in self.shards:
+                if not 0 < part.weight < math.inf:
+                    raise ConfigError(f"data.shards: weight={part.weight:g} of {part.shards}; accepted: above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Samples to batches: decode, augment, tokenise. What a sample becomes depends on (seed, epoch, key) alone, never on rank or worker."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.contracts.sample import SampleMeta
+from pipeline.contracts.sample import Sample, SampleMeta
 from pipeline.seeds import derive_seed
 from pretrain.augment import normalise, train_pixels
 from pretrain.captions import pre_caption
-from pretrain.config import PretrainConfig, TextsConfig
+from pretrain.config import DataConfig, PretrainConfig, TextsConfig
 from pretrain.labelling import labelling
+from pretrain.mixture import Samples
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
-from pretrain.order import Place, RankBatches
+from pretrain.order import Order, Place, RankBatches
 from pretrain.pictures import decode_resized
-from pretrain.shards import ShardReader
 from pretrain.tokenizer import CaptionTokenizer
+
+SET_STRIDE = 2**48  # between the identities of two shard sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +67,24 @@ class Example:
 class PictureCache:
     """Resized pictures and metas by sample number, until the memory allowed is used up; never evicts, so it never thrashes."""
 
-    def __init__(self, reader: ShardReader, vision: VisionConfig, limit_mb: int) -> None:
+    def __init__(self, reader: Samples, vision: VisionConfig, limit_mb: int) -> None:
         self._reader, self._vision = reader, vision
         self._room = limit_mb * 2**20
         self._kept: dict[int, tuple[np.ndarray, SampleMeta]] = {}
+        self._fetched: dict[int, Sample] = {}
+
+    def prefetch(self, numbers: Iterable[int]) -> None:
+        """Read these samples from a remote store together, to be asked for next. Nothing to gain from a folder."""
+        if self._reader.is_remote:
+            wanted = [number for number in dict.fromkeys(numbers) if number not in self._kept]
+            self._fetched = dict(zip(wanted, self._reader.read_many(wanted), strict=True))
 
     def get(self, number: int) -> tuple[np.ndarray, SampleMeta]:
         """(H, W, 3) uint8 of the model's size, and what is known of the sample."""
         if number in self._kept:
             return self._kept[number]
-        sample = self._reader.read(number)
-        where = f"{self._reader.folder}, sample {sample.meta.key}"
-        picture = decode_resized(sample.image, self._vision.height, self._vision.width, where)
+        sample = self._fetched.pop(number, None) or self._reader.read(number)
+        picture = decode_resized(sample.image, self._vision.height, self._vision.width, self._reader.where(number))
         if self._room >= picture.nbytes:
             self._room -= picture.nbytes
             self._kept[number] = picture, sample.meta
@@ -86,20 +94,31 @@ class PictureCache:
 class TrainingSet(Dataset[Example]):
     """Indexed by place: (epoch, sample number)."""
 
-    def __init__(self, reader: ShardReader, config: PretrainConfig) -> None:
-        self._config = config
+    def __init__(self, reader: Samples, config: PretrainConfig) -> None:
+        self._config, self._reader = config, reader
         self._cache = PictureCache(reader, config.model.vision, config.data.cache_mb)
         self._labels = labelling(config.data.attributes, reader.attribute_space)
+
+    def __getitems__(self, places: Sequence[Place]) -> list[Example]:
+        """What a loader asks for: a batch."""
+        self._cache.prefetch(number for _, number in places)
+        return [self[place] for place in places]
 
     def __getitem__(self, place: Place) -> Example:
         epoch, number = place
         picture, meta = self._cache.get(number)
-        rng = np.random.default_rng(derive_seed(self._config.seed, "sample", epoch, meta.key))
+        chosen = self._reader.set_of(number)  # keys are unique within a set only
+        rng = np.random.default_rng(derive_seed(self._config.seed, "sample", epoch, meta.key, *((chosen,) if chosen else ())))
         data = self._config.data
         caption = meta.caption if data.caption == "first" else str(rng.choice(meta.captions))
-        identity = meta.pid if data.identity == "pid" else number
         text = pre_caption(caption, self._config.text.max_words, self._config.text.clean)
-        return Example(meta.key, train_pixels(picture, self._config.image, rng), text, identity, self._labels.of(meta))
+        pixels = train_pixels(picture, self._config.image, rng)
+        return Example(meta.key, pixels, text, identity_of(self._reader, data, number, meta), self._labels.of(meta))
+
+
+def identity_of(reader: Samples, data: DataConfig, number: int, meta: SampleMeta) -> int:
+    """Equal for samples that are positives of each other. Persons of different shard sets are different, whatever their numbers."""
+    return number if data.identity == "image" else meta.pid + reader.set_of(number) * SET_STRIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +140,14 @@ class Collate:
 
 
 def train_batches(
-    reader: ShardReader, config: PretrainConfig, tokenizer: CaptionTokenizer, position: int, num_steps: int, rank: int, world_size: int
+    reader: Samples, config: PretrainConfig, tokenizer: CaptionTokenizer, position: int, num_steps: int, rank: int, world_size: int
 ) -> Iterator[Batch]:
     """The batches of one rank from `position` (samples of the global stream that are done) on.
 
     Raises ConfigError if the global batch cannot be cut evenly over the ranks.
     """
-    batches = RankBatches(config.seed, len(reader), config.train.global_batch, position, num_steps, rank, world_size)
+    order = Order(config.seed, reader.sizes, reader.quotas)
+    batches = RankBatches(order, config.train.global_batch, position, num_steps, rank, world_size)
     loader = DataLoader(
         TrainingSet(reader, config),
         batch_sampler=batches,
@@ -139,11 +159,12 @@ def train_batches(
     return iter(loader)
 
 
-def evaluation_pixels(reader: ShardReader, config: PretrainConfig, batch_size: int) -> Iterator[Tensor]:
+def evaluation_pixels(reader: Samples, config: PretrainConfig, batch_size: int) -> Iterator[Tensor]:
     """(B, 3, H, W) of every sample in order, without augmentation."""
     cache = PictureCache(reader, config.model.vision, 0)
     for start in range(0, len(reader), batch_size):
         numbers = range(start, min(start + batch_size, len(reader)))
+        cache.prefetch(numbers)
         yield torch.from_numpy(np.stack([normalise(cache.get(number)[0], config.image) for number in numbers]))
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from pretrain import checkpoint
 from pretrain.captions import pre_caption
 from pretrain.config import PretrainConfig
-from pretrain.data import evaluation_pixels
+from pretrain.data import evaluation_pixels, identity_of
 from pretrain.engine import pick_device
 from pretrain.labelling import labelling
+from pretrain.mixture import open_samples
 from pretrain.models.aptm import APTM
 from pretrain.retrieval.attributes import balanced_accuracies, predicted_labels, prompt_scores
 from pretrain.retrieval.encode import encode_images, encode_texts, similarity_matrix
 from pretrain.retrieval.metrics import retrieval_metrics
 from pretrain.retrieval.rerank import fuse_as_published, shortlist_scores
-from pretrain.shards import ShardReader
 from pretrain.tokenizer import CaptionTokenizer
 
 
@@ -32,10 +32,10 @@ def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
 
 def score_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer) -> dict[str, dict[str, Any]]:
     """The same of a model in eval mode."""
-    reader = ShardReader(Path(config.data.shards), config.data.eval_split)
+    reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
     metas = [reader.read(number).meta for number in range(len(reader))]
     captions = [pre_caption(meta.caption, config.text.max_words, config.text.clean) for meta in metas]
-    ids = [meta.pid if config.data.identity == "pid" else number for number, meta in enumerate(metas)]
+    ids = [identity_of(reader, config.data, number, meta) for number, meta in enumerate(metas)]
     images = encode_images(model, evaluation_pixels(reader, config, config.eval.batch_size))
     texts = encode_texts(model, tokenizer, captions, config.text.max_tokens)
     similarity = similarity_matrix(texts, images)

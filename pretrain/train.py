@@ -30,11 +30,11 @@ from pretrain.labelling import labelling
 from pretrain.loop import Progress, Saver
 from pretrain.masking import Masker
 from pretrain.metrics_log import MetricsLog, write_summary
+from pretrain.mixture import open_samples
 from pretrain.models.aptm import APTM
 from pretrain.objective import Texts, pretrain_weights, weighted_total
 from pretrain.optim import lr_factor, parameter_groups
-from pretrain.order import check_batch
-from pretrain.shards import ShardReader
+from pretrain.order import check_batch, check_shares
 from pretrain.step import PretrainStep
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
 from pretrain.watch import SpikeGuard, validate
@@ -51,10 +51,11 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     start_process_group(config.engine, device)
 
     # data
-    reader = ShardReader(Path(config.data.shards), config.data.train_split)
+    reader = open_samples(config.data.shards, config.data.train_split, config.data.attributes is not None)
     tokenizer = CaptionTokenizer(resolve_vocab(config.text.vocab))
     parts = config.train.accumulation
     check_batch(config.train.global_batch, world_size(), len(reader), parts)
+    check_shares(config.train.global_batch, reader.sizes, reader.quotas, reader.folders)
     num_steps = config.train.num_steps(len(reader))
     labels = labelling(config.data.attributes, reader.attribute_space)
     identity = digest([config.training_digest(), reader.digest(), num_steps, *labels.own_facts()])

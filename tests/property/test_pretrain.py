@@ -1,6 +1,9 @@
 """What must hold for every batch, order, ranking and mask."""
 
+import itertools
+import math
 import string
+from itertools import accumulate
 from random import Random
 
 import numpy as np
@@ -11,8 +14,9 @@ from hypothesis import strategies as st
 
 from pretrain.losses.itc import itc_loss
 from pretrain.masking import Masker
+from pretrain.mixture import block_quotas
 from pretrain.optim import lr_factor
-from pretrain.order import RankBatches, places
+from pretrain.order import Order, Place, RankBatches, places
 from pretrain.retrieval.metrics import retrieval_metrics
 from pretrain.settings import MaskingConfig
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
@@ -30,7 +34,7 @@ def test_every_epoch_holds_every_sample_once(size: int, seed: int, epoch: int) -
 def test_any_number_of_ranks_goes_through_the_same_global_order(size: int, steps: int, position: int, seed: int) -> None:
     whole = places(seed, size, position, position + 8 * steps)
     for world in (1, 2, 4, 8):
-        ranks = [list(RankBatches(seed, size, 8, position, steps, rank, world)) for rank in range(world)]
+        ranks = [list(RankBatches(Order(seed, (size,)), 8, position, steps, rank, world)) for rank in range(world)]
         assert [place for parts in zip(*ranks, strict=True) for part in parts for place in part] == whole
 
 
@@ -40,10 +44,56 @@ def test_a_run_that_changes_its_number_of_ranks_still_sees_each_sample_once(size
     while position < size:
         world, batch = data.draw(st.sampled_from([1, 2, 3])), data.draw(st.sampled_from([6, 12]))
         for rank in range(world):
-            seen += next(iter(RankBatches(seed, size, batch, position, 1, rank, world)))
+            seen += next(iter(RankBatches(Order(seed, (size,)), batch, position, 1, rank, world)))
         position += batch
     assert sorted(seen)[:size] == [(0, number) for number in range(size)]
     assert len(set(seen)) == len(seen)
+
+
+@st.composite
+def mixtures(draw: st.DrawFn) -> Order:
+    sets = draw(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=2, max_size=4))
+    sizes, quotas = zip(*sets, strict=True)
+    return Order(draw(seeds), sizes, quotas)
+
+
+def _by_set(order: Order, stream: list[Place]) -> list[list[Place]]:
+    """The places of each set, samples numbered within it."""
+    first = [0, *accumulate(order.sizes)]
+    return [[(epoch, number - start) for epoch, number in stream if start <= number < stop] for start, stop in itertools.pairwise(first)]
+
+
+@given(order=mixtures(), block=st.integers(0, 30), blocks=st.integers(1, 3))
+def test_every_block_of_a_mixture_holds_each_set_in_its_exact_proportion(order: Order, block: int, blocks: int) -> None:
+    size = sum(order.quotas)
+    own = _by_set(order, order.places(block * size, (block + blocks) * size))
+    assert [len(places) for places in own] == [quota * blocks for quota in order.quotas]
+
+
+@given(order=mixtures())
+def test_each_set_of_a_mixture_is_gone_through_whole_before_a_sample_comes_again(order: Order) -> None:
+    for size, own in zip(order.sizes, _by_set(order, order.places(0, 90)), strict=True):
+        for epoch in range(len(own) // size):
+            assert sorted(own[epoch * size : (epoch + 1) * size]) == [(epoch, number) for number in range(size)]
+
+
+@given(order=mixtures(), position=st.integers(0, 60), data=st.data())
+def test_a_mixture_has_one_order_whatever_the_ranks_and_wherever_it_is_resumed(order: Order, position: int, data: st.DataObject) -> None:
+    batch = data.draw(st.sampled_from([n for n in (1, 2, 4, 6) if n <= sum(order.sizes)]))
+    whole, seen = order.places(position, position + 4 * batch), []
+    for step in range(4):
+        world = data.draw(st.sampled_from([n for n in (1, 2, 3) if batch % n == 0]))
+        for rank in range(world):
+            seen += next(iter(RankBatches(order, batch, position + step * batch, 1, rank, world)))
+    assert seen == whole
+
+
+@given(weights=st.lists(st.decimals(0.01, 9, places=2).map(float), min_size=1, max_size=4))
+def test_quotas_stand_in_the_exact_proportion_of_the_weights(weights: list[float]) -> None:
+    quotas = block_quotas(weights)
+    hundredths = [round(100 * weight) for weight in weights]
+    assert all(a * hundredths[0] == quotas[0] * b for a, b in zip(quotas, hundredths, strict=True))
+    assert math.gcd(*quotas) == 1
 
 
 @given(seed=seeds, rows=st.integers(1, 8))
