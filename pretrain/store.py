@@ -69,18 +69,18 @@ class LocalStore:
     is_remote = False
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)  # joined as text: a Path for every sample would cost more than reading it
         self._files: dict[str, int] = {}
 
     def where(self, name: str = "") -> str:
-        return str(self._folder / name)
+        return f"{self._folder}/{name}" if name else self._folder
 
     def exists(self, name: str) -> bool:
-        return (self._folder / name).is_file()
+        return Path(self.where(name)).is_file()
 
     def read_file(self, name: str) -> bytes:
         try:
-            return (self._folder / name).read_bytes()
+            return Path(self.where(name)).read_bytes()
         except FileNotFoundError as err:
             raise ContractError(f"{self.where(name)} does not exist") from err
         except OSError as err:
@@ -92,7 +92,7 @@ class LocalStore:
     def _pread(self, name: str, start: int, stop: int) -> bytes:
         try:
             if name not in self._files:
-                self._files[name] = os.open(self._folder / name, os.O_RDONLY)
+                self._files[name] = os.open(self.where(name), os.O_RDONLY)
             return os.pread(self._files[name], stop - start, start)
         except OSError as err:
             raise ContractError(f"{self.where(name)} cannot be read ({err.strerror}); the index names it") from err
