@@ -145,6 +145,12 @@ class EvalConfig:
     batch_size: int = 128
     shortlist: int = 128  # pictures per text that the matching head re-ranks
     published_processes: int = 1  # above 1: the ranking of the research code on that many GPUs; published results used 4
+    memory_mb: int = 4096  # for token embeddings, half for pictures, half for texts; what does not fit is computed again when needed
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "shortlist", "published_processes", "memory_mb"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"eval.{name}={getattr(self, name)}; accepted: 1 and more")
 
 
 @dataclass(frozen=True, kw_only=True)

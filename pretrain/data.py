@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.contracts.sample import Sample, SampleMeta
 from pipeline.seeds import derive_seed
-from pretrain.augment import normalise, train_pixels
+from pretrain.augment import train_pixels
 from pretrain.captions import pre_caption
 from pretrain.config import DataConfig, PretrainConfig, TextsConfig
 from pretrain.labelling import labelling
@@ -157,15 +157,6 @@ def train_batches(
         pin_memory=torch.cuda.is_available() and config.engine.device != "cpu",
     )
     return iter(loader)
-
-
-def evaluation_pixels(reader: Samples, config: PretrainConfig, batch_size: int) -> Iterator[Tensor]:
-    """(B, 3, H, W) of every sample in order, without augmentation."""
-    cache = PictureCache(reader, config.model.vision, 0)
-    for start in range(0, len(reader), batch_size):
-        numbers = range(start, min(start + batch_size, len(reader)))
-        cache.prefetch(numbers)
-        yield torch.from_numpy(np.stack([normalise(cache.get(number)[0], config.image) for number in numbers]))
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,23 +1,41 @@
 """A pre-trained checkpoint on held-out shards: how well sentences find pictures, and prompts attributes. No fine-tuning."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from pipeline.contracts.sample import Sample
 from pretrain import checkpoint
+from pretrain.augment import normalise
 from pretrain.captions import pre_caption
 from pretrain.config import PretrainConfig
-from pretrain.data import evaluation_pixels, identity_of
+from pretrain.data import identity_of
+from pretrain.distributed import sum_over_ranks
 from pretrain.engine import pick_device
 from pretrain.labelling import labelling
-from pretrain.mixture import open_samples
+from pretrain.mixture import Samples, open_samples
 from pretrain.models.aptm import APTM
+from pretrain.pictures import decode_resized
 from pretrain.retrieval.attributes import balanced_accuracies, predicted_labels, prompt_scores
-from pretrain.retrieval.encode import encode_images, encode_texts, similarity_matrix
-from pretrain.retrieval.metrics import retrieval_metrics
-from pretrain.retrieval.rerank import fuse_as_published, shortlist_scores
+from pretrain.retrieval.blocked import Ranking, shortlists
+from pretrain.retrieval.encode import ImageFeatures, encode_texts
+from pretrain.retrieval.gallery import Gallery, shortlist_logits, text_features
+from pretrain.retrieval.metrics import positives_of
 from pretrain.tokenizer import CaptionTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The samples of a split, without their pictures. labels (N, A)."""
+
+    captions: list[str]
+    identities: list[int]
+    labels: np.ndarray
 
 
 def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
@@ -31,23 +49,59 @@ def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def score_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer) -> dict[str, dict[str, Any]]:
-    """The same of a model in eval mode."""
+    """The same of a model in eval mode. Every rank calls it and has the whole answer; the work is shared among them."""
     reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
-    metas = [reader.read(number).meta for number in range(len(reader))]
-    captions = [pre_caption(meta.caption, config.text.max_words, config.text.clean) for meta in metas]
-    ids = [identity_of(reader, config.data, number, meta) for number, meta in enumerate(metas)]
-    images = encode_images(model, evaluation_pixels(reader, config, config.eval.batch_size))
-    texts = encode_texts(model, tokenizer, captions, config.text.max_tokens)
-    similarity = similarity_matrix(texts, images)
-    scores = fuse_as_published(shortlist_scores(model, texts, images, config.eval.shortlist), similarity, config.eval.published_processes)
-    labels = labelling(config.data.attributes, reader.attribute_space)
-    prompts = encode_texts(model, tokenizer, labels.space.prompts, None)
-    predicted = predicted_labels(prompt_scores(model, prompts, images).cpu().numpy())
-    accuracies = balanced_accuracies(predicted, np.array([labels.of(meta) for meta in metas]))
-    named = {name: float(value) for name, value in zip(labels.space.names, accuracies, strict=True) if not np.isnan(value)}
+    ranking, held_out, predicted = rank_split(config, model, tokenizer, reader)
+    retrieval, similarity = ranking.metrics(positives_of(held_out.identities, held_out.identities))
+    names = labelling(config.data.attributes, reader.attribute_space).space.names
+    accuracies = balanced_accuracies(predicted, held_out.labels)
+    named = {name: float(value) for name, value in zip(names, accuracies, strict=True) if not np.isnan(value)}
     return {
-        "data": {"queries": len(captions), "gallery": len(reader), "persons": len(set(ids))},
-        "retrieval": retrieval_metrics(scores.cpu().numpy(), ids, ids),
-        "similarity": retrieval_metrics(similarity.cpu().numpy(), ids, ids),
+        "data": {"queries": len(reader), "gallery": len(reader), "persons": len(set(held_out.identities))},
+        "retrieval": retrieval,
+        "similarity": similarity,
         "attributes": {"mean": float(np.mean(list(named.values()))) if named else float("nan"), **named},
     }
+
+
+def rank_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer, reader: Samples) -> tuple[Ranking, HeldOut, np.ndarray]:
+    """Every caption against every picture; beside it the labels (N, A) that prompts find. Memory: `eval.memory_mb` and 3 KB a sample."""
+    labels = labelling(config.data.attributes, reader.attribute_space)
+    held_out = _read(config, reader)
+    prompts = encode_texts(model, tokenizer, labels.space.prompts, None)
+    memory = config.eval.memory_mb * 2**20 // 2
+    gallery = Gallery(model, len(reader), config.eval.batch_size, lambda tile: _pixels(config, reader, tile), memory)
+    predicted = torch.zeros(held_out.labels.shape, dtype=torch.long)
+
+    def look(tile: range, images: ImageFeatures) -> None:
+        predicted[tile.start : tile.stop] = torch.from_numpy(predicted_labels(prompt_scores(model, prompts, images).cpu().numpy()))
+
+    images = gallery.features(look)
+    ids, mask = tokenizer(held_out.captions, config.text.max_tokens, "longest")
+    texts = text_features(model, ids, mask)
+    found = shortlists(texts, images, config.eval.shortlist)
+    logits = shortlist_logits(model, ids, mask, gallery, found.top, memory)
+    ranking = Ranking(texts, images, found, logits, config.eval.published_processes)
+    return ranking, held_out, sum_over_ranks(predicted.to(images.device)).cpu().numpy()
+
+
+def _read(config: PretrainConfig, reader: Samples) -> HeldOut:
+    captions, identities, stated = [], [], []
+    labels = labelling(config.data.attributes, reader.attribute_space)
+    for start in range(0, len(reader), config.eval.batch_size):
+        numbers = range(start, min(start + config.eval.batch_size, len(reader)))
+        for number, sample in zip(numbers, reader.read_many(numbers), strict=True):
+            captions.append(pre_caption(sample.meta.caption, config.text.max_words, config.text.clean))
+            identities.append(identity_of(reader, config.data, number, sample.meta))
+            stated.append(labels.of(sample.meta))
+    return HeldOut(captions, identities, np.array(stated))
+
+
+def _pixels(config: PretrainConfig, reader: Samples, numbers: Sequence[int]) -> Tensor:
+    """(B, 3, H, W) without augmentation."""
+    vision = config.model.vision
+
+    def pixels(number: int, sample: Sample) -> np.ndarray:
+        return normalise(decode_resized(sample.image, vision.height, vision.width, reader.where(number)), config.image)
+
+    return torch.from_numpy(np.stack([pixels(n, s) for n, s in zip(numbers, reader.read_many(numbers), strict=True)]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.contracts.errors import StageError
 from pretrain.config import PretrainConfig
-from pretrain.distributed import barrier, rank
+from pretrain.distributed import rank
 from pretrain.evaluate import score_split
 from pretrain.metrics_log import read_lines
 from pretrain.models.aptm import APTM
@@ -39,16 +39,14 @@ class SpikeGuard:
 
 
 def validate(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer, step: int, num_steps: int) -> dict[str, float]:
-    """Scores on the held-out split if it is time, else nothing; on the first rank, the others wait. Leaves the model in training mode."""
+    """Scores on the held-out split if it is time, else nothing; the ranks share the work. Leaves the model in training mode."""
     every = config.train.validate_every
     if not every or (step % every and step != num_steps):
         return {}
-    scores: dict[str, float] = {}
+    model.eval()
+    found = score_split(config, model, tokenizer)
+    model.train()
+    scores: dict[str, float] = {**found["retrieval"], "attributes": found["attributes"]["mean"]}
     if rank() == 0:
-        model.eval()
-        found = score_split(config, model, tokenizer)
-        scores = {**found["retrieval"], "attributes": found["attributes"]["mean"]}
-        model.train()
         log.info("step %d/%d, held out: recall@1 %.3f, mAP %.3f", step, num_steps, scores["recall@1"], scores["map"])
-    barrier()
     return scores
