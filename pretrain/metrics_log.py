@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.contracts.errors import StageError
 from pipeline.fileio import write_bytes, write_json
+from pretrain.tensorboard_log import FOLDER, TensorBoardLog
 
 ENDS = 0.05  # share of the logged steps whose mean counts as first and last
 
@@ -14,8 +15,10 @@ ENDS = 0.05  # share of the logged steps whose mean counts as first and last
 class MetricsLog:
     """Appends lines; a continued training first drops those of steps that will be made again."""
 
-    def __init__(self, path: Path, first_step: int) -> None:
+    def __init__(self, path: Path, first_step: int, tensorboard: bool = False) -> None:
+        """tensorboard: also write event files, into a folder beside `path`."""
         self._path = path
+        self._board = TensorBoardLog(path.parent / FOLDER, first_step) if tensorboard else None
         lines = [line for line in read_lines(path) if line["step"] <= first_step]
         write_bytes(path, b"".join(_encoded(line) for line in lines))
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the training
@@ -26,8 +29,12 @@ class MetricsLog:
             self._file.write(_encoded(line))
         except OSError as err:
             raise StageError(f"cannot write {self._path}: {err.strerror}; free some space, then run again to continue") from err
+        if self._board:
+            self._board.write(line)
 
     def close(self) -> None:
+        if self._board:
+            self._board.close()
         self._file.close()
 
 

@@ -1,6 +1,6 @@
 """Pre-training, read top to bottom: set-up, data, model, engine, restore, loop. Also what a run writes into its folder.
 
-OUT/config.yaml (resolved), OUT/deepspeed.json (what DeepSpeed was told), OUT/metrics.jsonl (a line per logged step), OUT/checkpoint/ (its
+OUT/config.yaml (resolved), OUT/environment.json (machine and versions), OUT/deepspeed.json (what DeepSpeed was told), OUT/metrics.jsonl (a line per logged step), OUT/checkpoint/ (its
 own module), OUT/summary.json (last).
 Running again continues from the newest checkpoint; a finished training is left as it is.
 """
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config import to_yaml
+from pipeline.environment import describe_machine, library_versions
 from pipeline.fileio import digest, read_json, write_bytes, write_json
 from pipeline.signals import Stopped, StopRequest
+from pipeline.version import code_version
 from pretrain import loop
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
@@ -36,6 +38,7 @@ from pretrain.objective import Texts, pretrain_weights, weighted_total
 from pretrain.optim import lr_factor, parameter_groups
 from pretrain.order import check_batch, check_shares
 from pretrain.step import PretrainStep
+from pretrain.tensorboard_log import require_tensorboard
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
 from pretrain.watch import SpikeGuard, validate
 
@@ -47,6 +50,8 @@ log = logging.getLogger("pretrain")
 def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     """Train to the end and return the summary. Raises Stopped after a checkpoint when asked to leave, StageError on a non-finite loss."""
     # set-up
+    if config.train.tensorboard:
+        require_tensorboard()
     out, device = Path(config.out), pick_device(config.engine.device)
     start_process_group(config.engine, device)
 
@@ -82,9 +87,10 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     saver = Saver(root=root, model=model, tokenizer=tokenizer, engine=engine, identity=identity, keep=keep, extra={"seed": config.seed})
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
+        write_json(out / "environment.json", environment(device))
         if config.engine.kind == "deepspeed":
             write_json(out / "deepspeed.json", deepspeed_config(config.optim, config.engine, parts))
-    metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
+    metrics = MetricsLog(out / "metrics.jsonl", progress.step, config.train.tensorboard) if rank() == 0 else None
     weights = pretrain_weights(config.objective)
     peak = device_peak(torch.cuda.get_device_name(device), config.engine.precision) if device.type == "cuda" else None
     chance = Chance(config.seed, rank(), device)
@@ -162,6 +168,13 @@ def _size(config: PretrainConfig, masker: Masker, batch: Batch, prompts: Texts) 
         caption_masks=masker.slots(batch.texts.ids.shape[1]),
         prompt_masks=masker.slots(prompts.ids.shape[1]),
     )
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Where the training runs, as it was last started."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    where = {"device": name, "ranks": world_size(), "code_version": code_version()}
+    return {**where, "machine": describe_machine(), "versions": library_versions()}
 
 
 def _means(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

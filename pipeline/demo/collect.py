@@ -8,11 +8,11 @@ from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.stage import Row
 from pipeline.demo.flow import StageFlow, attribute_counts, kept_rows, read_flow
 from pipeline.demo.layout import FINETUNE, GROUPS, DemoPaths
-from pipeline.demo.machine import describe_machine, library_versions
 from pipeline.demo.pictures import dropped_cards, kept_cards
 from pipeline.demo.queries import answered_queries
 from pipeline.demo.report import DROPPED_PER_REASON, ReportData
 from pipeline.demo.training import compare, read_history, read_losses
+from pipeline.environment import describe_machine, library_versions
 from pipeline.fileio import read_json
 from pipeline.paths import RunPaths
 

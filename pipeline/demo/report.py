@@ -8,11 +8,11 @@ from typing import Any
 from pipeline.contracts.attributes import AttributeSpace
 from pipeline.demo import wording
 from pipeline.demo.console import duration
-from pipeline.demo.figures import compare_seeds, loss_curve
 from pipeline.demo.flow import StageFlow
 from pipeline.demo.pictures import Card
 from pipeline.demo.queries import Query
 from pipeline.demo.training import OBJECTIVES, History
+from pipeline.figures import compare_seeds, loss_curve
 from pipeline.fileio import write_bytes
 
 TEMPLATE = "report.html.j2"
@@ -52,7 +52,8 @@ def render(data: ReportData) -> str:
     """The page. The template escapes every text; only our own SVG passes as it is."""
     import jinja2
 
-    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    here = Path(__file__).parent
+    folder = jinja2.FileSystemLoader([here, here.parent])  # the style is that of all our pages
     environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.get_template(TEMPLATE).render(**_texts(data.metrics), **_shown(data))
 

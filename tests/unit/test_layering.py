@@ -18,6 +18,7 @@ SINGLE_IMPORTERS = {  # libraries that one file of the package may load, and lat
     "pipeline/tables.py": {"pyarrow"},
     "pipeline/pictures.py": {"PIL"},
     "pipeline/run_report.py": {"jinja2", "markupsafe"},
+    "pipeline/figures.py": {"matplotlib"},
 }
 DEMO_MAY = PIPELINE_MAY | {"jinja2", "markupsafe", "matplotlib", "PIL"}  # its report draws; it loads them late
 

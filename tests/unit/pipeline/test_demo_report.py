@@ -5,9 +5,9 @@ import re
 import pytest
 
 from pipeline.demo.collect import collect
-from pipeline.demo.figures import compare_seeds, loss_curve, running_mean
 from pipeline.demo.report import render
 from pipeline.demo.wording import verdict
+from pipeline.figures import compare_seeds, loss_curve, running_mean
 from tests.unit.pipeline.demo_run import STEPS, make_demo
 
 

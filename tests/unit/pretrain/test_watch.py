@@ -7,12 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.contracts.errors import StageError
-from pipeline.signals import StopRequest
+from pipeline.contracts.errors import ConfigError, StageError
+from pipeline.signals import Stopped, StopRequest
 from pretrain import checkpoint
 from pretrain.train import train
 from pretrain.watch import WINDOW, SpikeGuard
 from tests.unit.pretrain.samples import tiny_config
+from tests.unit.pretrain.test_train import StopAfter
 
 
 def test_a_jump_over_the_median_stops_and_a_slow_rise_does_not(tmp_path: Path) -> None:
@@ -43,3 +44,26 @@ def test_validation_scores_held_out_samples_and_disturbs_nothing(shards: Path, t
     assert 0 <= lines[0]["train/itm_accuracy"] <= 1
     weights = [load_file(checkpoint.resolve(tmp_path / name / "checkpoint") / checkpoint.MODEL_FILE) for name in ("with", "without")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
+
+
+def test_event_files_hold_what_metrics_jsonl_holds_also_after_a_continuation(shards: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = tiny_config(shards, tmp_path, train={"steps": 3, "validate_every": 2, "tensorboard": True, "save_every": 2})
+    with pytest.raises(Stopped):
+        train(config, StopAfter(1))
+    train(config, StopRequest())
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert set(events.Tags()["scalars"]) == {name for line in lines for name in line} - {"step", "num_steps"}
+    for name in ("train/itc", "lr", "val/map"):
+        expected = [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines if name in line]
+        assert [(event.step, event.value) for event in events.Scalars(name)] == expected
+
+
+def test_without_the_package_a_training_with_event_files_is_refused(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pretrain.tensorboard_log.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="install the extra `tensorboard`"):
+        train(tiny_config(shards, tmp_path, train={"tensorboard": True}), StopRequest())

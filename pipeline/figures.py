@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 _INK = "#010203"  # stands for currentColor until the SVG is written
 BLUE, ORANGE = "#3b82d6", "#d9772b"  # told apart with any colour vision, readable on white and on near-black
+_COLOURS = (BLUE, ORANGE, "#2a9d76", "#a45bc4", "#8a8f3a")  # further curves of one figure
+MOST_POINTS = 400  # of a curve: more would be seen by nobody and make the page heavy
+
+Curve = tuple[Sequence[float], Sequence[float]]  # steps, values
 _STYLE = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -31,11 +35,43 @@ def loss_curve(name: str, steps: Sequence[int], values: Sequence[float]) -> str:
     """One objective over the training steps: every logged value faint, their running mean bold."""
     with _style(f"loss-{name}"):
         figure, axes = _axes(3.4, 2.1)
-        axes.plot(steps, values, color=BLUE, alpha=0.35, linewidth=0.8)
-        axes.plot(steps, running_mean(values, max(1, len(values) // 15)), color=BLUE, linewidth=1.8)
+        few_steps, few = thinned(steps, values)
+        axes.plot(few_steps, few, color=BLUE, alpha=0.35, linewidth=0.8)
+        axes.plot(few_steps, running_mean(few, max(1, len(few) // 15)), color=BLUE, linewidth=1.8)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("step")
         return _svg(figure, f"{name.upper()} loss over {len(values)} logged steps, from {values[0]:.2f} to {values[-1]:.2f}")
+
+
+def curves(name: str, series: Mapping[str, Curve], unit: str = "", from_zero: bool = True, log: bool = False) -> str:
+    """Several quantities over the training steps, a legend where there is more than one; long curves as means of equal stretches."""
+    with _style(f"curves-{name}"):
+        figure, axes = _axes(3.4, 2.1)
+        for (label, (steps, values)), colour in zip(series.items(), _COLOURS, strict=False):
+            few_steps, few = thinned(steps, values)
+            few_points = {"marker": "o", "markersize": 3} if len(few) < 30 else {}
+            axes.plot(few_steps, few, color=colour, linewidth=1.5, label=label, **few_points)
+        if log:
+            axes.set_yscale("log")
+        elif from_zero:
+            axes.set_ylim(bottom=0)
+        if len(series) > 1:
+            axes.legend(frameon=False, fontsize=8, loc="best", handlelength=1.2)
+        axes.set_xlabel("step")
+        axes.set_ylabel(unit)
+        ends = "; ".join(f"{label} from {values[0]:.4g} to {values[-1]:.4g}" for label, (_, values) in series.items())
+        return _svg(figure, f"{name} over the training steps: {ends}")
+
+
+def thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """At most MOST_POINTS points, each the mean of a stretch; the last point of a short curve is the last value."""
+    size = -(-len(values) // MOST_POINTS)
+    starts = range(0, len(values), size or 1)
+    return [_mean(steps[i : i + size]) for i in starts], [_mean(values[i : i + size]) for i in starts]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def compare_seeds(groups: Mapping[str, Sequence[float]], label: str) -> str:
