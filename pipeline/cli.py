@@ -218,7 +218,14 @@ def stats(run_folder: Path, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="HTML file to write; default: RUN/report.html.")
 @click.option("--samples", type=click.IntRange(0, 500), default=48, show_default=True, help="Kept samples to show.")
 def report(run_folder: Path, out: Path | None, samples: int) -> None:
-    """Write one HTML page about a run: what `stats` says, kept samples, and pictures that were dropped, by reason."""
+    """Write one HTML page about a run: what `stats` says, kept samples, and pictures that were dropped, by reason.
+
+    RUN may be the folder of a pre-training too: curves, retrieval on held-out shards, sample queries (python -m pretrain report).
+    """
+    if (run_folder / "metrics.jsonl").is_file():
+        from pipeline import children
+
+        raise click.exceptions.Exit(children.hand_over(training_report_command(run_folder, out)))
     from pipeline.paths import RunPaths
     from pipeline.pictures import require_pillow
     from pipeline.run_report import write_report
@@ -267,6 +274,11 @@ def _add_hand_over(verb: str, module: str, front: tuple[str, ...], takes_config:
         from pipeline import children
 
         return children.hand_over(hand_over_command(module, front, takes_config, arguments))
+
+
+def training_report_command(run_folder: Path, out: Path | None) -> list[str]:
+    """The command behind `passerby report` of a training's folder."""
+    return [sys.executable, "-m", "pretrain", "report", str(run_folder), *(("--out", str(out)) if out else ())]
 
 
 def hand_over_command(module: str, front: Sequence[str], takes_config: bool, arguments: Sequence[str]) -> list[str]:

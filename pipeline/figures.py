@@ -31,7 +31,7 @@ _STYLE = {
 }
 
 
-def loss_curve(name: str, steps: Sequence[int], values: Sequence[float]) -> str:
+def loss_curve(name: str, steps: Sequence[float], values: Sequence[float]) -> str:
     """One objective over the training steps: every logged value faint, their running mean bold."""
     with _style(f"loss-{name}"):
         figure, axes = _axes(3.4, 2.1)

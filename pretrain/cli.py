@@ -66,6 +66,21 @@ def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder:
 
 
 @pretrain.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", "file", type=click.Path(path_type=Path), help="HTML file to write; default: RUN/report.html.")
+@click.option(
+    "--queries", type=click.IntRange(0, 50), default=6, show_default=True, help="Held-out captions shown with their answers; 0: none."
+)
+def report(run: Path, file: Path | None, queries: int) -> None:
+    """Write one HTML page about the training in folder RUN, finished or not: curves, retrieval, sample queries, settings."""
+    from pretrain.report.write import write_report
+
+    file = file or run / "report.html"
+    write_report(run, file, queries)
+    click.echo(f"{file}")
+
+
+@pretrain.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def parity(folder: Path, as_json: bool) -> int:

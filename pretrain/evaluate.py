@@ -51,7 +51,13 @@ def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
 def score_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer) -> dict[str, dict[str, Any]]:
     """The same of a model in eval mode. Every rank calls it and has the whole answer; the work is shared among them."""
     reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
-    ranking, held_out, predicted = rank_split(config, model, tokenizer, reader)
+    return scores_of(config, reader, *rank_split(config, model, tokenizer, reader))
+
+
+def scores_of(
+    config: PretrainConfig, reader: Samples, ranking: Ranking, held_out: HeldOut, predicted: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """What `evaluate` returns, from what `rank_split` returns."""
     retrieval, similarity = ranking.metrics(positives_of(held_out.identities, held_out.identities))
     names = labelling(config.data.attributes, reader.attribute_space).space.names
     accuracies = balanced_accuracies(predicted, held_out.labels)

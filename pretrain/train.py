@@ -1,7 +1,7 @@
 """Pre-training, read top to bottom: set-up, data, model, engine, restore, loop. Also what a run writes into its folder.
 
-OUT/config.yaml (resolved), OUT/environment.json (machine and versions), OUT/deepspeed.json (what DeepSpeed was told), OUT/metrics.jsonl (a line per logged step), OUT/checkpoint/ (its
-own module), OUT/summary.json (last).
+OUT/config.yaml (resolved), OUT/environment.json (machine and versions), OUT/deepspeed.json (what DeepSpeed was told), OUT/metrics.jsonl (a
+line per logged step), OUT/checkpoint/ (its own module), OUT/summary.json (last).
 Running again continues from the newest checkpoint; a finished training is left as it is.
 """
 
