@@ -25,7 +25,9 @@ _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain arg
     "export-mals": ("generation", ("export-mals",), False, "Samples in the published layout of MALS."),
     "export-hf": ("generation", ("export-hf",), False, "A folder for Hugging Face datasets, with a data card."),
     "pretrain": ("pretrain", ("train",), True, "Pre-train APTM on shards."),
-    "evaluate": ("pretrain", ("evaluate",), True, "Score a checkpoint: recall@k, mAP, mINP."),
+    "evaluate": ("pretrain", ("evaluate",), True, "Score a checkpoint: on held-out shards, or directly on a benchmark's folder."),
+    "import-checkpoint": ("pretrain", ("import-checkpoint",), False, "Published APTM, Swin or BERT weights to a checkpoint folder."),
+    "export-checkpoint": ("finetune", ("export",), False, "A checkpoint as a folder to give away, with a model card."),
     "parity": ("finetune", ("parity",), False, "Compare this code with a folder of golden numbers."),
     "finetune": ("finetune", ("train",), True, "Fine-tune a checkpoint on a retrieval data set."),
     "verify-data": ("finetune", ("verify-data",), False, "What the folder of a benchmark lacks, and where it belongs."),
@@ -273,7 +275,22 @@ def _add_hand_over(verb: str, module: str, front: tuple[str, ...], takes_config:
     def hand_over(arguments: tuple[str, ...]) -> int:
         from pipeline import children
 
-        return children.hand_over(hand_over_command(module, front, takes_config, arguments))
+        chosen = evaluation_module(arguments) if verb == "evaluate" else module
+        return children.hand_over(hand_over_command(chosen, front, takes_config, arguments))
+
+
+def evaluation_module(arguments: Sequence[str]) -> str:
+    """Who evaluates: `finetune` for recipes whose data are a benchmark's folder (data.folder), else `pretrain` (data.shards)."""
+    from pipeline.config import read_yaml
+    from pipeline.contracts.errors import ConfigError
+
+    words = [word for word in arguments if word != "--config"]
+    try:
+        tree = read_yaml(Path(words[0])) if words and not words[0].startswith("-") else {}
+    except ConfigError:
+        tree = {}  # the module says what is wrong with it
+    data = tree.get("data")
+    return "finetune" if isinstance(data, dict) and "folder" in data else "pretrain"
 
 
 def training_report_command(run_folder: Path, out: Path | None) -> list[str]:

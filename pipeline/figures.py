@@ -56,7 +56,7 @@ def curves(name: str, series: Mapping[str, Curve], unit: str = "", from_zero: bo
         elif from_zero:
             axes.set_ylim(bottom=0)
         if len(series) > 1:
-            axes.legend(frameon=False, fontsize=8, loc="best", handlelength=1.2)
+            figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=len(series), handlelength=1.0, columnspacing=1.2)
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
         ends = "; ".join(f"{label} from {values[0]:.4g} to {values[-1]:.4g}" for label, (_, values) in series.items())

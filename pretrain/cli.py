@@ -65,6 +65,39 @@ def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder:
             click.echo(f"{group:12} {name:32} " + (f"{100 * value:6.2f} %" if isinstance(value, float) else f"{value:6}"))
 
 
+@pretrain.command("import-checkpoint")
+@click.option(
+    "--aptm", type=click.Path(path_type=Path), help="A whole APTM: .pth or .safetensors in the published layout, or a checkpoint."
+)
+@click.option("--swin", type=click.Path(path_type=Path), help="Swin weights: .pth, .safetensors, or a transformers folder.")
+@click.option("--bert", type=click.Path(path_type=Path), help="BERT weights: .bin, .safetensors, or a transformers folder.")
+@_CONFIG
+@_SET
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint folder to write.")
+@click.option("--json", "as_json", is_flag=True, help="The whole key report as JSON.")
+def import_checkpoint(
+    aptm: Path | None, swin: Path | None, bert: Path | None, path: Path, overrides: tuple[str, ...], out: Path, as_json: bool
+) -> int:
+    """Weights of others to a checkpoint folder of the model that --config describes; says what became of every key.
+
+    Exit code 1 if the file of --aptm holds keys that the model has not; the folder is written all the same. Heads of --swin and --bert
+    that APTM has no use for are normal.
+    """
+    from pretrain.exchange import import_weights
+
+    reports = import_weights(_config(path, overrides, False), aptm, swin, bert, out)
+    unexpected = bool(aptm and reports["checkpoint"].unexpected)
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps({"out": str(out), "clean": not unexpected, **{name: asdict(report) for name, report in reports.items()}}))
+        return int(unexpected)
+    for name, report in reports.items():
+        click.echo(f"{name}: {report.summary()}")
+    click.echo(f"{out}")
+    return int(unexpected)
+
+
 @pretrain.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", "file", type=click.Path(path_type=Path), help="HTML file to write; default: RUN/report.html.")

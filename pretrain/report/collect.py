@@ -42,10 +42,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Scores as `pretrain.evaluate.evaluate` gives them, and sample queries, of the checkpoint after `step` steps."""
+    """Scores as `pretrain.evaluate.evaluate` gives them, and sample queries, of the checkpoint after `step` steps.
+
+    reranked: queries are answered by the matching head; else by similarity alone, because that finds more (a head still at chance).
+    """
 
     step: int
     scores: dict[str, dict[str, Any]]
+    reranked: bool
     queries: tuple[Query, ...]
 
 
@@ -94,17 +98,19 @@ def answered(config: PretrainConfig, checkpoints: Path, num_queries: int) -> Ans
     loaded = checkpoint.load_model(checkpoints, pick_device(config.engine.device))
     reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
     ranking, held_out, predicted = rank_split(config, loaded.model, loaded.tokenizer, reader)
+    scores = scores_of(config, reader, ranking, held_out, predicted)
+    reranked = scores["retrieval"]["recall@1"] >= scores["similarity"]["recall@1"]
     count = min(num_queries, len(reader))
     queries = []
     for number in (i * len(reader) // count for i in range(count)):
-        first = ranking.first(number, TOP)
+        first = ranking.first(number, TOP, reranked)
         own, *found = reader.read_many([number, *first])
         hits = (
             Hit(sample.meta.key, sample.meta.caption, held_out.identities[place] == held_out.identities[number], sample.image)
             for place, sample in zip(first, found, strict=True)
         )
         queries.append(Query(held_out.captions[number], own.image, tuple(hits)))
-    return Answers(loaded.metadata["step"], scores_of(config, reader, ranking, held_out, predicted), tuple(queries))
+    return Answers(loaded.metadata["step"], scores, reranked, tuple(queries))
 
 
 def history(lines: Sequence[Line], name: str) -> tuple[list[float], list[float]]:

@@ -82,10 +82,12 @@ def _headline(training: Training) -> list[tuple[str, str]]:
         (f"{statistics.median(line['images_per_s'] for line in recent):,.0f}", "images/s"),
         (duration(last["seconds"]), "so far"),
     ]
-    scores = training.answers.scores["retrieval"] if training.answers else None
-    if scores is None and (logged := history(lines, "val/recall@1")[1]):
-        return [*found, (percent(logged[-1]), "Recall@1, held out")]
-    return [*found, (percent(scores["recall@1"]), "Recall@1, held out"), (percent(scores["map"]), "mAP, held out")] if scores else found
+    if training.answers:
+        how = "re-ranked" if training.answers.reranked else "by similarity"
+        scores = training.answers.scores["retrieval" if training.answers.reranked else "similarity"]
+        return [*found, (percent(scores["recall@1"]), f"Recall@1, {how}"), (percent(scores["map"]), f"mAP, {how}")]
+    logged = history(lines, "val/recall@1")[1]
+    return [*found, (percent(logged[-1]), "Recall@1, re-ranked")] if logged else found
 
 
 def _losses(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -117,8 +119,17 @@ def _health(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _held_out(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    scores = {f"val/{name}": told for name, told in NAMES.items()}
-    return _plots(lines, [("Retrieval", scores, "%", {}), ("Attributes, balanced accuracy", {"val/attributes": "mean"}, "%", {})])
+    recall = {f"val/recall@{k}": f"Recall@{k}" for k in (1, 5, 10)}
+    plain = {"val/similarity_recall@1": "Recall@1", "val/similarity_map": "mAP"}
+    return _plots(
+        lines,
+        [
+            ("Recall, re-ranked", recall, "%", {}),
+            ("mAP and mINP, re-ranked", {"val/map": "mAP", "val/minp": "mINP"}, "%", {}),
+            ("By similarity alone", plain, "%", {}),
+            ("Attributes", {"val/attributes": "mean"}, "%", {}),
+        ],
+    )
 
 
 def _plots(lines: Sequence[Mapping[str, Any]], wanted: Sequence[tuple[str, dict[str, str], str, dict[str, bool]]]) -> list[dict[str, Any]]:
@@ -178,10 +189,8 @@ def percent(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units."""
-    minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    if hours < 1:
-        return f"{int(minutes)} min {seconds % 60:.0f} s"
-    return f"{int(hours)} h {minutes % 60:.0f} min" if days < 2 else f"{int(days)} d {hours % 24:.0f} h"
+    """In the unit that fits."""
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size * (2 if name == "d" else 1):
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s"

@@ -87,10 +87,11 @@ class Ranking:
             total += _scaled(torch.where(owner == process, scores, SENTINEL), scale) + order
         return total
 
-    def first(self, row: int, count: int) -> list[int]:
+    def first(self, row: int, count: int, reranked: bool = True) -> list[int]:
         """Places of the first `count` pictures of one text."""
         rows = slice(row, row + 1)
-        scores = self.fused(rows, self.similarity(rows))
+        similarity = self.similarity(rows)
+        scores = self.fused(rows, similarity) if reranked else similarity
         return scores[0].argsort(descending=True, stable=True)[:count].tolist()
 
     @torch.no_grad()

@@ -1,0 +1,85 @@
+"""Weights of others in, as a checkpoint that evaluation and training open; every key is accounted for."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.config import to_yaml
+from pipeline.contracts.errors import ConfigError, ContractError
+from pretrain import checkpoint
+from pretrain.cli import main
+from pretrain.exchange import import_weights
+from pretrain.models.layout import published_state
+from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
+from pretrain.train import build_model
+from tests.unit.pretrain.samples import tiny_config
+
+
+def _published(tmp_path: Path, **more: torch.Tensor) -> tuple[Path, Path, dict[str, torch.Tensor]]:
+    """A recipe, and a .pth as the research code saves it, of other random weights than the recipe's own."""
+    state = published_state(build_model(tiny_config(tmp_path, tmp_path, seed=7), CaptionTokenizer(EMBEDDED_VOCAB)))
+    torch.save({"model": {**state, **more}, "epoch": 3}, tmp_path / "published.pth")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(tiny_config(tmp_path, tmp_path)))
+    return tmp_path / "recipe.yaml", tmp_path / "published.pth", state
+
+
+def _run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def test_a_published_file_becomes_a_checkpoint_of_the_same_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, file, state = _published(tmp_path)
+    assert _run("import-checkpoint", "--aptm", file, "--config", recipe, "--out", tmp_path / "in", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["clean"]
+    assert (answer["checkpoint"]["missing"], len(answer["checkpoint"]["loaded"])) == ([], len(state))
+    assert checkpoint.load_model(tmp_path / "in").metadata["imported"] == {"checkpoint": "published.pth"}
+    written = load_file(tmp_path / "in" / checkpoint.MODEL_FILE)
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], state[name]) for name in state)
+
+
+def test_a_key_too_many_is_named_and_the_exit_code_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, file, _ = _published(tmp_path, odd_head=torch.zeros(2))
+    assert _run("import-checkpoint", "--aptm", file, "--config", recipe, "--out", tmp_path / "in") == 1
+    assert "1 unexpected (odd_head)" in capsys.readouterr().out
+
+
+def test_a_key_too_few_and_another_shape_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    _, _, state = _published(tmp_path)
+    config = tiny_config(tmp_path, tmp_path)
+    save_file({name: value for name, value in state.items() if name != "temp"}, tmp_path / "few.safetensors")
+    with pytest.raises(ContractError, match=r"1 missing \(temp\)"):
+        import_weights(config, tmp_path / "few.safetensors", None, None, tmp_path / "in")
+    save_file({**state, "vision_proj.weight": torch.zeros(3, 3)}, tmp_path / "shape.safetensors")
+    with pytest.raises(ContractError, match=r"vision_proj\.weight has shape \[3, 3\]"):
+        import_weights(config, tmp_path / "shape.safetensors", None, None, tmp_path / "in")
+    assert not (tmp_path / "in").exists()
+
+
+def test_encoders_alone_fill_their_part_and_report_what_they_lack(tmp_path: Path) -> None:
+    _, _, state = _published(tmp_path)
+    prefix = "vision_encoder."
+    torch.save(
+        {"model": {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}}, tmp_path / "swin.pth"
+    )
+    reports = import_weights(tiny_config(tmp_path, tmp_path), None, tmp_path / "swin.pth", None, tmp_path / "in")
+    assert (reports["swin"].missing, reports["swin"].unexpected) == ((), ())
+    written = load_file(tmp_path / "in" / checkpoint.MODEL_FILE)
+    name = "vision_encoder.patch_embed.proj.weight"
+    assert torch.equal(written[name], state[name])
+
+
+def test_nothing_to_import_and_a_folder_in_use_are_refused(tmp_path: Path) -> None:
+    _, file, _ = _published(tmp_path)
+    config = tiny_config(tmp_path, tmp_path)
+    with pytest.raises(ConfigError, match="nothing to import"):
+        import_weights(config, None, None, None, tmp_path / "in")
+    import_weights(config, file, None, None, tmp_path / "in")
+    with pytest.raises(ConfigError, match="holds a checkpoint already"):
+        import_weights(config, file, None, None, tmp_path / "in")
