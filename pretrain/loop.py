@@ -20,6 +20,8 @@ from pretrain.engine import Engine
 from pretrain.models.aptm import APTM
 from pretrain.tokenizer import CaptionTokenizer
 
+GRADIENT_NORM = "gradient_norm"  # the term that is the same on all ranks
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -49,10 +51,17 @@ def agree(
     names = [*terms, "total"]
     if any(broken):
         bad = ", ".join(name for name, flag in zip(names, broken, strict=True) if flag)
-        found = gather_objects(None if bool(stacked.isfinite().all()) else ", ".join(keys))
-        where = "; ".join(f"rank {number}: {samples or 'samples unknown'}" for number, samples in enumerate(found) if samples is not None)
+        where = _culprits(dict(zip(names, stacked.isfinite().tolist(), strict=True)), keys)
         raise StageError(f"not finite at step {step}: {bad}; nothing was updated ({where}); lower optim.lr or set optim.clip_norm")
     return dict(zip(names, mean_over_ranks(stacked).tolist(), strict=True)), leaving
+
+
+def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
+    """Ranks and their samples: those whose own losses are not finite, or all where only the gradients, which all share, are not."""
+    own = all(flag for name, flag in finite.items() if name != GRADIENT_NORM)
+    found = gather_objects((own, ", ".join(keys) or "samples unknown"))
+    named = [(number, samples) for number, (sound, samples) in enumerate(found) if not sound]
+    return "; ".join(f"rank {number}: {samples}" for number, samples in named or [(n, s) for n, (_, s) in enumerate(found)])
 
 
 def newest(root: Path, identity: str) -> Path | None:

@@ -113,7 +113,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
             done.append(terms)
         means = _means(done)
         total = means.pop("total")
-        means["gradient_norm"] = engine.gradient_norm()
+        means[loop.GRADIENT_NORM] = engine.gradient_norm()
         values, leaving = loop.agree(means, total, step, stop, batch.keys)  # the one place where the host waits: backward is on its way
         spikes.check(values["total"], step)
         factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)

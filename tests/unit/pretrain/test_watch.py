@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from safetensors.torch import load_file
 
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.signals import Stopped, StopRequest
-from pretrain import checkpoint
+from pretrain import checkpoint, loop, objective
 from pretrain.train import train
 from pretrain.watch import WINDOW, SpikeGuard
+from tests.unit.pretrain.ranks import run_ranks
 from tests.unit.pretrain.samples import tiny_config
 from tests.unit.pretrain.test_train import StopAfter
 
@@ -67,3 +69,48 @@ def test_without_the_package_a_training_with_event_files_is_refused(shards: Path
     monkeypatch.setattr("pretrain.tensorboard_log.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="install the extra `tensorboard`"):
         train(tiny_config(shards, tmp_path, train={"tensorboard": True}), StopRequest())
+
+
+def test_a_jump_stops_a_training_before_the_step_is_taken(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agree = loop.agree
+
+    def jumping(terms: Any, total: Any, step: int, *rest: Any) -> Any:
+        values, leaving = agree(terms, total, step, *rest)
+        return {**values, "total": values["total"] * (100 if step == 4 else 1)}, leaving
+
+    monkeypatch.setattr("pretrain.watch.WINDOW", 3)
+    monkeypatch.setattr(loop, "agree", jumping)
+    with pytest.raises(StageError, match=r"jumped to .* at step 4"):
+        train(tiny_config(shards, tmp_path, train={"steps": 8, "save_every": 1, "spike_factor": 3.0}), StopRequest())
+    assert checkpoint.resolve(tmp_path / "checkpoint").name == "step-00000004"
+
+
+def _broken_on_rank_1(rank: int, shards: Path, out: Path) -> tuple[str, list[str]]:
+    """What stops this rank, and the keys of its batches."""
+    loss, calls, keys = objective.iac_loss, [], []
+    agree = loop.agree
+
+    def broken(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return loss(*arguments) * (float("nan") if rank == 1 and len(calls) == 2 else 1.0)
+
+    def recorded(*arguments: Any) -> Any:
+        keys.append(list(arguments[-1]))
+        return agree(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objective, "iac_loss", broken)
+        patch.setattr(loop, "agree", recorded)
+        with pytest.raises(StageError) as caught:
+            train(tiny_config(shards, out, train={"steps": 4, "save_every": 1, "validate_every": 1}), StopRequest())
+    return str(caught.value), keys[-1]
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all_ranks_and_names_the_samples_of_that_rank(shards: Path, tmp_path: Path) -> None:
+    (first, _), (second, keys) = run_ranks(_broken_on_rank_1, 2, tmp_path, shards, tmp_path / "out")
+    assert first == second
+    assert first.startswith("not finite at step 1: iac, ")
+    assert f"nothing was updated (rank 1: {', '.join(keys)})" in first
+    assert checkpoint.resolve(tmp_path / "out" / "checkpoint").name == "step-00000001"
+    (line,) = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert 0 <= line["val/map"] <= 1  # both ranks took part in the validation after step 1
