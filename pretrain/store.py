@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 
-ATTEMPTS = 5
-FIRST_PAUSE_S = 0.5  # doubled after every attempt: half a minute of a broken network is survived, an hour is not
+ATTEMPTS = 6
+FIRST_PAUSE_S = 1.0  # doubled after every attempt: half a minute of a broken network is survived, an hour is not
 _LOCAL = ("file", "local")
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)  # another attempt would not help
 log = logging.getLogger("pretrain")

@@ -67,8 +67,8 @@ def test_a_network_that_fails_is_tried_again_with_growing_pauses(
     address = make_flaky(shards, failures=3)
     with caplog.at_level(logging.WARNING):
         assert ShardReader(address, "train").read(0) == ShardReader(shards, "train").read(0)
-    assert pauses == [0.5, 1.0, 2.0]
-    assert "attempt 4 of 5" in caplog.text
+    assert pauses == [1.0, 2.0, 4.0]
+    assert "attempt 4 of 6" in caplog.text
 
 
 def test_an_answer_that_is_cut_short_inside_a_batch_is_asked_for_again(shards: Path) -> None:
@@ -80,9 +80,9 @@ def test_an_answer_that_is_cut_short_inside_a_batch_is_asked_for_again(shards: P
 def test_a_network_that_stays_broken_ends_in_an_error_with_the_address(shards: Path, pauses: list[float]) -> None:
     reader = ShardReader(address := make_flaky(shards), "train")
     FlakyFileSystem.failures = 1000
-    with pytest.raises(StageError, match=rf"{address}/train-000000\.tar could not be read in 5 attempts, .* reset by peer"):
+    with pytest.raises(StageError, match=rf"{address}/train-000000\.tar could not be read in 6 attempts, .* reset by peer"):
         reader.read_many([0, 1])
-    assert pauses == [0.5, 1.0, 2.0, 4.0]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
 def test_what_is_not_there_is_said_at_once(shards: Path, tmp_path: Path, pauses: list[float]) -> None:
