@@ -26,7 +26,7 @@ class TensorBoardLog:
 
     def write(self, line: Mapping[str, Any]) -> None:
         for name, value in line.items():
-            if name not in ("step", "num_steps"):
+            if value is not None and name not in ("step", "num_steps"):  # MFU is null where the peak of the device is not known
                 self._writer.add_scalar(name, value, line["step"])
 
     def close(self) -> None:
