@@ -53,7 +53,7 @@ class BlipStep(nn.Module):
         with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
             tokens, image = model.encode_image(batch.image)
             text = model.encode_text(batch.ids, batch.masked)
-            model.update_momentum()
+            model.update_momentum(self.config.momentum)
             features = Features(image, text, *model.momentum_features(batch.image, batch.ids, batch.masked))
         terms = {}
         if self.config.itc:
