@@ -41,7 +41,9 @@ def run_ablation(config: AblationConfig, stop: StopRequest, say: Callable[[str],
         for number, row in enumerate(config.rows):
             runs = []
             for seed in config.seeds:
-                scores = {kind: _score(_Cell(config, kind, start, number, seed, begin[kind]), trained, stop, say) for kind in config.recipes}
+                cells = [_Cell(config, kind, start, number, seed, begin[kind]) for kind in config.recipes]
+                scores = {cell.kind: _score(cell, trained, stop, say) for cell in cells}
+
                 runs.append(scores | {"all": _together(scores, queries)})
             starts[start][row.name] = spread(runs)
     result = {"seeds": list(config.seeds), "queries": queries, "starts": starts}

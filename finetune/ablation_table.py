@@ -1,5 +1,6 @@
 """The result of an ablation as Markdown, and what can be said of each row: pure functions of the numbers."""
 
+from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
@@ -37,7 +38,7 @@ def table(result: dict[str, Any]) -> str:
 def _verdicts(rows: dict[str, Any]) -> list[str]:
     """Each row against the one before it."""
     names, said = list(rows), []
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         groups = [group for group in rows[after] if group != "all"]
         said.append(f"- {after}: " + "; ".join(f"{g} {_verdict(rows[before], rows[after], g)}" for g in groups))
     return said

@@ -1,6 +1,6 @@
-"""Generated shards as a data set of the kind `own`, so that every recipe of this package can be trained on them: `python -m finetune unpack`.
+"""`python -m finetune unpack`: generated shards as a data set of the kind `own`, so that every recipe of this package can train on them.
 
-OUT/images/KEY.jpg, OUT/attributes.json (the attribute space of the shards), OUT/captions.jsonl (one line per sample; written last).
+OUT/images/KEY.jpg, OUT/attributes.json (the shards' attribute space), OUT/captions.jsonl (one line per sample; written last).
 """
 
 import json

@@ -71,7 +71,7 @@ def _labels(row: Mapping[str, Any], space: AttributeSpace | None, where: str) ->
     if not isinstance(labels, list) or any(isinstance(value, bool) or value not in (0, 1, MISSING) for value in labels):
         raise ContractError(f"{where}: labels {str(labels)[:60]}; accepted: a list of 0, 1 and {MISSING} (not stated)")
     if len(labels) != (len(space) if space else 0):
-        known = f"the {len(space)} attributes of {ATTRIBUTES}" if space else f"none, because there is no {ATTRIBUTES} that names the attributes"
+        known = f"the {len(space)} attributes of {ATTRIBUTES}" if space else f"none without an {ATTRIBUTES} that names them"
         raise ContractError(f"{where}: {len(labels)} labels; accepted: {known}")
     return tuple(labels)
 
