@@ -46,9 +46,9 @@ def _verdicts(rows: dict[str, Any]) -> list[str]:
 
 def _between_starts(starts: dict[str, Any]) -> list[str]:
     """The last start against the first, row by row."""
-    first, *_, last = starts
-    if first == last:
+    if len(starts) < 2:
         return []
+    first, *_, last = starts
     lines = [f"### {last} against {first}\n"]
     for name in starts[first]:
         groups = [group for group in starts[first][name] if group != "all"]
