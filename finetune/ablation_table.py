@@ -4,8 +4,13 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
-COLUMNS = (("all", "official"), ("all", "map@10"), ("pedestrian", "map@10"), ("pedestrian", "recall@1"), ("pedestrian", "map"))
-COLUMNS += (("vehicle", "map@10"), ("vehicle", "recall@1"), ("vehicle", "map"))
+from finetune.datasets.records import KINDS
+
+COLUMNS = (
+    ("all", "official"),
+    ("all", "map@10"),
+    *((kind, score) for kind in KINDS for score in ("map@10", "recall@1", "map")),
+)
 TITLES = {"official": "official", "map@10": "AP@10", "recall@1": "R@1", "map": "mAP"}
 JUDGED = "map@10"
 

@@ -75,7 +75,7 @@ class SearchEngine:
         texts = self.searcher.embed_texts([text])
         allowed = self._allowed(filters) if filters else None
         cosines, rows = self.index.nearest(texts.feat[0].cpu().numpy(), max(count, shortlist), allowed)
-        matches = self._matches(texts, rows[:shortlist])
+        matches = self._matches(texts, rows[:shortlist].tolist())
         order = _order(cosines, matches)[:count]
         return [self._hit(number, int(rows[i]), float(cosines[i]), matches, i) for number, i in enumerate(order, start=1)]
 
@@ -116,7 +116,7 @@ class SearchEngine:
 
     def _matches(self, texts: TextFeatures, rows: Sequence[int]) -> list[float]:
         """Matching scores of the first pictures, read again from disk; none without a matching head or where a picture is gone."""
-        if not self.searcher.has_matching or not len(rows):
+        if not self.searcher.has_matching or not rows:
             return []
         paths = [self.index.pictures / self.index.names[row] for row in rows]
         scores: list[float] = []
