@@ -136,17 +136,9 @@ def export(checkpoint: Path, out: Path, encoders: bool) -> None:
 def parity(folder: Path, as_json: bool) -> int:
     """Compare this code with the golden numbers of FOLDER, APTM's or the challenge's; exit 1 if any comparison fails."""
     from finetune.parity.report import run
+    from pretrain.parity.report import tell
 
-    checks = run(folder)
-    num_failed = sum(not check.passed for check in checks)
-    if as_json:
-        rows = [{"name": c.name, "max_abs_error": c.error, "tolerance": c.tolerance, "pass": c.passed} for c in checks]
-        click.echo(json.dumps({"passed": num_failed == 0, "num_failed": num_failed, "checks": rows}))
-    else:
-        for check in checks:
-            click.echo(f"{'pass' if check.passed else 'FAIL'}  {check.error:9.2e}  {check.name}")
-        click.echo(f"{len(checks) - num_failed} of {len(checks)} comparisons pass")
-    return int(num_failed > 0)
+    return tell(run(folder), as_json)
 
 
 @finetune.command("verify-data")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from finetune import gallery_kinds
 from finetune.colour import load_colours
+from finetune.datasets.challenge import read_labels
 from finetune.datasets.retrieval_split import read_test
 from finetune.datasets.routing import kind_of_query, route
 from finetune.gallery_kinds import rerouted, routes_of
@@ -41,6 +42,12 @@ def test_no_vehicle_text_is_taken_for_one_about_a_person():
             tag = str(VehicleTag(colour, brand, kind)).removesuffix(".")
             for text in (f"This is a {tag}.", f"An {tag}", tag.upper(), f"{tag} image taken by traffic surveillance cameras"):
                 assert kind_of_query(text) == "vehicle", text
+
+
+def test_every_published_line_is_routed_by_its_text(shared: Path):
+    records = read_labels(shared / "data" / "challenge" / "val_label_sample.txt")
+    assert {record.kind for record in records} == {"pedestrian", "vehicle"}
+    assert all(kind_of_query(record.text) == record.kind for record in records)
 
 
 def test_every_query_and_every_picture_is_routed_and_unknown_names_to_both():
