@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from finetune.ablation_config import AblationConfig
 from finetune.ablation_table import table
-from finetune.datasets.retrieval_split import read_testing
+from finetune.datasets.retrieval_split import RetrievalSplit, read_testing
 from finetune.recipes import Recipe
+from finetune.scores import measure
 from finetune.seeds import spread
 from finetune.train import train
 from pipeline.contracts.errors import ConfigError
@@ -22,17 +25,20 @@ from pipeline.fileio import write_bytes, write_json
 from pipeline.signals import StopRequest
 
 Scores = dict[str, float]
+GUESSES = 5  # random rankings that are averaged
 SCORES = ("official", "map@10", "recall@1", "map")
 
 
 def run_ablation(config: AblationConfig, stop: StopRequest, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Train what is not trained yet and return {"seeds", "queries", "starts": {start: {row: {group: {score: {mean, std, values}}}}}}.
+    """Train what is not trained yet and return {"seeds", "queries", "guessing", "starts": {start: {row: {group: {score: values}}}}}.
 
-    group is a kind, or "all": the mean over the queries of all kinds, as one submission of both models would score. Raises ConfigError for
-    data whose answers are not known.
+    values are {mean, std, values} over the seeds. group is a kind, or "all": the mean over the queries of all kinds, as one submission of both models would score. guessing: scores of
+    random rankings. Raises ConfigError for data whose answers are not known.
     """
     out = Path(config.out)
-    queries = {kind: _num_queries(config.recipe(kind, 0, "unused", {})) for kind in config.recipes}
+    splits = {kind: _test_split(config.recipe(kind, 0, "unused", {})) for kind in config.recipes}
+    queries = {kind: len(split.queries) for kind, split in splits.items()}
+    guesses = [{kind: _guess(split, number)[kind] for kind, split in splits.items()} for number in range(GUESSES)]
     trained: dict[str, Scores] = {}
     starts: dict[str, Any] = {}
     for start in config.starts:
@@ -46,7 +52,8 @@ def run_ablation(config: AblationConfig, stop: StopRequest, say: Callable[[str],
 
                 runs.append(scores | {"all": _together(scores, queries)})
             starts[start][row.name] = spread(runs)
-    result = {"seeds": list(config.seeds), "queries": queries, "starts": starts}
+    guessing = spread([scores | {"all": _together(scores, queries)} for scores in guesses])
+    result = {"seeds": list(config.seeds), "queries": queries, "guessing": guessing, "starts": starts}
     write_bytes(out / "ablation.md", table(result).encode())
     write_json(out / "ablation.json", result)
     return result
@@ -105,11 +112,19 @@ def _together(scores: dict[str, Scores], queries: dict[str, int]) -> Scores:
     return {name: sum(queries[kind] * scores[kind][name] for kind in scores) / total for name in next(iter(scores.values()))}
 
 
-def _num_queries(recipe: Recipe) -> int:
+def _test_split(recipe: Recipe) -> RetrievalSplit:
     split = read_testing(recipe.data)
     if split is None:
         raise ConfigError(f"data.folder={recipe.data.folder}: the answers of its test split are not known, so rows cannot be compared")
-    return len(split.queries)
+    return split
+
+
+def _guess(split: RetrievalSplit, number: int) -> dict[str, Scores]:
+    """Scores of a random ranking, each query among the pictures of its kind."""
+    rng, scores = np.random.default_rng(number), np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32)
+    for rows, columns in split.routes.values():
+        scores[np.ix_(rows, columns)] = rng.normal(size=(len(rows), len(columns)))
+    return measure(split, scores)
 
 
 def slug(name: str) -> str:

@@ -15,14 +15,17 @@ TITLES = {"official": "official", "map@10": "AP@10", "recall@1": "R@1", "map": "
 JUDGED = "map@10"
 
 
-def verdict(before: list[float], after: list[float]) -> str:
-    """Runs of equal place have the same seed. Said only where every seed agrees and the mean difference exceeds its own spread."""
+def verdict(before: list[float], after: list[float], guess: float = 0.0) -> str:
+    """Runs of equal place have the same seed. Said only where every seed agrees and the mean difference exceeds its own spread, and only
+    of models one of which scores more than twice what guessing does."""
     differences = [b - a for a, b in zip(before, after, strict=True)]
     mean, deviation = fmean(differences), stdev(differences)
     if not any(differences):
         return "same model"
     agreed = all(d > 0 for d in differences) or all(d < 0 for d in differences)
     word = ("helped" if mean > 0 else "hurt") if agreed and abs(mean) > deviation else "nothing shown"
+    if max(fmean(before), fmean(after)) <= 2 * guess:
+        word = "both near guessing"
     return f"{word} ({100 * mean:+.1f}, sd {100 * deviation:.1f})"
 
 
@@ -36,20 +39,21 @@ def table(result: dict[str, Any]) -> str:
         lines = [_line(head), _line(["---"] * len(head))]
         for name, groups in rows.items():
             lines.append(_line([name, *(_cell(groups[group][score]) for group, score in columns)]))
-        parts.append(f"### {start}\n\n" + "\n".join(lines) + "\n\n" + "\n".join(_verdicts(rows)) + "\n")
-    return "\n".join([*parts, *_between_starts(result["starts"])]) + "\n"
+        lines.append(_line(["guessing", *(f"{100 * result['guessing'][group][score]['mean']:.1f}" for group, score in columns)]))
+        parts.append(f"### {start}\n\n" + "\n".join(lines) + "\n\n" + "\n".join(_verdicts(rows, result["guessing"])) + "\n")
+    return "\n".join([*parts, *_between_starts(result["starts"], result["guessing"])]) + "\n"
 
 
-def _verdicts(rows: dict[str, Any]) -> list[str]:
+def _verdicts(rows: dict[str, Any], guessing: dict[str, Any]) -> list[str]:
     """Each row against the one before it."""
     names, said = list(rows), []
     for before, after in pairwise(names):
         groups = [group for group in rows[after] if group != "all"]
-        said.append(f"- {after}: " + "; ".join(f"{g} {_verdict(rows[before], rows[after], g)}" for g in groups))
+        said.append(f"- {after}: " + "; ".join(f"{g} {_verdict(rows[before], rows[after], g, guessing)}" for g in groups))
     return said
 
 
-def _between_starts(starts: dict[str, Any]) -> list[str]:
+def _between_starts(starts: dict[str, Any], guessing: dict[str, Any]) -> list[str]:
     """The last start against the first, row by row."""
     if len(starts) < 2:
         return []
@@ -57,12 +61,12 @@ def _between_starts(starts: dict[str, Any]) -> list[str]:
     lines = [f"### {last} against {first}\n"]
     for name in starts[first]:
         groups = [group for group in starts[first][name] if group != "all"]
-        lines.append(f"- {name}: " + "; ".join(f"{g} {_verdict(starts[first][name], starts[last][name], g)}" for g in groups))
+        lines.append(f"- {name}: " + "; ".join(f"{g} {_verdict(starts[first][name], starts[last][name], g, guessing)}" for g in groups))
     return lines
 
 
-def _verdict(before: dict[str, Any], after: dict[str, Any], group: str) -> str:
-    return verdict(before[group][JUDGED]["values"], after[group][JUDGED]["values"])
+def _verdict(before: dict[str, Any], after: dict[str, Any], group: str, guessing: dict[str, Any]) -> str:
+    return verdict(before[group][JUDGED]["values"], after[group][JUDGED]["values"], guessing[group][JUDGED]["mean"])
 
 
 def _cell(value: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ def trained(monkeypatch) -> list:
 
     def fake(recipe, stop):
         asked.append(recipe)
-        value = 0.1 * recipe.seed + (0.5 if isinstance(recipe, IrraRecipe) and recipe.objective.irm else 0.1)
+        value = 0.1 * recipe.seed + (0.8 if isinstance(recipe, IrraRecipe) and recipe.objective.irm else 0.4)
         return {"test": {kind: {"official": value, "map@10": value, "recall@1": value, "map": value} for kind in recipe.data.kinds}}
 
     monkeypatch.setattr(ablation, "train", fake)
@@ -72,10 +72,11 @@ def test_changes_add_up_and_a_row_that_changes_nothing_is_not_trained_again(tree
     assert len({recipe.out for recipe in trained}) == len(trained)
     rows = result["starts"]["random weights"]
     assert rows["+ tags"]["pedestrian"] == rows["+ IRM"]["pedestrian"]
-    assert rows["+ IRM"]["pedestrian"]["map@10"]["values"] == pytest.approx([0.5, 0.6])
-    assert rows["+ IRM"]["pedestrian"]["map@10"]["std"] == pytest.approx(np.std([0.5, 0.6], ddof=1))
+    assert rows["+ IRM"]["pedestrian"]["map@10"]["values"] == pytest.approx([0.8, 0.9])
+    assert rows["+ IRM"]["pedestrian"]["map@10"]["std"] == pytest.approx(np.std([0.8, 0.9], ddof=1))
     queries = result["queries"]
-    expected = (queries["pedestrian"] * 0.5 + queries["vehicle"] * 0.1) / sum(queries.values())
+    assert 0 < result["guessing"]["vehicle"]["map"]["mean"] < 1
+    expected = (queries["pedestrian"] * 0.8 + queries["vehicle"] * 0.4) / sum(queries.values())
     assert rows["+ IRM"]["all"]["official"]["values"][0] == pytest.approx(expected)
     assert json.loads((Path(config.out) / "ablation.json").read_text()) == result
     assert "| + IRM | " in (Path(config.out) / "ablation.md").read_text()
@@ -118,10 +119,19 @@ def test_a_difference_is_called_one_only_if_all_seeds_show_it(before, after, sai
     assert verdict(before, after) == said
 
 
+def test_nothing_is_said_of_models_that_score_like_guessing():
+    before, after = [0.010, 0.012, 0.011], [0.015, 0.017, 0.016]
+    assert verdict(before, after, guess=0.004).startswith("helped")
+    assert verdict(before, after, guess=0.012).startswith("both near guessing (+0.5")
+
+
 def test_the_table_has_a_line_per_row_and_a_verdict_per_step(tree, trained):
     tree["starts"] = {"random weights": {}, "again": {}}
-    text = table(run_ablation(build(AblationConfig, tree, "test"), StopRequest(), lambda line: None))
-    assert text.count("| base |") == 2
+    result = run_ablation(build(AblationConfig, tree, "test"), StopRequest(), lambda line: None)
+    for scores in result["guessing"].values():
+        scores["map@10"]["mean"] = 0.1
+    text = table(result)
+    assert text.count("| base |") == text.count("| guessing |") == 2
     assert "- + IRM: pedestrian helped (+40.0, sd 0.0); vehicle same model" in text
     assert "### again against random weights" in text
 
