@@ -32,8 +32,8 @@ SCORES = ("official", "map@10", "recall@1", "map")
 def run_ablation(config: AblationConfig, stop: StopRequest, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Train what is not trained yet and return {"seeds", "queries", "guessing", "starts": {start: {row: {group: {score: values}}}}}.
 
-    values are {mean, std, values} over the seeds. group is a kind, or "all": the mean over the queries of all kinds, as one submission of both models would score. guessing: scores of
-    random rankings. Raises ConfigError for data whose answers are not known.
+    values are {mean, std, values} over the seeds. group is a kind, or "all": the mean over the queries of all kinds, as one submission of
+    both models would score. guessing: the same of random rankings. Raises ConfigError for data whose answers are not known.
     """
     out = Path(config.out)
     splits = {kind: _test_split(config.recipe(kind, 0, "unused", {})) for kind in config.recipes}
