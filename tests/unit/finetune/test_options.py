@@ -9,13 +9,13 @@ import torch
 
 from finetune.config import EvalConfig
 from finetune.datasets.challenge import read_labels
-from finetune.datasets.retrieval_split import read_test
+from finetune.datasets.retrieval_split import of_kinds, read_test
 from finetune.losses.matching import same_identity
 from finetune.methods.base import embed_gallery
 from finetune.methods.irra_step import _consensus
 from finetune.methods.pairs import PairBatch
 from finetune.methods.start import start_method
-from finetune.tasks import rank_split
+from finetune.tasks import rank_split, rerank_cost
 from tests.unit.finetune.test_methods import lines_of, recipe
 
 CPU = torch.device("cpu")
@@ -200,3 +200,16 @@ def test_random_weights_of_blip_tell_pictures_apart(miniature):
     searcher.model.eval()
     feat = searcher.embed_images(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))).feat
     assert float(feat[0] @ feat[1]) < 0.9999
+
+
+def test_the_cost_of_re_ranking_grows_with_the_shortlist(miniature):
+    searcher = method_of("blip", miniature, ("vehicle",)).searcher
+    searcher.model.eval()
+    split = of_kinds(read_test(miniature), ("vehicle",))
+    looked: list[int] = []
+    match = searcher.match
+    searcher.match = lambda texts, rows, embeds: looked.append(len(rows)) or match(texts, rows, embeds)
+    costs = [rerank_cost(searcher, split, EvalConfig(shortlist=width)) for width in (1, 4)]
+    assert [cost["shortlist"] for cost in costs] == [1, 4]
+    assert looked == [len(split.queries), 4 * len(split.queries)]
+    assert all(0 < cost["cosine_ms"] < cost["reranked_ms"] for cost in costs)
