@@ -96,6 +96,34 @@ def matrix(configs: tuple[Path, ...], score: str, as_json: bool) -> None:
 
 
 @finetune.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@_SET
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of tables.")
+def ablation(path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Train every row of the ablation PATH from every start and seed; write and print the table. Run it again to go on."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    from finetune.ablation import run_ablation
+    from finetune.ablation_config import AblationConfig
+    from finetune.ablation_table import table
+    from pipeline.config import load
+    from pipeline.signals import stop_requests
+
+    with stop_requests() as stop:
+        result = run_ablation(load(AblationConfig, path, overrides), stop, lambda line: click.echo(line, err=True))
+    click.echo(json.dumps(result) if as_json else table(result))
+
+
+@finetune.command()
+@click.argument("shards", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def unpack(shards: Path, out: Path) -> None:
+    """Generated SHARDS as a data set of one's own (data.name: own), with captions and attributes, for any recipe to train on."""
+    from finetune.datasets.from_shards import unpack_shards
+
+    click.echo(json.dumps(unpack_shards(shards, out)))
+
+
+@finetune.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--encoders", is_flag=True, help="Also write both encoders as torch.export programs, checked against eager.")
@@ -112,17 +140,9 @@ def export(checkpoint: Path, out: Path, encoders: bool) -> None:
 def parity(folder: Path, as_json: bool) -> int:
     """Compare this code with the golden numbers of FOLDER, APTM's or the challenge's; exit 1 if any comparison fails."""
     from finetune.parity.report import run
+    from pretrain.parity.report import tell
 
-    checks = run(folder)
-    num_failed = sum(not check.passed for check in checks)
-    if as_json:
-        rows = [{"name": c.name, "max_abs_error": c.error, "tolerance": c.tolerance, "pass": c.passed} for c in checks]
-        click.echo(json.dumps({"passed": num_failed == 0, "num_failed": num_failed, "checks": rows}))
-    else:
-        for check in checks:
-            click.echo(f"{'pass' if check.passed else 'FAIL'}  {check.error:9.2e}  {check.name}")
-        click.echo(f"{len(checks) - num_failed} of {len(checks)} comparisons pass")
-    return int(num_failed > 0)
+    return tell(run(folder), as_json)
 
 
 @finetune.command("verify-data")

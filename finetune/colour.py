@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def load_colours(folder: Path) -> ColourClassifier | None:
         return None
     try:
         return ColourClassifier(**load_file(path))
-    except (OSError, TypeError) as err:
+    except (OSError, TypeError, SafetensorError) as err:
         raise ContractError(f"{path} is no colour classifier ({err}); delete it and train again") from err
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -55,7 +56,7 @@ class KindRouter:
 def load_router(path: Path) -> KindRouter:
     try:
         return KindRouter(**load_file(path))
-    except (OSError, TypeError) as err:
+    except (OSError, TypeError, SafetensorError) as err:
         raise ContractError(f"{path} is no picture router ({err}); delete it and train again") from err
 
 

@@ -3,7 +3,7 @@
 The field `method` of a YAML file says which one it is. No torch here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -173,11 +173,16 @@ class BlipObjective:
     itc: float = 1.0
     itm: float = 1.0
     alpha: float = 0.4  # share of the momentum model's belief in the targets, reached over the first epoch
+    momentum: float = 0.995  # of the momentum copies; short trainings want less, or their targets stay those of the start
     classes: Literal["tag", "picture"] = "tag"  # "tag": FITC and FITM; "picture": plain BLIP, each picture its own class
     vocab: str = "embedded"  # a BERT vocab.txt or a folder that holds one; init.weights brings its own
     max_tokens: int = 35
     max_words: int = 30
     colour_patch: bool = False  # paste the colour: training lines from their tag, all others from the trained classifier
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1 or not 0 <= self.alpha <= 1:
+            raise ConfigError(f"objective.momentum={self.momentum}, alpha={self.alpha}; accepted: 0 to below 1, and 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +198,12 @@ RECIPES: dict[str, type] = {"aptm": FinetuneConfig, "irra": IrraRecipe, "clip": 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Raises ConfigError for an unknown method, as for everything else that is wrong with the file."""
-    data = apply_overrides(read_yaml(path), overrides)
+    return recipe_of(apply_overrides(read_yaml(path), overrides), str(path))
+
+
+def recipe_of(data: Mapping[str, Any], where: str) -> Recipe:
+    """Raises ConfigError naming `where` for an unknown method or field."""
     method = data.get("method", "aptm")
     if method not in RECIPES:
-        raise ConfigError(f"{path}: method={method!r}; accepted: {', '.join(RECIPES)}")
-    return build(RECIPES[method], data, str(path))
+        raise ConfigError(f"{where}: method={method!r}; accepted: {', '.join(RECIPES)}")
+    return build(RECIPES[method], data, where)

@@ -118,18 +118,9 @@ def report(run: Path, file: Path | None, queries: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def parity(folder: Path, as_json: bool) -> int:
     """Compare this code with the golden numbers of FOLDER; exit 1 if any comparison fails."""
-    from pretrain.parity.report import run_parity
+    from pretrain.parity.report import run_parity, tell
 
-    checks = run_parity(folder)
-    num_failed = sum(not check.passed for check in checks)
-    if as_json:
-        rows = [{"name": c.name, "max_abs_error": c.error, "tolerance": c.tolerance, "pass": c.passed} for c in checks]
-        click.echo(json.dumps({"passed": num_failed == 0, "num_failed": num_failed, "checks": rows}))
-    else:
-        for check in checks:
-            click.echo(f"{'pass' if check.passed else 'FAIL'}  {check.error:9.2e}  {check.name}")
-        click.echo(f"{len(checks) - num_failed} of {len(checks)} comparisons pass")
-    return int(num_failed > 0)
+    return tell(run_parity(folder), as_json)
 
 
 @pretrain.command()

@@ -2,6 +2,7 @@
 
 Fields: image; caption (or, in JSONL, captions: a list); optional identity (pictures of one identity answer each other's captions; without
 it a picture is its own), split (train, val or test; without it test) and kind (pedestrian or vehicle). Several lines may name one picture.
+JSONL may also state labels, a list of 0, 1 and -1 (not stated) in the order of the attribute space in `attributes.json` beside it.
 """
 
 import csv
@@ -11,24 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from finetune.datasets.records import KINDS, PEDESTRIAN, SPLITS, Record, Split, captions_of, field, merge, picture_folder, safe_name
+from pipeline.contracts.attributes import MISSING, AttributeSpace
 from pipeline.contracts.errors import ContractError
+from pipeline.fileio import read_json
 
-FILES = ("captions.csv", "captions.tsv", "captions.jsonl")
-FIELDS = ("image", "caption", "captions", "identity", "split", "kind")
+JSONL, ATTRIBUTES = "captions.jsonl", "attributes.json"
+FILES = ("captions.csv", "captions.tsv", JSONL)
+FIELDS = ("image", "caption", "captions", "identity", "split", "kind", "labels")
 
 
 def read_own(root: Path, split: str) -> Split:
     """Raises ContractError naming the line that is not of the form, or if the split is empty."""
     path = annotation(root)
-    records = merge((record for found, record in _rows(path) if found == split), path)
+    space = _space(path.parent / ATTRIBUTES)
+    records = merge((record for found, record in _rows(path, space) if found == split), path)
     if not records:
         raise ContractError(f"{path}: no line of the {split} split; its lines say their split in the field 'split' (default: test)")
-    return Split(name=split, source=path, images=picture_folder([root / "images", root], records), records=records)
+    return Split(name=split, source=path, images=picture_folder([root / "images", root], records), records=records, space=space)
 
 
 def splits_of(root: Path) -> tuple[str, ...]:
     """The splits that the file has, in the usual order."""
-    found = {split for split, _ in _rows(annotation(root))}
+    path = annotation(root)
+    found = {split for split, _ in _rows(path, _space(path.parent / ATTRIBUTES))}
     return tuple(split for split in SPLITS if split in found)
 
 
@@ -40,7 +46,11 @@ def annotation(root: Path) -> Path:
     raise ContractError(f"found none of {', '.join(FILES)} in {root}; put one there, with a header line image,caption,identity,split")
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Record]]:
+def _space(path: Path) -> AttributeSpace | None:
+    return AttributeSpace.from_json(read_json(path)) if path.is_file() else None
+
+
+def _rows(path: Path, space: AttributeSpace | None) -> Iterator[tuple[str, Record]]:
     for number, row in _jsonl(path) if path.suffix == ".jsonl" else _table(path):
         where = f"{path}: line {number}"
         if unknown := sorted(str(name) for name in set(row) - set(FIELDS)):
@@ -51,8 +61,19 @@ def _rows(path: Path) -> Iterator[tuple[str, Record]]:
         for name, value, accepted in (("split", split, SPLITS), ("kind", kind, KINDS)):
             if value not in accepted:
                 raise ContractError(f"{where}: {name} {value!r}; accepted: {', '.join(accepted)}")
-        identity = row.get("identity")
-        yield split, Record(image=image, identity=image if identity in (None, "") else str(identity), captions=captions, kind=kind)
+        identity = image if row.get("identity") in (None, "") else str(row["identity"])
+        yield split, Record(image=image, identity=identity, captions=captions, kind=kind, labels=_labels(row, space, where))
+
+
+def _labels(row: Mapping[str, Any], space: AttributeSpace | None, where: str) -> tuple[int, ...]:
+    """Without a statement, every attribute is not stated."""
+    labels = row.get("labels") or [MISSING] * (len(space) if space else 0)
+    if not isinstance(labels, list) or any(isinstance(value, bool) or value not in (0, 1, MISSING) for value in labels):
+        raise ContractError(f"{where}: labels {str(labels)[:60]}; accepted: a list of 0, 1 and {MISSING} (not stated)")
+    if len(labels) != (len(space) if space else 0):
+        known = f"the {len(space)} attributes of {ATTRIBUTES}" if space else f"none without an {ATTRIBUTES} that names them"
+        raise ContractError(f"{where}: {len(labels)} labels; accepted: {known}")
+    return tuple(labels)
 
 
 def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -74,11 +74,12 @@ def read_validation(data: DataConfig) -> RetrievalSplit:
 
 
 def read_testing(data: DataConfig) -> RetrievalSplit | None:
-    """The split that is scored once; None where the challenge's answers are not known."""
+    """The split that is scored once; None where there is none, or where the challenge's answers are not known."""
     root = Path(data.folder)
     if data.name == "challenge":
         return of_kinds(read_test(root), data.kinds) if gold_path(root).is_file() else None
-    return from_records(data_set(data.name).read(root, "test"))
+    chosen = data_set(data.name)
+    return from_records(chosen.read(root, "test")) if "test" in chosen.splits(root) else None
 
 
 def from_records(split: Split) -> RetrievalSplit:

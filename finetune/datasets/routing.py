@@ -1,14 +1,18 @@
 """Which queries and which pictures belong together: pedestrians and vehicles are searched apart."""
 
+import re
 from collections.abc import Sequence
 
 from finetune.datasets.challenge import KINDS, PEDESTRIAN, VEHICLE, kind_of_image
 from pipeline.contracts.challenge_sentences import is_pedestrian_text
 
+_PERSON_WORDS = re.compile(r"\b(m[ae]n|wom[ae]n|male|female|persons?|people|pedestrians?|boys?|girls?|lady|ladies|he|she)\b", re.IGNORECASE)
+"""None of them is a word of a colour, brand or type."""
+
 
 def kind_of_query(text: str) -> str:
-    """ "pedestrian" or "vehicle" by the wording; right for every published validation line."""
-    return PEDESTRIAN if is_pedestrian_text(text) else VEHICLE
+    """ "pedestrian" or "vehicle" by the wording: that of the published lines, or any that names a person in other words."""
+    return PEDESTRIAN if is_pedestrian_text(text) or _PERSON_WORDS.search(text) else VEHICLE
 
 
 def route(

@@ -58,9 +58,9 @@ def _alignment(scores: Tensor, positive: Tensor, margin: float, temperature: flo
 
 def confident_pairs(losses: Tensor, threshold: float = 0.5, steps: int = 20) -> Tensor:
     """(N,) losses of pairs -> (N,) bool: those that a two-part Gaussian mixture holds for clean. RDE's consensus takes the pairs that two
-    losses agree on. Deterministic: starts at the quartiles, `steps` rounds of expectation and maximisation."""
+    losses agree on. Deterministic: starts at the smallest and the largest loss, `steps` rounds of expectation and maximisation."""
     values = (losses - losses.min()) / (losses.max() - losses.min()).clamp(min=1e-12)
-    mean = torch.quantile(values.double(), torch.tensor([0.25, 0.75], dtype=torch.float64, device=values.device))
+    mean = torch.tensor([0.0, 1.0], dtype=torch.float64, device=values.device)  # quartiles coincide where few pairs are noisy
     spread, share = torch.full_like(mean, 0.1), torch.full_like(mean, 0.5)
     points = values.double()[:, None]
     belief = torch.full((len(points), 2), 0.5, dtype=torch.float64, device=values.device)

@@ -37,6 +37,7 @@ from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 from pretrain.tokenizer import VOCAB_FILE, resolve_vocab
 
 LARGEST_QUEUE = 57_600
+START_STD = 0.02  # of random weights: transformers' default for BLIP's vision tower is 1e-10, all pictures alike and gradients of 1e10
 OUTSIDE = 100.0  # taken off what the shortlist leaves out: it keeps its order, below everything that was re-ranked
 
 
@@ -54,7 +55,7 @@ class BlipStep(nn.Module):
         with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
             tokens, image = model.encode_image(batch.image)
             text = model.encode_text(batch.ids, batch.masked)
-            model.update_momentum()
+            model.update_momentum(self.config.momentum)
             features = Features(image, text, *model.momentum_features(batch.image, batch.ids, batch.masked))
         terms = {}
         if self.config.itc:
@@ -243,7 +244,8 @@ def _start(config: BlipRecipe) -> tuple[dict[str, Any], dict[str, Tensor], str, 
         return read_json(folder / "config.json"), read_state(file), str(folder), sha256_file(file), folder / VOCAB_FILE
     if config.model.config is None:
         raise ConfigError("model.config is missing: give init.weights, or the architecture to train from random weights")
-    return config.model.config, {}, "random weights", "random", resolve_vocab(config.objective.vocab)
+    vision = {"initializer_range": START_STD} | config.model.config.get("vision_config", {})
+    return config.model.config | {"vision_config": vision}, {}, "random weights", "random", resolve_vocab(config.objective.vocab)
 
 
 def _blip_config(values: Mapping[str, Any], vocab_size: int) -> Any:

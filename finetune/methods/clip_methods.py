@@ -1,5 +1,6 @@
 """The recipes on CLIP's towers: IRRA with the winners' additions, and CLIP as A3R fine-tunes it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from pretrain.models.layout import load_published
 HEADS = ("classifier.", "attribute_classifier.")
 
 
-class _TowersMethod:
+class _TowersMethod(ABC):
     """What both recipes share. Subclasses make `model`, `step` and `searcher`."""
 
     searcher: Searcher
@@ -94,8 +95,14 @@ class _TowersMethod:
     def text_of(self, line: Line) -> str:
         return line.text
 
+    def tokens(self, pairs: Sequence[Pair]) -> Tensor:
+        """(B, L) int64, L that of the longest text: a token sees only those before it, so the padding behind the end changes nothing."""
+        ids = self.tokenizer([pair.text for pair in pairs], self.clip.context)
+        return ids[:, : int(ids.argmax(1).max()) + 1]
+
+    @abstractmethod
     def collate(self, pairs: Sequence[Pair]) -> PairBatch:
-        raise NotImplementedError
+        """Tokenised texts beside the pictures."""
 
     def save(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.tokenizer.save(folder)
@@ -165,7 +172,7 @@ class IrraMethod(_TowersMethod):
         return term_weights(self.config.objective)
 
     def collate(self, pairs: Sequence[Pair]) -> PairBatch:
-        ids = self.tokenizer([pair.text for pair in pairs], self.clip.context)
+        ids = self.tokens(pairs)
         share = self.config.objective.mask_probability
         hidden = [self.tokenizer.masked(row, mask_rng(pair), share) for row, pair in zip(ids.tolist(), pairs, strict=True)]
         masked, targets = (torch.tensor([row[part] for row in hidden]) for part in (0, 1))
@@ -207,7 +214,7 @@ class ClipMethod(_TowersMethod):
         return line.text
 
     def collate(self, pairs: Sequence[Pair]) -> PairBatch:
-        ids = self.tokenizer([pair.text for pair in pairs], self.clip.context)
+        ids = self.tokens(pairs)
         return stack(pairs, ids, ids, torch.zeros_like(ids))
 
 

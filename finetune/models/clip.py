@@ -81,7 +81,7 @@ class VisionTower(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         patches = self.conv1(image).flatten(2).transpose(1, 2)
-        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        first = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         tokens = torch.cat([first, patches], 1) + self.positional_embedding.to(patches.dtype)
         return self.ln_post(self.transformer(self.ln_pre(tokens))) @ self.proj
 
@@ -118,7 +118,7 @@ def image_feature(tokens: Tensor) -> Tensor:
 
 def text_feature(tokens: Tensor, ids: Tensor) -> Tensor:
     """(B, L, D), (B, L) -> (B, D), the token at the end token, whose id is the largest."""
-    return tokens[torch.arange(len(ids), device=ids.device), ids.argmax(1)].float()
+    return tokens[torch.arange(ids.shape[0], device=ids.device), ids.argmax(1)].float()
 
 
 def normalised(feature: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from finetune.models.clip_settings import Activation, ClipConfig, TowerConfig
+from finetune.models.torchscript import is_torchscript, read_torchscript
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json
 
@@ -62,16 +63,13 @@ def read_clip(source: Path) -> tuple[dict[str, Tensor], ClipConfig]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """safetensors, a torch pickle of tensors only, or OpenAI's TorchScript archive (its code is not called)."""
+    """safetensors, a torch pickle of tensors only, or OpenAI's TorchScript archive, of which only the tensors are read. float32."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        try:
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except RuntimeError as err:
-            if "TorchScript" not in str(err):
-                raise
-            state = torch.jit.load(path, map_location="cpu").state_dict()
+        state: Any = read_torchscript(path) if is_torchscript(path) else torch.load(path, map_location="cpu", weights_only=True)
+    except ContractError:
+        raise
     except FileNotFoundError as err:
         raise ConfigError(f"{path} does not exist") from err
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as err:

@@ -77,9 +77,8 @@ def search(
         return
     for hit in hits:
         match = "" if hit.match is None else f"  match {hit.match:7.3f}"
-        click.echo(
-            f"{hit.rank:3}  {hit.score:7.3f}  cosine {hit.similarity:6.3f}{match}  {hit.image}  {'; '.join(hit.reasons(engine.space, 3))}"
-        )
+        why = "; ".join(map(str, hit.reasons(engine.space, 3)))
+        click.echo(f"{hit.rank:3}  {hit.score:7.3f}  cosine {hit.similarity:6.3f}{match}  {hit.image}  {why}")
 
 
 def _filters(items: tuple[str, ...]) -> dict[str, int]:

@@ -7,6 +7,7 @@ INDEX/names.json, INDEX/index.faiss, INDEX/skipped.json (pictures that could not
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pretrain.engine import pick_device
 
 FORMAT = 1
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+CHUNK = 65_536  # rows that are in memory at once
 PART = 1024  # pictures embedded between two writes
 EXACT_UP_TO = 100_000  # more are searched through an inverted file
 PROBED = 24  # of its lists
@@ -41,11 +43,22 @@ class Index:
     features: np.ndarray
     faiss: Any
 
-    def nearest(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """(Q, D) float32 -> cosines and row numbers, (Q, count) each, best first; fewer where the index is smaller."""
-        count = min(count, len(self.names))
-        cosines, rows = self.faiss.search(np.ascontiguousarray(queries, np.float32), count)
-        return cosines, rows
+    def nearest(self, query: np.ndarray, count: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) float32 -> cosines and row numbers, at most `count` of each, best first. allowed: the only rows that may be given."""
+        if allowed is not None:
+            return self._nearest_of(query, count, allowed)
+        cosines, rows = self.faiss.search(np.ascontiguousarray(query[None], np.float32), min(count, len(self.names)))
+        found = rows[0] >= 0  # lists that were looked at may hold fewer
+        return cosines[0][found], rows[0][found]
+
+    def _nearest_of(self, query: np.ndarray, count: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Exact, whatever the index: a filter may leave rows that lie in lists which nobody would look at."""
+        cosines = np.empty(len(allowed), np.float32)
+        for start in range(0, len(allowed), CHUNK):
+            rows = allowed[start : start + CHUNK]
+            cosines[start : start + CHUNK] = self.features[rows] @ query
+        order = np.argsort(-cosines, kind="stable")[:count]
+        return cosines[order], allowed[order]
 
 
 def build_index(pictures: Path, checkpoint: Path, out: Path, device: str = "auto", say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -98,8 +111,8 @@ def make_faiss(features: np.ndarray) -> Any:
         index.cp.niter = 8
         index.train(np.ascontiguousarray(features[np.sort(sample)]))
         index.nprobe = PROBED
-    for start in range(0, count, 65_536):
-        index.add(np.ascontiguousarray(features[start : start + 65_536]))
+    for start in range(0, count, CHUNK):
+        index.add(np.ascontiguousarray(features[start : start + CHUNK]))
     return index
 
 
@@ -158,12 +171,10 @@ def _finish(out: Path, names: Sequence[str], facts: dict[str, Any]) -> dict[str,
     kept = [name for name in names if name in known]
     if not kept:
         raise ContractError(f"{out}: no picture of {facts['pictures']} could be read; see {out / 'parts'}")
-    parts = {number: np.load(out / "parts" / f"{number:06d}.npy") for number in sorted({known[name][1] for name in kept})}
-    features = np.stack([parts[known[name][1]][known[name][2]] for name in kept]).astype(np.float32)
-    _save_array(out / "features.npy", features)
+    features = _gathered(out, [known[name][1:] for name in kept])
     write_bytes(out / "names.json", json.dumps(kept, ensure_ascii=False).encode())
-    index = make_faiss(features)
-    write_bytes(out / "index.faiss", faiss.serialize_index(index).tobytes())
+    with _temporary(out / "index.faiss") as path:
+        faiss.write_index(make_faiss(features), str(path))
     absent = {name: text for path in sorted((out / "parts").glob("[0-9]*.json")) for name, text in read_json(path)["skipped"].items()}
     skipped = {name: text for name, text in absent.items() if name in set(names) - set(kept)}
     write_json(out / "skipped.json", skipped)
@@ -186,8 +197,33 @@ def _stamp(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
+def _gathered(out: Path, places: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Row i is row places[i][1] of part places[i][0]; written to features.npy part by part and given back memory-mapped."""
+    dim = np.load(out / "parts" / f"{places[0][0]:06d}.npy", mmap_mode="r").shape[1]
+    wanted: dict[int, list[int]] = {}
+    for row, (number, _) in enumerate(places):
+        wanted.setdefault(number, []).append(row)
+    with _temporary(out / "features.npy") as path:
+        features = np.lib.format.open_memmap(path, "w+", np.float32, (len(places), dim))
+        for number, rows in wanted.items():
+            part = np.load(out / "parts" / f"{number:06d}.npy")
+            features[rows] = part[[places[row][1] for row in rows]]
+        features.flush()
+    return np.load(out / "features.npy", mmap_mode="r")
+
+
 def _save_array(path: Path, array: np.ndarray) -> None:
+    with _temporary(path) as temporary:
+        np.save(temporary, array)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name to write to; the file gets the name `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npy")
-    np.save(temporary, array)
-    temporary.replace(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

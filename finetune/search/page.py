@@ -8,33 +8,43 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from finetune.search.query import Hit
+from finetune.search.query import Hit, Reason
 from pipeline.contracts.attributes import AttributeSpace
 
-HEIGHT_PX = 192
-_STYLE = """body{font:15px system-ui,sans-serif;margin:2rem;background:#fff;color:#222}
-.hits{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;width:15rem;border:1px solid #ddd;border-radius:6px;padding:.6rem}
-img{height:192px;max-width:100%;object-fit:contain}figcaption{font-size:13px;overflow-wrap:anywhere}
-ul{margin:.3rem 0 0;padding-left:1rem;color:#555}
-form{display:flex;flex-wrap:wrap;gap:.6rem;align-items:end;margin-bottom:1rem}
-input[type=text]{width:32rem;font-size:1rem;padding:.3rem}"""
+HEIGHT_PX = 256
+STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
-def contact_sheet(text: str, hits: Sequence[Hit], space: AttributeSpace, form: str = "") -> str:
-    """A whole HTML document."""
-    figures = "\n".join(_figure(hit, space) for hit in hits) or "<p>Nothing was found.</p>"
-    head = f"<meta charset='utf-8'><title>{escape(text)}</title><style>{_STYLE}</style>"
-    body = f"{form}<h1>{escape(text)}</h1><div class='hits'>{figures}</div>"
-    return f"<!doctype html><html lang='en'><head>{head}</head><body>{body}</body></html>"
+def contact_sheet(text: str, hits: Sequence[Hit], space: AttributeSpace, box: str = "", filters: str = "", script: str = "") -> str:
+    """A whole HTML document. box, filters and script: of the page that searches (`finetune.search.server`), HTML already."""
+    figures = "\n".join(_figure(hit, space) for hit in hits)
+    found = f"<div class='hits'>{figures}</div>" if hits else "<p class='note'>Nothing to show.</p>"
+    head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>{escape(text)}</title><style>{STYLE}</style>"
+    body = f"<header>{box}<h1>{escape(text)}</h1></header><div class='page'>{filters}<main>{found}</main></div>"
+    whole = f"<form>{body}</form>" if box else body.replace("class='page'", "")
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{whole}{script}</body></html>"
 
 
 def _figure(hit: Hit, space: AttributeSpace) -> str:
-    match = "" if hit.match is None else f", match {hit.match:.3f}"
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in hit.reasons(space))
-    caption = f"<b>{hit.rank}. {escape(hit.image)}</b><br>score {hit.score:.3f}, cosine {hit.similarity:.3f}{match}<ul>{reasons}</ul>"
-    return (
-        f"<figure><img alt='{escape(hit.image, quote=True)}' src='{thumbnail(Path(hit.path))}'><figcaption>{caption}</figcaption></figure>"
-    )
+    match = "" if hit.match is None else f" · match {hit.match:.3f}"
+    reasons = "".join(map(_reason, hit.reasons(space)))
+    image = f"<img class='view' alt='{escape(hit.image, quote=True)}' src='{thumbnail(Path(hit.path))}'>"
+    scores = f"<div class='scores'>score {hit.score:.3f} · cosine {hit.similarity:.3f}{match}</div>"
+    caption = f"<div class='name'>{hit.rank}. {escape(hit.image)}</div>{scores}<ul class='why'>{reasons}</ul>"
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _reason(reason: Reason) -> str:
+    """A bar as long as the probability."""
+    share = f"{reason.probability:.0%}"
+    return f"<li><i style='width:{share}'></i><b>{share}</b><span>{escape(short(reason.text))}</span></li>"
+
+
+def short(prompt: str) -> str:
+    """ "the person wears black upper clothes" -> "wears black upper clothes", for places where it is clear who is meant."""
+    for start in ("the person ", "a person ", "the picture "):
+        prompt = prompt.removeprefix(start)
+    return prompt
 
 
 def thumbnail(path: Path) -> str:

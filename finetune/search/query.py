@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
 from finetune.methods.base import Searcher
-from finetune.search.index import Index
+from finetune.search.index import CHUNK, Index
 from pipeline.contracts.attributes import PERSON_27, AttributeSpace
 from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.errors import ConfigError
@@ -17,6 +18,17 @@ from pretrain.retrieval.encode import TextFeatures
 SPACES: dict[str, AttributeSpace] = {space.name: space for space in (PERSON_27, BITS_21)}
 TEMPERATURE = 0.07  # of the softmax over the two prompts of an attribute: where training starts
 REASONS = 5  # attributes that a result names
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A prompt and the probability that it is true of the picture, 0.5 to 1."""
+
+    text: str
+    probability: float
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.probability:.0%})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +46,11 @@ class Hit:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def reasons(self, space: AttributeSpace, count: int = REASONS) -> list[str]:
-        """The surest statements about the picture, as prompts with their probability."""
+    def reasons(self, space: AttributeSpace, count: int = REASONS) -> list[Reason]:
+        """The surest statements about the picture."""
         sure = sorted(self.attributes.items(), key=lambda item: -abs(item[1] - 0.5))[:count]
         prompts = {attribute.name: attribute.prompts for attribute in space.attributes}
-        return [f"{prompts[name][p >= 0.5]} ({max(p, 1 - p):.0%})" for name, p in sure]
+        return [Reason(prompts[name][p >= 0.5], max(p, 1 - p)) for name, p in sure]
 
 
 class SearchEngine:
@@ -61,19 +73,29 @@ class SearchEngine:
             raise ConfigError("the query is empty; give a sentence such as 'a woman in a red coat with a backpack'")
         self._check(filters or {})
         texts = self.searcher.embed_texts([text])
-        wide = len(self.index.names) if filters else max(count, shortlist)
-        cosines, rows = (part[0] for part in self.index.nearest(texts.feat.cpu().numpy(), wide))
-        kept = [i for i, row in enumerate(rows) if row >= 0 and self._passes(int(row), filters or {})][: max(count, shortlist)]
-        rows, cosines = rows[kept], cosines[kept]
-        matches = self._matches(texts, rows[:shortlist])
+        allowed = self._allowed(filters) if filters else None
+        cosines, rows = self.index.nearest(texts.feat[0].cpu().numpy(), max(count, shortlist), allowed)
+        matches = self._matches(texts, rows[:shortlist].tolist())
         order = _order(cosines, matches)[:count]
         return [self._hit(number, int(rows[i]), float(cosines[i]), matches, i) for number, i in enumerate(order, start=1)]
 
     def attributes(self, row: int) -> dict[str, float]:
         """Probability of the label 1 of every attribute, by the two prompts' cosines."""
-        cosines = self._prompts @ np.asarray(self.index.features[row])
-        odds = (cosines[1::2] - cosines[::2]) / TEMPERATURE
+        odds = self._margins(np.asarray(self.index.features[row : row + 1]))[0] / TEMPERATURE
         return dict(zip(self.space.names, (1 / (1 + np.exp(-odds))).tolist(), strict=True))
+
+    @cached_property
+    def likelier(self) -> np.ndarray:
+        """(N, A) bool: is the label 1 the likelier one? Of all pictures, when a filter first asks."""
+        found = np.empty((len(self.index.names), len(self.space)), bool)
+        for start in range(0, len(found), CHUNK):
+            found[start : start + CHUNK] = self._margins(np.asarray(self.index.features[start : start + CHUNK])) >= 0
+        return found
+
+    def _margins(self, features: np.ndarray) -> np.ndarray:
+        """(B, D) -> (B, A): cosine of the prompt of label 1 less that of label 0."""
+        cosines = features @ self._prompts.T
+        return cosines[:, 1::2] - cosines[:, ::2]
 
     def _hit(self, rank: int, row: int, cosine: float, matches: Sequence[float], place: int) -> Hit:
         name = self.index.names[row]
@@ -81,11 +103,10 @@ class SearchEngine:
         score = cosine if match is None else match + cosine
         return Hit(rank, name, str(self.index.pictures / name), score, cosine, match, self.attributes(row))
 
-    def _passes(self, row: int, filters: Mapping[str, int]) -> bool:
-        if not filters:
-            return True
-        found = self.attributes(row)
-        return all((found[name] >= 0.5) == bool(label) for name, label in filters.items())
+    def _allowed(self, filters: Mapping[str, int]) -> np.ndarray:
+        """Rows of the pictures that are likelier to have every label of `filters`."""
+        columns = [self.space.names.index(name) for name in filters]
+        return np.flatnonzero((self.likelier[:, columns] == np.array(list(filters.values()), bool)).all(1))
 
     def _check(self, filters: Mapping[str, int]) -> None:
         if unknown := sorted(set(filters) - set(self.space.names)):
@@ -95,7 +116,7 @@ class SearchEngine:
 
     def _matches(self, texts: TextFeatures, rows: Sequence[int]) -> list[float]:
         """Matching scores of the first pictures, read again from disk; none without a matching head or where a picture is gone."""
-        if not self.searcher.has_matching or not len(rows):
+        if not self.searcher.has_matching or not rows:
             return []
         paths = [self.index.pictures / self.index.names[row] for row in rows]
         scores: list[float] = []

@@ -1,17 +1,30 @@
 """A search page on the loopback interface: a text box, filters by attribute, results with scores and reasons. Standard library only."""
 
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from urllib.parse import parse_qs, urlsplit
 
-from finetune.search.page import contact_sheet
+from finetune.search.page import contact_sheet, short
 from finetune.search.query import SearchEngine
 from pipeline.contracts.errors import ProjectError
 
 HOST = "127.0.0.1"
 MOST = 100
+SCRIPT = "document.forms[0].addEventListener('change', e => { if (e.target.type == 'radio') e.target.form.requestSubmit() })"
+"""A filter acts as soon as it is chosen; without scripts, the button does it."""
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "img-src data:",
+        "style-src 'unsafe-inline'",
+        "form-action 'self'",
+        f"script-src 'sha256-{b64encode(sha256(SCRIPT.encode()).digest()).decode()}'",
+    )
+)
 
 
 def make_server(engine: SearchEngine, port: int = 0) -> ThreadingHTTPServer:
@@ -35,7 +48,7 @@ def make_server(engine: SearchEngine, port: int = 0) -> ThreadingHTTPServer:
             self.send_response(status)
             for name, value in (("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))):
                 self.send_header(name, value)
-            self.send_header("Content-Security-Policy", "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'")
+            self.send_header("Content-Security-Policy", POLICY)
             self.end_headers()
             self.wfile.write(body)
 
@@ -50,26 +63,33 @@ def answer(engine: SearchEngine, fields: dict[str, str]) -> str:
     text = fields.get("q", "")
     filters = {name: int(fields[name]) for name in engine.space.names if fields.get(name) in ("0", "1")}
     count = min(MOST, int(fields["n"])) if fields.get("n", "").isdigit() and int(fields["n"]) else 12
-    form = _form(engine, text, filters, count)
-    if not text.strip():
-        return contact_sheet("Search", [], engine.space, form)
-    try:
-        return contact_sheet(text, engine.search(text, count, filters=filters), engine.space, form)
-    except ProjectError as err:
-        return contact_sheet(f"{text}: {err}", [], engine.space, form)
+    title, hits = f"Search in {len(engine.index.names):,} pictures", []
+    if text.strip():
+        try:
+            hits = engine.search(text, count, filters=filters)
+            title = f"{len(hits)} of {len(engine.index.names):,} pictures for “{text}”"
+        except ProjectError as err:
+            title = f"{text}: {err}"
+    return contact_sheet(title, hits, engine.space, _box(text, count), _filters(engine, filters), f"<script>{SCRIPT}</script>")
 
 
-def _form(engine: SearchEngine, text: str, filters: dict[str, int], count: int) -> str:
-    choices = []
+def _box(text: str, count: int) -> str:
+    words = f"value='{escape(text, quote=True)}' placeholder='a woman in a red coat with a backpack' aria-label='description' autofocus"
+    number = f"<input type='number' name='n' min='1' max='{MOST}' value='{count}' aria-label='number of results'>"
+    return f"<div class='box'><input type='search' name='q' {words}>{number}<button>Search</button></div>"
+
+
+def _filters(engine: SearchEngine, chosen: dict[str, int]) -> str:
+    """A choice of three for every attribute, label 0, label 1 or any, as small buttons."""
+    groups = []
     for attribute in engine.space.attributes:
-        chosen = filters.get(attribute.name)
-        options = "".join(
-            f"<option value='{label}'{' selected' if chosen == label else ''}>{escape(prompt)}</option>"
-            for label, prompt in enumerate(attribute.prompts)
-        )
-        choices.append(
-            f"<label>{escape(attribute.name)}<br><select name='{attribute.name}'><option value=''>any</option>{options}</select></label>"
-        )
-    box = f"<input type='text' name='q' value='{escape(text, quote=True)}' placeholder='a woman in a red coat with a backpack' autofocus>"
-    number = f"<input type='number' name='n' min='1' max='{MOST}' value='{count}'>"
-    return f"<form>{box}{number}<button>Search</button><details><summary>Filters</summary>{''.join(choices)}</details></form>"
+        options = [("", "any"), *((str(label), short(prompt)) for label, prompt in enumerate(attribute.prompts))]
+        now = str(chosen.get(attribute.name, ""))
+        chips = "".join(_chip(attribute.name, value, text, value == now) for value, text in options)
+        groups.append(f"<fieldset><legend>{escape(attribute.name.replace('_', ' '))}</legend>{chips}</fieldset>")
+    return f"<aside><h2>Only pictures that probably show</h2>{''.join(groups)}</aside>"
+
+
+def _chip(name: str, value: str, text: str, checked: bool) -> str:
+    box = f"<input type='radio' name='{escape(name, quote=True)}' value='{value}'{' checked' if checked else ''}>"
+    return f"<label class='chip'>{box}<span>{escape(text)}</span></label>"

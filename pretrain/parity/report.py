@@ -1,8 +1,10 @@
 """All comparisons of a parity folder."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import click
 import torch
 
 from pipeline.contracts.errors import ContractError
@@ -38,3 +40,16 @@ def run_parity(folder: Path) -> list[Check]:
             except KeyError as err:
                 raise ContractError(f"{folder}: {', '.join(files)} lack {err}; this is no whole parity set of APTM") from err
     return checks
+
+
+def tell(checks: Sequence[Check], as_json: bool) -> int:
+    """Print the comparisons; the exit code, 1 if one failed."""
+    num_failed = sum(not check.passed for check in checks)
+    if as_json:
+        rows = [{"name": c.name, "max_abs_error": c.error, "tolerance": c.tolerance, "pass": c.passed} for c in checks]
+        click.echo(json.dumps({"passed": num_failed == 0, "num_failed": num_failed, "checks": rows}))
+    else:
+        for check in checks:
+            click.echo(f"{'pass' if check.passed else 'FAIL'}  {check.error:9.2e}  {check.name}")
+        click.echo(f"{len(checks) - num_failed} of {len(checks)} comparisons pass")
+    return int(num_failed > 0)

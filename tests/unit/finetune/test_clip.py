@@ -1,6 +1,9 @@
 """CLIP and IRRA against transformers, all published forms of weights, tokens against transformers' tokenizer."""
 
 import json
+import pickle
+import warnings
+import zipfile
 from random import Random
 
 import pytest
@@ -13,6 +16,7 @@ from finetune.models.clip_settings import ClipConfig, TowerConfig
 from finetune.models.clip_tokenizer import load_tokenizer
 from finetune.models.clip_weights import fit, read_clip, resize_positions, sized
 from finetune.models.irra import Irra, IrraConfig
+from finetune.models.torchscript import read_torchscript
 from pipeline.contracts.errors import ConfigError, ContractError
 from pretrain.models.layout import load_published
 
@@ -61,7 +65,7 @@ def native(prefix: str = "") -> tuple[Clip, dict[str, torch.Tensor]]:
     return model, state | {"logit_scale": torch.tensor(4.6)}
 
 
-@pytest.mark.parametrize("form", ["openai.pt", "open_clip", "irra.pth", "jit.pt"])
+@pytest.mark.parametrize("form", ["openai.pt", "open_clip", "irra.pth"])
 def test_files_under_native_names_give_the_same_model(tmp_path, form):
     model, state = native("base_model." if form == "irra.pth" else "")
     if form == "open_clip":
@@ -70,15 +74,70 @@ def test_files_under_native_names_give_the_same_model(tmp_path, form):
         (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": facts}))
         mine, config = loaded(tmp_path)
     else:
-        if form == "jit.pt":
-            torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1)), tmp_path / form)
-            with pytest.raises(ContractError, match="holds no CLIP"):
-                read_clip(tmp_path / form)
-            return
         torch.save({"model": state} if form == "irra.pth" else state, tmp_path / form)
         mine, config = loaded(tmp_path / form)
     assert config == model.config
     assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+class Published(Clip):
+    """With what OpenAI's archives hold beside the towers, and a forward pass to trace."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__(config)
+        self.logit_scale = torch.nn.Parameter(torch.tensor(4.6))
+        for name, value in (("input_resolution", 16), ("context_length", 10), ("vocab_size", 600)):
+            self.register_buffer(name, torch.tensor(value))
+
+    def forward(self, image, ids):
+        return self.image_tokens(image), self.text_tokens(ids)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """A TorchScript archive in half precision, as OpenAI publishes them, and the model that it came from."""
+    model = Published(native()[0].config).eval()
+    path = tmp_path_factory.mktemp("openai") / "ViT-tiny.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        torch.jit.trace(model, (torch.zeros(1, 3, 16, 16), torch.ones(1, 10, dtype=torch.int64))).half().save(str(path))
+    return path, model
+
+
+def test_an_openai_archive_gives_the_model_that_torch_jit_load_would_give(archive):
+    path, model = archive
+    expected, found = torch.jit.load(path).state_dict(), read_torchscript(path)
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype for name in expected)
+    mine, config = loaded(path)
+    assert config == model.config
+    assert read_clip(path)[0]["logit_scale"] == pytest.approx(4.6, abs=2e-3)
+    for name, value in mine.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name].half().float(), atol=0, rtol=0)
+
+
+def rewritten(source, target, change):
+    """The archive with `change(name, data)` for the bytes of each member."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return target
+
+
+def test_no_code_of_an_archive_is_compiled_and_nothing_but_tensors_is_unpickled(archive, tmp_path):
+    path, model = archive
+    broken = rewritten(path, tmp_path / "code.pt", lambda name, data: b"this is no code" if name.endswith(".py") else data)
+    with pytest.raises(RuntimeError):
+        torch.jit.load(broken)
+    assert loaded(broken)[1] == model.config
+    evil = pickle.dumps(Evil())
+    with pytest.raises(ContractError, match=r"holds more than modules and tensors \(builtins\.exec\)"):
+        read_clip(rewritten(path, tmp_path / "evil.pt", lambda name, data: evil if name.endswith("/data.pkl") else data))
+    with pytest.raises(ContractError, match="holds more than modules and tensors"):
+        read_clip(rewritten(path, tmp_path / "short.pt", lambda name, data: data[:-2] if name.endswith("/data/0") else data))
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1)), tmp_path / "linear.pt")
+    with pytest.raises(ContractError, match="holds no CLIP"):
+        read_clip(tmp_path / "linear.pt")
 
 
 def test_open_clip_without_quick_gelu_says_so(tmp_path):
@@ -89,11 +148,12 @@ def test_open_clip_without_quick_gelu_says_so(tmp_path):
     assert (config.activation, config.image.heads, config.text.heads) == ("gelu", 2, 4)
 
 
-def test_a_pickle_with_code_is_not_run_and_other_files_are_refused(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (exec, ("raise SystemExit('ran')",))
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('ran')",))
 
+
+def test_a_pickle_with_code_is_not_run_and_other_files_are_refused(tmp_path):
     torch.save({"a": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(ContractError, match="holds more than tensors"):
         read_clip(tmp_path / "evil.pt")

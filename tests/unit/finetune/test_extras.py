@@ -13,18 +13,17 @@ from click.testing import CliRunner
 from finetune.cli import finetune
 from finetune.colour import coloured_lines, tag_colour, train_colours
 from finetune.completion import candidates, complete, untuned_clip
-from finetune.config import EvalConfig
+from finetune.config import EvalConfig, FinetuneConfig
 from finetune.datasets.challenge import read_labels
 from finetune.datasets.lines import TrainingLines, train_split, validation_split
 from finetune.datasets.retrieval_split import read_test
 from finetune.evaluate import cost_of
 from finetune.expansion import expanded_scores
-from finetune.export import export_checkpoint, from_pretrained
+from finetune.export import example_inputs, export_checkpoint, from_pretrained
 from finetune.fusion import fuse
 from finetune.gallery_kinds import rerouted, router_of, routes_of
 from finetune.kind_router import zero_shot_routes
 from finetune.matrix import cross_domain, table
-from finetune.methods.pairs import Size
 from finetune.methods.start import start_method
 from finetune.models.clip import Clip
 from finetune.models.clip_settings import ClipConfig
@@ -34,6 +33,7 @@ from pipeline.config import build
 from pipeline.contracts.challenge import VehicleTag
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.signals import StopRequest
+from tests.unit.finetune.conftest import MODEL
 from tests.unit.finetune.test_methods import lines_of, recipe
 from tests.unit.finetune.tiny_models import CLIP
 
@@ -203,21 +203,32 @@ def test_the_matrix_scores_every_training_on_every_data_set(people, tmp_path):
     assert 0 < cost["cosine_ms"] <= cost["reranked_ms"]
 
 
-@pytest.mark.parametrize("name", ["irra", "blip"])
+@pytest.mark.parametrize("name", ["aptm", "irra", "blip"])
 def test_an_exported_folder_opens_and_its_encoders_agree(name, miniature, tmp_path):
-    config = recipe(name, miniature, tmp_path / "out")
+    config = aptm_recipe(miniature, tmp_path) if name == "aptm" else recipe(name, miniature, tmp_path / "out")
     method = start_method(config, lines_of(config), CPU)
     method.model.eval()
     method.save(tmp_path / "checkpoint", {"step": 3, "val": {"all": {"map": 0.25}}})
     report = export_checkpoint(tmp_path / "checkpoint", tmp_path / "given", encoders=True)
+    assert report["architecture"] == name
     assert report["largest_difference"] < 1e-4
     card = (tmp_path / "given" / "README.md").read_text()
     assert "| map | 25.00 % |" in card
     assert report["sha256"] in card
+    assert not (tmp_path / "given" / "training_state").exists()
+
     opened = from_pretrained(tmp_path / "given", "cpu")
     texts = ["a white Audi Sedan.", "a man"]
-    torch.testing.assert_close(opened.embed_texts(texts).feat, method.searcher.embed_texts(texts).feat)
-    size = opened.towers.config if name == "irra" else Size(32, 32)
-    program = torch.export.load(tmp_path / "given" / "image_encoder.pt2").module()
-    pixels = torch.randn(2, 3, size.height, size.width)
-    torch.testing.assert_close(program(pixels), opened.embed_images(pixels).feat, atol=1e-4, rtol=1e-3)
+    expected = method.searcher.embed_texts(texts).feat
+    torch.testing.assert_close(opened.embed_texts(texts).feat, expected)
+    pixels, tokens = example_inputs(opened, [*texts, "a woman in a long red coat", "a bus", "a person"])
+    for file, inputs, features in (
+        ("image_encoder.pt2", (pixels,), opened.embed_images(pixels).feat),
+        ("text_encoder.pt2", tokens, opened.embed_texts([*texts, "a woman in a long red coat", "a bus", "a person"]).feat),
+    ):
+        program = torch.export.load(tmp_path / "given" / file).module()
+        torch.testing.assert_close(program(*inputs), features, atol=1e-4, rtol=1e-3)  # five: traced with three, checked with one
+
+
+def aptm_recipe(miniature: Path, out: Path) -> FinetuneConfig:
+    return build(FinetuneConfig, {"out": str(out), "data": {"folder": str(miniature)}, "model": MODEL}, "test")

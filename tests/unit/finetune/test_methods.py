@@ -25,6 +25,7 @@ CPU = torch.device("cpu")
 METHODS = {
     "irra": {"model": {"clip": CLIP, "cross_layers": 1}, "objective": {"irm": 1.0, "ac": 1.0}, "ema": 0.5},
     "lora": {"method": "irra", "model": {"clip": CLIP, "cross_layers": 1}, "lora": {"rank": 2}, "optim": {"lr": 1e-2}},
+    "clip": {"model": {"clip": CLIP}},
     "blip": {"model": {"config": BLIP, "queue_size": 20}, "objective": {"colour_patch": True}},
 }
 

@@ -73,10 +73,14 @@ def test_every_readable_picture_is_indexed_and_the_unreadable_one_is_counted(ind
 
 def test_the_shortlist_is_that_of_the_matrix_product(engine):
     query = engine.searcher.embed_texts([TEXT]).feat.numpy()
-    cosines, rows = engine.index.nearest(query, 5)
+    cosines, rows = engine.index.nearest(query[0], 5)
     product = query @ np.asarray(engine.index.features).T
-    np.testing.assert_allclose(cosines[0], np.sort(product[0])[::-1][:5], rtol=1e-5)
-    assert len(set(rows[0])) == 5
+    np.testing.assert_allclose(cosines, np.sort(product[0])[::-1][:5], rtol=1e-5)
+    assert len(set(rows)) == 5
+    allowed = np.array([1, 4, 7])
+    cosines, rows = engine.index.nearest(query[0], 5, allowed)
+    assert sorted(rows) == allowed.tolist()
+    np.testing.assert_allclose(cosines, np.sort(product[0][allowed])[::-1], rtol=1e-5)
 
 
 def test_results_are_ordered_by_match_and_cosine_and_explained(engine):
