@@ -42,6 +42,13 @@ CHAIN = tuple(spec for spec in STAGES if spec.kind == "units")  # they follow ea
 FUSED = "fused"  # a command like a stage's: all of the chain at once, in one process
 
 
+def commands(execution: str) -> tuple[str, ...]:
+    """The stage commands of a run, in order."""
+    if execution != FUSED:
+        return tuple(spec.name for spec in STAGES)
+    return tuple(dict.fromkeys(FUSED if spec in CHAIN else spec.name for spec in STAGES))
+
+
 def covered(command: str) -> tuple[StageSpec, ...]:
     """The stages that a stage command makes: itself, or all of the chain."""
     return CHAIN if command == FUSED else (find(command),)

@@ -19,13 +19,14 @@ from tests.unit.pipeline.slurm_run import SlurmRun
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
+from pipeline.unit_list import parse_units
 root, step, arguments = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-task, count = (int(arguments[arguments.index(name) + 1]) for name in ("--task", "--num-tasks"))
+units = parse_units(arguments[arguments.index("--units") + 1], 4)
 told = []
 for number in (signal.SIGUSR1, signal.SIGTERM):
     signal.signal(number, lambda n, frame: told.append(n))
 (root / "started").touch()
-for unit in range(task, 4, count):
+for unit in units:
     away, done = root / "away" / f"{unit:06d}.json", root / "annotate" / "done" / f"{unit:06d}.json"
     if not away.exists():
         continue
