@@ -147,8 +147,6 @@ class _Flow:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._lanes: Lanes | None = None
-        if hasattr(links[0].stage, "compute"):  # all its units begin with it, so that it may look ahead
-            self._lanes = Lanes(cast(SplitStage, links[0].stage), self._steps(), self._fail)
         self._threads = [threading.Thread(target=self._run_stage, args=(i,), name=link.stage.name) for i, link in enumerate(links)]
 
     def set_up(self) -> None:
@@ -163,6 +161,9 @@ class _Flow:
             for link in self._links:
                 link.stage.teardown()
             raise
+        first = self._links[0].stage
+        if hasattr(first, "compute"):  # all its units begin with it, so that it may look ahead; how far it knows now
+            self._lanes = Lanes(cast(SplitStage, first), self._steps(), self._fail)
 
     def run(self, request: StopRequest) -> None:
         """Returns when all is made; raises what a stage has raised, or Stopped."""

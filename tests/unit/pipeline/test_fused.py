@@ -125,7 +125,11 @@ def test_rows_are_those_that_would_have_been_read_from_disk(tmp_path):
 class Lane(FakeStage):
     """Pictures by three threads; earlier batches take longer than later ones."""
 
-    num_lanes = 3
+    num_lanes = 1
+
+    def setup(self) -> None:
+        super().setup()
+        self.num_lanes = 3  # known only when the model is loaded
 
     def __init__(self, fail_at: int = -1, slow_s: float = 0.0) -> None:
         super().__init__("generate")

@@ -104,6 +104,26 @@ def test_a_task_makes_its_units_and_says_so(place):
     assert last(place).left == 0
 
 
+def test_a_fused_task_has_left_what_any_stage_of_the_chain_lacks(place):
+    place.job.stage = "fused"
+    for unit in range(4):
+        (place.paths.root / "away" / f"{unit:06d}.json").rename(place.paths.done("annotate", unit))
+    assert place.left() == []
+    place.paths.done("filter", 2).unlink()  # of later stages nothing can be said then
+    place.paths.done("annotate", 3).unlink()
+    assert place.left() == [2, 3]
+
+
+def test_scattered_units_are_one_start_of_the_worker(place, tmp_path):
+    for unit in (1, 2):
+        (place.paths.root / "away" / f"{unit:06d}.json").rename(place.paths.done("annotate", unit))
+    told = tmp_path / "told"
+    place.submission.worker = ["sh", "-c", f'echo "$@" >> {told}', "sh"]
+    assert run(place) == 1
+    (line,) = told.read_text().splitlines()
+    assert line.endswith("--units 0,3")
+
+
 def test_after_a_warning_the_unit_in_hand_is_finished_and_the_task_requeued(place, slurm):
     when_started(place, signal.SIGUSR1)
     assert run(with_step(place, 0.5)) == 75
