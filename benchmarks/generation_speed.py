@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -136,15 +137,17 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
     pipeline.set_progress_bar_config(disable=True)
     pose = PoseDetector(pose_model("embedded"))
     processor = BlipProcessor.from_pretrained(EMBEDDED_WEIGHTS / "captioner", local_files_only=True)
-    captioner = BlipForConditionalGeneration.from_pretrained(EMBEDDED_WEIGHTS / "captioner", local_files_only=True).eval()
+    captioner = BlipForConditionalGeneration.from_pretrained(
+        EMBEDDED_WEIGHTS / "captioner", dtype=torch.float32, local_files_only=True
+    ).eval()
     folder.mkdir(parents=True)
     spent = dict.fromkeys(("generate", "png", "pose", "caption"), 0.0)
 
     def clocked(part: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
-        result = work()
+        made = work()
         spent[part] += time.perf_counter() - started
-        return result
+        return made
 
     result: list[str] = []
     began = time.perf_counter()
@@ -152,9 +155,10 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
         file = folder / f"{item.key}.png"
         generator = torch.Generator("cpu").manual_seed(derive_seed(config.run.seed, "generate", item.key))
         options = {"num_inference_steps": config.generate.steps, "guidance_scale": config.generate.guidance, "generator": generator}
-        clocked("generate", lambda p=item.row["prompt"], o=options, f=file: pipeline(p, **o).images[0].save(f))
-        image = clocked("png", lambda f=file: np.ascontiguousarray(cv2.imread(str(f))[:, :, ::-1]))
-        persons = clocked("pose", lambda i=image: pose.detect(i))
+        picture = clocked("generate", partial(pipeline, item.row["prompt"], **options)).images[0]
+        clocked("png", partial(picture.save, file))
+        image = np.ascontiguousarray(clocked("png", partial(cv2.imread, str(file)))[:, :, ::-1])
+        persons = clocked("pose", partial(pose.detect, image))
         measures = measure_image(image, file.stat().st_size) | measure_persons(persons, image.shape[1], image.shape[0])
         if decide(measures, config.filter.thresholds) is not None:
             continue

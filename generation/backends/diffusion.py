@@ -56,6 +56,11 @@ class DiffusionModel:
             **lora,
         }
 
+    @property
+    def batch_size(self) -> int:
+        """What the next batch may hold: less than configured once memory has run out."""
+        return self._batch.size
+
     def replica(self) -> "DiffusionModel":
         """A model for another thread: the same weights, its own scheduler, tokenizers and batch size, which change while it works."""
         other = copy.copy(self)
