@@ -109,6 +109,17 @@ def kept(folder: Path, num_images: int) -> set[str]:
     return {row["key"] for row in rows if row["status"] == "kept" and int(row["key"][:9]) < num_images}
 
 
+def pixels_apart(folder: Path, key: str) -> str:
+    from generation.images import decode_rgb
+    from pipeline.paths import RunPaths
+    from pipeline.tars import read_tar
+
+    tars = (RunPaths(folder / "fused").stage("generate") / "units").glob("*.tar")
+    ours = next(decode_rgb(member.data) for tar in tars for member in read_tar(tar) if member.name == f"{key}.png")
+    difference = abs(ours.astype(int) - decode_rgb((folder / "naive" / f"{key}.png").read_bytes()).astype(int))
+    return f"at most {difference.max()} grey levels in {(difference > 0).sum()} of {difference.size} values"
+
+
 def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
     """The loop, in this process. Writes kept.json: keys that filter, crop and caption gate keep, and seconds by part."""
     import cv2
@@ -240,6 +251,8 @@ def report_naive(folder: Path, given: argparse.Namespace, fused: Timing) -> None
     print(f"fused against naive, without loading: {loop / (worker_answer(folder / 'fused')['seconds'] / given.images):.2f} times")
     ours, theirs = kept(folder / "fused", count), set(answer["kept"])
     print(f"kept of the first {count}: fused {len(ours)}, naive {len(theirs)}; by one only: {sorted(ours ^ theirs) or 'none'}")
+    for key in sorted(ours ^ theirs):
+        print(f"  {key}: the two pictures differ by {pixels_apart(folder, key)} (batch and memory layout; pose can tip over from that)")
 
 
 if __name__ == "__main__":
