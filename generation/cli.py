@@ -5,9 +5,9 @@ Reports go to stdout, everything else to stderr. Heavy packages load inside the 
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,8 @@ from pipeline.entry import call
 
 if TYPE_CHECKING:
     from generation.config import GenerationConfig
+    from generation.work import Part
+    from pipeline.contracts.manifest import DoneRecord
 
 _STAGES = {
     "prompts": "Write the prompt table.",
@@ -39,26 +41,75 @@ def cli() -> None:
     """Prompts to shards, one stage at a time. `passerby run` calls these for you."""
 
 
+def _part_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which units: all of the run by default."""
+    for option in (
+        click.option("--units", metavar="LIST", help="Only these units: 3,7,10-20,30-60:5."),
+        click.option("--num-tasks", type=int, default=1, show_default=True),
+        click.option("--task", type=int, default=0, show_default=True, help="Only the units with unit % num-tasks == task."),
+    ):
+        command = option(command)
+    return command
+
+
+def _part(task: int, num_tasks: int, units: str | None) -> "Part":
+    from generation.work import Part
+    from pipeline.contracts.errors import ConfigError
+
+    if units is not None and (task, num_tasks) != (0, 1):
+        raise ConfigError(f"--units {units} and --task {task} of --num-tasks {num_tasks}; accepted: one or the other")
+    return Part(task, num_tasks, units)
+
+
 def _stage_command(name: str, text: str) -> Callable[..., None]:
     @cli.command(name, help=text)
     @_CONFIG
     @_SET
-    @click.option("--task", type=int, default=0, show_default=True, help="Which part of the units: those with unit % num-tasks == task.")
-    @click.option("--num-tasks", type=int, default=1, show_default=True)
-    def command(config_file: Path, overrides: tuple[str, ...], task: int, num_tasks: int) -> None:
+    @_part_options
+    def command(config_file: Path, overrides: tuple[str, ...], task: int, num_tasks: int, units: str | None) -> None:
         from generation.work import run_stage
         from pipeline.logs import TaskLog
 
         with TaskLog():
-            records = run_stage(name, _load(config_file, overrides), task, num_tasks)
-        total = {field: sum(getattr(r.counts, field) for r in records) for field in ("seen", "kept", "dropped", "failed")}
-        click.echo(json.dumps({"stage": name, "units": len(records), **total}))
+            records = run_stage(name, _load(config_file, overrides), _part(task, num_tasks, units))
+        click.echo(json.dumps({"stage": name, "units": len(records), **_total(records)}))
 
     return command
 
 
+def _total(records: "Sequence[DoneRecord]") -> dict[str, int]:
+    return {field: sum(getattr(r.counts, field) for r in records) for field in ("seen", "kept", "dropped", "failed")}
+
+
 for _name, _text in _STAGES.items():
     _stage_command(_name, _text)
+
+
+@cli.command()
+@_CONFIG
+@_SET
+@_part_options
+def fused(config_file: Path, overrides: tuple[str, ...], task: int, num_tasks: int, units: str | None) -> None:
+    """All stages from generate to annotate at once: pictures stay in memory. Same files as one by one.
+
+    Answers with counts by stage and where the time went, in seconds.
+    """
+    from dataclasses import asdict
+
+    from generation.work import UNIT_STAGES, run_all_stages
+    from pipeline.logs import TaskLog
+
+    with TaskLog():
+        report = run_all_stages(_load(config_file, overrides), _part(task, num_tasks, units))
+    answer = {
+        "stage": "fused",
+        "units": sum(record.stage == UNIT_STAGES[-1] for record in report.records),
+        "stages": {name: _total([r for r in report.records if r.stage == name]) for name in UNIT_STAGES},
+        "setup_seconds": round(report.setup_seconds, 2),
+        "seconds": round(report.seconds, 2),
+        "times": [{k: round(v, 2) if isinstance(v, float) else v for k, v in asdict(times).items()} for times in report.times],
+    }
+    click.echo(json.dumps(answer))
 
 
 @cli.command()

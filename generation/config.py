@@ -14,6 +14,7 @@ from pipeline.contracts.errors import ConfigError
 EMBEDDED = "embedded"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
 DEVICES = ("auto", "cpu", "cuda", "mps")
+EXECUTIONS = ("staged", "fused")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -36,10 +37,12 @@ class RunConfig:
     folder: str | None = None  # None: runs/NAME below the working directory
     seed: int = 0  # every random choice of the run derives from it
     unit_size: int = 256  # images in a unit, the smallest piece of work that is done or not done
+    execution: str = "staged"  # staged: generate to annotate one after the other; fused: at once, in one process a GPU. Same files
 
     def __post_init__(self) -> None:
         _refuse(not self.name or "/" in self.name or self.name.startswith("."), "run.name", self.name, "a folder name")
         _refuse(self.unit_size < 1, "run.unit_size", self.unit_size, "1 or more")
+        _refuse(self.execution not in EXECUTIONS, "run.execution", self.execution, ", ".join(EXECUTIONS))
 
     @property
     def path(self) -> Path:
@@ -96,7 +99,7 @@ class GenerateConfig:
     width: int | None = None
     lora: str | None = None  # .safetensors file, fused into the weights
     lora_scale: float = 1.0
-    channels_last: bool = False  # memory layout; faster on NVIDIA tensor cores with fp16 and bf16, slower on CPUs
+    channels_last: bool = False  # memory layout; faster on NVIDIA tensor cores with fp16 and bf16, and where a CPU has AVX-512
     compile: bool = False  # torch.compile of the denoiser: a minute at the start of each task, then faster
     attention: str = "auto"  # auto, sliced (less memory), or a backend of diffusers: native, flash, xformers, sage, ...
     safety_checker: bool = False  # load the checkpoint's checker; what it takes for unsafe is dropped

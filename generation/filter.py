@@ -3,7 +3,6 @@
 Reads the pictures of `generate`; `recrop` reads the key points that it writes.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from generation.image_measures import measure_image
 from generation.images import Image, decode_item
 from generation.pose_measures import Person, measure_persons
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
+from pipeline.machine import num_cpus
 
 
 class FilterStage:
@@ -31,8 +31,15 @@ class FilterStage:
         self._pool: PosePool | None = None
         self._plugins: list[Plugin] = []
 
+    def prepare(self) -> None:
+        """Start the pose processes, which load beside whatever else is being loaded; `setup` waits for them."""
+        if self._pool is None:
+            self._pool = PosePool(pose_model(self._config.pose_model), _num_workers(self._config.num_workers))
+            self._pool.start()
+
     def setup(self) -> None:
-        self._pool = PosePool(pose_model(self._config.pose_model), _num_workers(self._config.num_workers))
+        self.prepare()
+        assert self._pool is not None
         self._pool.warm_up()
         self._plugins = [load_plugin(plugin) for plugin in self._config.plugins]
 
@@ -73,7 +80,7 @@ class FilterStage:
 
 def _num_workers(configured: int | None) -> int:
     """null: the cores of this task, which Slurm and containers may make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if configured is None else configured
+    return num_cpus() if configured is None else configured
 
 
 def keypoints_json(person: Person) -> list[list[float]]:

@@ -1,6 +1,7 @@
 """Prompt and seed -> picture. Reads the prompt table, writes PNG pictures for `filter` and `recrop`."""
 
 from collections.abc import Sequence
+from queue import SimpleQueue
 
 from generation.backends.batching import MAX_TRY
 from generation.backends.diffusion import DiffusionModel, Picture
@@ -13,28 +14,48 @@ REASONS = ("unsafe_image",)
 
 
 class GenerateStage:
-    """One picture per item; the seed follows from the run's seed and the key, so that any one picture can be made again."""
+    """One picture per item; the seed follows from the run's seed and the key, so that any one picture can be made again.
+
+    A SplitStage: `compute` draws, in up to `num_lanes` threads, `finish` encodes. With `fill_cores` there is a lane a core where the model
+    runs on the CPU with one thread; on a GPU one lane keeps it busy.
+    """
 
     name = "generate"
     reads_images = False
     writes_images = True
 
-    def __init__(self, config: GenerateConfig, run_seed: int) -> None:
-        self._config, self._run_seed = config, run_seed
+    def __init__(self, config: GenerateConfig, run_seed: int, *, fill_cores: bool = False) -> None:
+        self._config, self._run_seed, self._fill_cores = config, run_seed, fill_cores
         self.batch_size = config.batch_size or MAX_TRY  # found by trying: the model cuts batches itself
+        self.num_lanes = 1
         self._model: DiffusionModel | None = None
+        self._idle: SimpleQueue[DiffusionModel] = SimpleQueue()  # the model and its replicas, one a lane
 
     def setup(self) -> None:
         self._model = DiffusionModel(self._config)
+        self.num_lanes = self._model.max_replicas() if self._fill_cores else 1
+        for model in (self._model, *(self._model.replica() for _ in range(self.num_lanes - 1))):
+            self._idle.put(model)
 
     def process(self, batch: Sequence[Item]) -> Sequence[Outcome]:
+        return self.finish(batch, self.compute(batch))
+
+    def compute(self, batch: Sequence[Item]) -> list[Picture]:
         assert self._model is not None, "setup() comes first"
-        seeds = [derive_seed(self._run_seed, self.name, item.key) for item in batch]
-        pictures = self._model.generate([item.row["prompt"] for item in batch], seeds)
-        return [self._outcome(picture, seed) for picture, seed in zip(pictures, seeds, strict=True)]
+        model = self._idle.get()
+        try:
+            return model.generate([item.row["prompt"] for item in batch], self._seeds(batch))
+        finally:
+            self._idle.put(model)
+
+    def finish(self, batch: Sequence[Item], computed: Sequence[Picture]) -> Sequence[Outcome]:
+        return [self._outcome(picture, seed) for picture, seed in zip(computed, self._seeds(batch), strict=True)]
 
     def teardown(self) -> None:
-        self._model = None
+        self._model, self._idle = None, SimpleQueue()
+
+    def _seeds(self, batch: Sequence[Item]) -> list[int]:
+        return [derive_seed(self._run_seed, self.name, item.key) for item in batch]
 
     def _outcome(self, picture: Picture, seed: int) -> Outcome:
         assert self._model is not None

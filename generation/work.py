@@ -1,6 +1,7 @@
-"""One stage of one task: which units, from what, by which stage object. What `python -m generation STAGE` does, as a function."""
+"""One stage of one task, or all at once: which units, from what, by which stage object. `python -m generation STAGE|fused` as functions."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from generation.config import GenerationConfig
 from generation.digests import describe, stage_digests
@@ -8,9 +9,11 @@ from generation.prompts import image_items, read_prompt_rows, write_prompts
 from pipeline.completion import input_digest, units_of_task
 from pipeline.contracts.manifest import DoneRecord
 from pipeline.contracts.stage import Row, Stage
+from pipeline.fused import FusedReport, Link, run_fused
 from pipeline.inputs import UnitInput, chained_input
 from pipeline.paths import RunPaths
 from pipeline.runner import run_single, run_units
+from pipeline.unit_list import parse_units
 
 SINGLE_STAGES = ("prompts", "shard")
 _CHAIN = {  # stage: (rows from, pictures from)
@@ -22,28 +25,59 @@ _CHAIN = {  # stage: (rows from, pictures from)
 UNIT_STAGES = ("generate", *_CHAIN)
 
 
-def run_stage(name: str, config: GenerationConfig, task: int = 0, num_tasks: int = 1) -> list[DoneRecord]:
-    """Do what is left of this task's units of a stage (of the whole stage if it is a single one); the records of what is done now.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which units a command makes: those of a list (3,7,10-20), or else those with unit % num_tasks == task."""
+
+    task: int = 0
+    num_tasks: int = 1
+    units: str | None = None
+
+    def of(self, num_units: int) -> list[int]:
+        """Raises ConfigError for what is not in the run."""
+        if self.units is not None:
+            return parse_units(self.units, num_units)
+        return list(units_of_task(num_units, self.task, self.num_tasks))
+
+
+def run_stage(name: str, config: GenerationConfig, part: Part = Part()) -> list[DoneRecord]:
+    """Do what is left of this part's units of a stage (of the whole stage if it is a single one); the records of what is done now.
 
     Raises ConfigError, ContractError, StageError as the stage and its inputs do.
     """
     paths = RunPaths(config.run.path)
     digest = stage_digests(config)[name]
-    num_units = int(describe(config)["run"]["num_units"])
-    units = units_of_task(1 if name in SINGLE_STAGES else num_units, task, num_tasks)
+    num_units = _num_units(config)
+    units = part.of(1 if name in SINGLE_STAGES else num_units)
     if name in SINGLE_STAGES:
-        return [_run_single(name, config, paths, digest, num_units)] if len(units) else []
-    stage = make_stage(name, config)
+        return [_run_single(name, config, paths, digest, num_units)] if units else []
+    link = _link(name, config, paths, digest)
+    return run_units(link.stage, paths, units, config_digest=digest, inputs=link.inputs)
+
+
+def run_all_stages(config: GenerationConfig, part: Part = Part()) -> FusedReport:
+    """What is left of this part's units in all unit stages, side by side in this process. Files, errors: those of run_stage."""
+    paths, digests = RunPaths(config.run.path), stage_digests(config)
+    links = [_link(name, config, paths, digests[name], fill_cores=True) for name in UNIT_STAGES]
+    return run_fused(links, paths, part.of(_num_units(config)))
+
+
+def _link(name: str, config: GenerationConfig, paths: RunPaths, digest: str, fill_cores: bool = False) -> Link:
+    stage = make_stage(name, config, fill_cores)
     inputs = _generate_input(config, paths) if name == "generate" else chained_input(paths, *_CHAIN[name], stage.reads_images)
-    return run_units(stage, paths, list(units), config_digest=digest, inputs=inputs)
+    return Link(stage, digest, inputs)
 
 
-def make_stage(name: str, config: GenerationConfig) -> Stage:
-    """The stage object; imports only what this stage needs."""
+def _num_units(config: GenerationConfig) -> int:
+    return int(describe(config)["run"]["num_units"])
+
+
+def make_stage(name: str, config: GenerationConfig, fill_cores: bool = False) -> Stage:
+    """The stage object; imports only what this stage needs. fill_cores: it has the task's cores for itself."""
     if name == "generate":
         from generation.generate import GenerateStage
 
-        return GenerateStage(config.generate, config.run.seed)
+        return GenerateStage(config.generate, config.run.seed, fill_cores=fill_cores)
     if name == "filter":
         from generation.filter import FilterStage
 

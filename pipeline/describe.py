@@ -28,6 +28,11 @@ class RunPlan:
     num_images: int
     digests: dict[str, str]  # stage -> config digest, in the order of the flow
 
+    @property
+    def execution(self) -> str:
+        """staged: a worker makes one stage; fused: all of the chain. Of this start only: the files are the same."""
+        return str(self.config.get("run", {}).get("execution", "staged"))
+
     def units(self, spec: graph.StageSpec) -> range:
         return range(graph.num_units(spec, self.num_units))
 

@@ -9,7 +9,7 @@ from pipeline.contracts.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class StageSpec:
-    """One stage. Its command is `python -m generation NAME --config RUN/config.yaml --task I --num-tasks N`.
+    """One stage. Its command is `python -m generation NAME --config RUN/config.yaml --units LIST`.
 
     kind: "units" makes unit u from unit u of the stages it reads; "single" is one piece of work (unit 0) over the whole run.
     rows_from, images_from: the stages whose rows and newest pictures it reads.
@@ -37,6 +37,26 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("annotate", "units", "caption", None, False, "cpu"),
     StageSpec("shard", "single", "annotate", "recrop", False, "cpu"),
 )
+
+CHAIN = tuple(spec for spec in STAGES if spec.kind == "units")  # they follow each other unit by unit
+FUSED = "fused"  # a command like a stage's: all of the chain at once, in one process
+
+
+def commands(execution: str) -> tuple[str, ...]:
+    """The stage commands of a run, in order."""
+    if execution != FUSED:
+        return tuple(spec.name for spec in STAGES)
+    return tuple(dict.fromkeys(FUSED if spec in CHAIN else spec.name for spec in STAGES))
+
+
+def covered(command: str) -> tuple[StageSpec, ...]:
+    """The stages that a stage command makes: itself, or all of the chain."""
+    return CHAIN if command == FUSED else (find(command),)
+
+
+def resource(command: str) -> Literal["gpu", "cpu"]:
+    """What a stage command runs on: a GPU if one of its stages wants it."""
+    return "gpu" if any(spec.resource == "gpu" for spec in covered(command)) else "cpu"
 
 
 def find(name: str, stages: Sequence[StageSpec] = STAGES) -> StageSpec:

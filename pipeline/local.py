@@ -1,6 +1,6 @@
 """`passerby run`: what is missing of a run, made on this machine, stage by stage, with a pool of worker processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipeline import graph
 from pipeline.config import dump_yaml
@@ -21,7 +21,7 @@ def run(plan: RunPlan, *, workers: int | None = None, redo: str | None = None, f
     """Make everything of the run that is not there; returns the state of all stages at the end. A whole run is left as it is, quickly.
 
     Args:
-        workers: processes a stage; None takes one a GPU or a core.
+        workers: processes a stage command; None takes one a GPU or a core.
         redo: a stage whose outputs, and all later ones, are removed first. fresh: all stages.
         say: gets the progress lines.
 
@@ -34,16 +34,17 @@ def run(plan: RunPlan, *, workers: int | None = None, redo: str | None = None, f
         if fresh or redo:
             for line in remove_outputs(plan.paths, graph.STAGES[0].name if fresh or redo is None else redo):
                 say(line)
-        stages = survey(plan)
-        refuse_any_foreign(plan, stages)
+        stages = {stage.spec.name: stage for stage in survey(plan)}
+        refuse_any_foreign(plan, list(stages.values()))
         write_config(plan)
         changed = False
-        for index, stage in enumerate(stages):
-            current = survey_stage(plan, stage.spec) if changed else stage
-            if current.missing:
-                current, changed = _make(plan, current, workers, say), True
-            stages[index] = current
-    return stages
+        for command in graph.commands(plan.execution):
+            specs = graph.covered(command)
+            current = [survey_stage(plan, spec) if changed else stages[spec.name] for spec in specs]
+            if any(stage.missing for stage in current):
+                current, changed = _make(plan, command, current, workers, say), True
+            stages |= {stage.spec.name: stage for stage in current}
+    return list(stages.values())
 
 
 def remove_outputs(paths: RunPaths, first: str) -> list[str]:
@@ -59,19 +60,21 @@ def write_config(plan: RunPlan) -> None:
         write_bytes(plan.paths.config, text)
 
 
-def _make(plan: RunPlan, stage: StageSurvey, workers: int | None, say: Say) -> StageSurvey:
-    spec = stage.spec
-    progress = StageProgress(plan.paths, spec.name, len(stage.states), stage.missing)
+def _make(plan: RunPlan, command: str, stages: Sequence[StageSurvey], workers: int | None, say: Say) -> list[StageSurvey]:
+    """Run one stage command over what is missing of the stages that it covers; their state afterwards."""
+    missing = sorted({unit for stage in stages for unit in stage.missing})
+    progress = StageProgress(plan.paths, stages[-1].spec.name, len(stages[-1].states), missing, command)
     say(progress.line())
 
     def tick() -> None:
         if line := progress.poll():
             say(line)
 
-    run_tasks(plan_tasks(spec, plan.paths, len(stage.states), stage.missing, workers), tick)
+    run_tasks(plan_tasks(command, plan.paths, missing, workers), tick)
     tick()
-    after = survey_stage(plan, spec)
-    if after.missing:
-        units = ", ".join(map(str, after.missing[:10]))
-        raise StageError(f"all workers of stage {spec.name!r} ended well, but units {units} are not done; see {plan.paths.logs}")
+    after = [survey_stage(plan, stage.spec) for stage in stages]
+    for stage in after:
+        if stage.missing:
+            units = ", ".join(map(str, stage.missing[:10]))
+            raise StageError(f"all workers of stage {command!r} ended well, but units {units} are not done; see {plan.paths.logs}")
     return after

@@ -13,9 +13,10 @@ HEARTBEAT_S = 15.0
 class StageProgress:
     """Counts units of one stage as they finish. Speed and remaining time come from what finished since this object was made."""
 
-    def __init__(self, paths: RunPaths, stage: str, num_units: int, waiting: Iterable[int]) -> None:
+    def __init__(self, paths: RunPaths, stage: str, num_units: int, waiting: Iterable[int], label: str = "") -> None:
         self._paths = paths
         self._stage = stage
+        self._label = label or stage
         self._num_units = num_units
         self._started = self._printed = time.monotonic()
         self._images = 0
@@ -46,7 +47,7 @@ class StageProgress:
             left = f"took {clock(elapsed)}"
         else:
             left = f"ETA {clock(elapsed / made * len(self._waiting))}" if made else f"running for {clock(elapsed)}"
-        return f"{self._stage:<9} {done:>4}/{self._num_units} units   {speed:>16}   {left}"
+        return f"{self._label:<9} {done:>4}/{self._num_units} units   {speed:>16}   {left}"
 
 
 def clock(seconds: float) -> str:

@@ -24,13 +24,22 @@ class StopRequest:
     def receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number
 
+    @property
+    def drops(self) -> bool:
+        """Whether the unit in hand is to be dropped."""
+        return self.received == signal.SIGTERM
+
+    def stopped(self, how: str) -> Stopped:
+        assert self.received is not None
+        return Stopped(f"stopped by {signal.Signals(self.received).name} {how}; run again to continue")
+
     def check_batch(self, unit: int) -> None:
-        if self.received == signal.SIGTERM:
+        if self.drops:
             raise Stopped(f"stopped by SIGTERM, unit {unit} was dropped unfinished; run again to continue")
 
     def check_unit(self, unit: int) -> None:
         if self.received is not None:
-            raise Stopped(f"stopped by {signal.Signals(self.received).name} after unit {unit}; run again to continue")
+            raise self.stopped(f"after unit {unit}")
 
 
 @contextmanager

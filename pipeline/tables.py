@@ -84,8 +84,15 @@ def row_writer(path: Path, batch_size: int = 50_000) -> Iterator[Callable[[Row],
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     """Inverse of write_rows; `columns` limits what is read. Raises ContractError on a missing or corrupt file or an unknown column."""
     table = _table(path, columns)
-    if table is None:
-        return []
+    return [] if table is None else _rows(table)
+
+
+def as_read(rows: Sequence[Row]) -> list[Row]:
+    """The rows that read_rows gives after write_rows has stored these: every row has all columns, tuples are lists, and so on."""
+    return _rows(_to_table(rows)) if rows else []
+
+
+def _rows(table: Any) -> list[Row]:
     decoded = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
     names = list(decoded)
     return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]

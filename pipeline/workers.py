@@ -10,14 +10,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import children
-from pipeline.completion import partition
+from pipeline import children, graph
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.describe import GENERATION
-from pipeline.graph import StageSpec
 from pipeline.logs import last_lines
 from pipeline.machine import gpus, num_cpus
 from pipeline.paths import RunPaths
+from pipeline.unit_list import format_units
 
 POLL_S = 0.1
 GRACE_S = 5.0  # short: killing a worker loses a unit in hand and nothing else
@@ -34,22 +33,19 @@ class Task:
     name: str
 
 
-def plan_tasks(spec: StageSpec, paths: RunPaths, num_units: int, missing: Sequence[int], workers: int | None) -> list[Task]:
-    """The tasks of a stage that have something to do.
+def plan_tasks(command: str, paths: RunPaths, missing: Sequence[int], workers: int | None) -> list[Task]:
+    """The workers of a stage command; the missing units are dealt out evenly.
 
-    workers: None takes one worker a GPU for a stage that wants one, else one a core. A unit belongs to task unit % num_tasks, so a
-    started task looks at its own units and skips the done ones.
+    workers: None takes one worker a GPU for a command that wants one; without a GPU one a core, or one in all for the fused command,
+    which fills the cores by itself.
     """
-    devices = gpus() if spec.resource == "gpu" else []
-    num_tasks = min(workers or len(devices) or num_cpus(), max(num_units, 1))
+    devices = gpus() if graph.resource(command) == "gpu" else []
+    num_tasks = min(workers or len(devices) or (1 if command == graph.FUSED else num_cpus()), len(missing))
     tasks = []
-    for task, units in enumerate(partition(num_units, num_tasks)):
-        if not set(missing) & set(units):
-            continue
-        argv = (*GENERATION, spec.name, *stage_arguments(paths))
+    for task in range(num_tasks):
+        argv = (*GENERATION, command, *stage_arguments(paths), "--units", format_units(missing[task::num_tasks]))
         env = worker_environment(devices[task % len(devices)].index if devices else None)
-        name = f"stage {spec.name!r}, task {task} of {num_tasks}"
-        tasks.append(Task((*argv, "--task", str(task), "--num-tasks", str(num_tasks)), env, paths.log(spec.name, task), name))
+        tasks.append(Task(argv, env, paths.log(command, task), f"stage {command!r}, task {task} of {num_tasks}"))
     return tasks
 
 

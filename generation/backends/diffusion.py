@@ -3,6 +3,7 @@
 The embedded model, a local folder and a name on the hub take the same path: a name is downloaded to its cache folder first.
 """
 
+import copy
 import difflib
 import inspect
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from generation.backends.pipeline_options import add_lora, tune
 from generation.config import GenerateConfig
 from generation.images import Image
 from pipeline.contracts.errors import ConfigError
+from pipeline.machine import num_cpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,29 @@ class DiffusionModel:
             "guidance": config.guidance,
             **lora,
         }
+
+    @property
+    def batch_size(self) -> int:
+        """What the next batch may hold: less than configured once memory has run out."""
+        return self._batch.size
+
+    def replica(self) -> "DiffusionModel":
+        """A model for another thread: the same weights, its own scheduler, tokenizers and batch size, which change while it works."""
+        other = copy.copy(self)
+        other._pipeline = copy.copy(self._pipeline)
+        other._batch = copy.copy(self._batch)
+        for name, part in self._pipeline.components.items():
+            if part is not None and not hasattr(part, "parameters"):
+                other._pipeline.register_modules(**{name: copy.deepcopy(part)})
+        return other
+
+    def max_replicas(self) -> int:
+        """Threads that it pays to run models in, the first included: one a core for a plain model on a CPU, one otherwise."""
+        import torch
+
+        if self._device.type != "cpu" or self._config.compile or self._config.batch_size == 0:
+            return 1
+        return max(1, num_cpus() // torch.get_num_threads())
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
         """One picture per prompt.

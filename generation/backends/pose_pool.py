@@ -64,6 +64,12 @@ class PosePool:
             return [self._alone(image) for image in images]
         return self._collect(images, futures)
 
+    def start(self) -> None:
+        """Let the workers begin to load, without waiting for them."""
+        blank = np.zeros((64, 32, 3), np.uint8)
+        for _ in range(self._num_workers):
+            self._started().submit(self._work, blank)
+
     def warm_up(self) -> None:
         """Load the model in a worker now. Raises StageError where it does not load, before every picture is blamed for it."""
         try:

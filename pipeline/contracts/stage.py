@@ -69,3 +69,20 @@ class Stage(Protocol):
     def teardown(self) -> None:
         """Release pools and files; called also after an exception."""
         ...
+
+
+class SplitStage(Stage, Protocol):
+    """A stage whose device work can run ahead of its host work: process(batch) is finish(batch, compute(batch)).
+
+    `compute` is called by `num_lanes` threads at once; `finish` by one, in order. process() must give the same bytes.
+    """
+
+    num_lanes: int
+
+    def compute(self, batch: Sequence[Item]) -> Any:
+        """What only the device can do."""
+        ...
+
+    def finish(self, batch: Sequence[Item], computed: Any) -> Sequence[Outcome]:
+        """Outcomes from what `compute` has made of the same batch."""
+        ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline import graph
 from pipeline.describe import GENERATION, RunPlan
 from pipeline.slurm.flight import Flight
-from pipeline.slurm.packing import Window, cover, pack, starting_stages, windows
+from pipeline.slurm.packing import Window, pack, starting_stages, windows
 from pipeline.slurm.site import SiteConfig
 from pipeline.slurm.submission import Job, Submission, job_name
 from pipeline.survey import StageSurvey
@@ -16,6 +16,8 @@ CHAIN = tuple(spec.name for spec in graph.STAGES if spec.kind == "units")
 _NAMES = [spec.name for spec in graph.STAGES]
 FIRST = tuple(name for name in _NAMES[: _NAMES.index(CHAIN[0])])  # single stages that the chain begins with: prompts
 LAST = tuple(name for name in _NAMES[_NAMES.index(CHAIN[-1]) + 1 :])  # and ends with: shard
+
+ENDS = (CHAIN[-1], graph.FUSED)  # the stage commands that make the last stage of the chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,6 @@ def draft(
     unfinished = starting_stages(CHAIN, missing)
     starts = {u: s for u, s in unfinished.items() if u not in flight.units and (only is None or u in only)}
     groups = pack(starts, CHAIN, site.units_per_task, max_array_size)
-    base = -(-plan.num_units // site.units_per_task)
     submission = Submission(
         number=number,
         created=time.time(),
@@ -62,7 +63,6 @@ def draft(
         drop_s=site.drop_s,
         fruitless_starts=site.fruitless_starts,
         groups=[[list(task) for task in group.tasks] for group in groups],
-        commands=[[[list(pair) for pair in cover(task, plan.num_units, unfinished, base)] for task in group.tasks] for group in groups],
         jobs=[],
     )
     builder = _Builder(plan, site, submission, {})
@@ -83,8 +83,7 @@ class _Builder:
     windows: dict[str, Window]
 
     def add(self, stage: str, group: int | None, size: int, after: list[str]) -> Job:
-        spec = graph.find(stage)
-        resources = self.site.resources(stage, spec.resource)
+        resources = self.site.resources(stage, graph.resource(stage))
         name = stage if group is None else f"{stage}-{group}"
         job = Job(
             name=name,
@@ -112,13 +111,19 @@ class _Builder:
 
     def chain(self, group: int, start: str, size: int, before: list[str]) -> None:
         after = before
-        for stage in CHAIN[CHAIN.index(start) :]:
+        for stage in self.commands(start):
             after = [f"aftercorr:{{{self.add(stage, group, size, after).name}}}"]
 
+    def commands(self, start: str) -> tuple[str, ...]:
+        """The arrays of units that begin at stage `start`: one each, or one for all if the run is fused and a GPU is wanted anyway."""
+        rest = CHAIN[CHAIN.index(start) :]
+        wants_gpu = any(graph.find(stage).resource == "gpu" for stage in rest)
+        return (graph.FUSED,) if self.plan.execution == graph.FUSED and wants_gpu else rest
+
     def share_windows(self) -> None:
-        for stage in CHAIN:
+        for stage in (*CHAIN, graph.FUSED):
             arrays = [job for job in self.submission.jobs if job.stage == stage]
-            limit = self.site.resources(stage, graph.find(stage).resource).max_running
+            limit = self.site.resources(stage, graph.resource(stage)).max_running
             for job, window in zip(arrays, windows(len(arrays), limit), strict=True):
                 self.windows[job.name] = window
                 if window.after is not None:
@@ -127,9 +132,11 @@ class _Builder:
     def last(self, missing: dict[str, list[int]], flight: Flight, unfinished: bool) -> list[Job]:
         """Jobs behind the chain; queued ones of earlier submissions that wait for less than they now must."""
         replaces: list[Job] = []
-        ends = [job for job in self.submission.jobs if job.stage == CHAIN[-1]]
+        ends = [job for job in self.submission.jobs if job.stage in ENDS]
         # what earlier submissions still make may fail: afterok on their arrays could be unsatisfiable already. The stage itself checks
-        after = [f"afterok:{{{job.name}}}" for job in ends] + [f"afterany:{job.job_id}" for job in flight.jobs.get(CHAIN[-1], [])]
+        after = [f"afterok:{{{job.name}}}" for job in ends] + [
+            f"afterany:{job.job_id}" for stage in ENDS for job in flight.jobs.get(stage, [])
+        ]
         for stage in LAST:
             queued = flight.jobs.get(stage, [])
             if (queued and not ends) or not (missing[stage] or unfinished):

@@ -74,7 +74,7 @@ class Overrides:
 class SiteConfig:
     """One cluster. configs/site.example.yaml shows every field in use."""
 
-    gpu: Resources = field(default_factory=lambda: Resources(gpus=1, cpus=8, memory="32G"))  # generate, caption
+    gpu: Resources = field(default_factory=lambda: Resources(gpus=1, cpus=8, memory="32G"))  # generate, caption, fused
     cpu: Resources = field(default_factory=lambda: Resources(cpus=4, memory="8G"))  # the other stages
     stages: dict[str, Overrides] = field(default_factory=dict)  # a stage that needs something else
     units_per_task: int = 16  # units (of run.unit_size images) that one array task makes, one after the other
@@ -96,7 +96,7 @@ class SiteConfig:
         _refuse(self.warning_s >= shortest, "warning_s", self.warning_s, f"less than the shortest time_limit ({shortest} s)")
 
     def resources(self, stage: str, kind: str) -> Resources:
-        """What a task of `stage` gets; kind is the stage's `resource` in pipeline/graph.py: gpu or cpu."""
+        """What a task of `stage` gets; kind is what pipeline/graph.py: resource says of it."""
         base = self.gpu if kind == "gpu" else self.cpu
         if stage not in self.stages:
             return base

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.completion import State
 from pipeline.contracts.errors import ProjectError
 from pipeline.describe import RunPlan
+from pipeline.graph import covered
 from pipeline.record_cache import RecordCache
 from pipeline.slurm import attempts, client, submission
 from pipeline.slurm.attempts import Attempt
@@ -69,14 +70,16 @@ def status(plan: RunPlan, surveys: Sequence[StageSurvey], cache: RecordCache) ->
         (old.number, *key): told for old in known for key, told in attempts.read_all(submission.folder(plan.paths, old.number)).items()
     }
     states = {survey.spec.name: survey.states for survey in surveys}
-    newest = {(task.job.stage, unit): task for task in every for unit in task.units}
-    rows, failed = [], list[Failure]()
+    newest = {(spec.name, unit): task for task in every for spec in covered(task.job.stage) for unit in task.units}
+    rows, failed, told = [], list[Failure](), set[Task]()
     for survey in surveys:
         row, lost = _count(survey, newest, answer == "asked")
         _speed(row, survey, cache)
-        _time(row, [task for task in every if task.job.stage == row.stage], starts)
+        # a task that makes several stages stands with the first of them, and its end is told once
+        _time(row, [task for task in every if covered(task.job.stage)[0].name == row.stage], starts)
         rows.append(row)
-        failed += failures(plan, survey.spec, lost, states, starts)
+        failed += failures(plan, survey.spec, {task: units for task, units in lost.items() if task not in told}, states, starts)
+        told.update(lost)
     return SlurmStatus(answer, sum(task.is_queued for task in every), rows, failed)
 
 

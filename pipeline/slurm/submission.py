@@ -19,11 +19,12 @@ FILE = "submission.json"
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """One sbatch: an array of a unit stage (one element a task of its group) or the one job of a single stage (group None)."""
+    """One sbatch: an array of a unit stage or of the fused chain (one element a task of its group), or the one job of a single stage (group
+    None)."""
 
     name: str  # key in the submission, script file and log: generate-0
     job_name: str  # what Slurm shows; unique over all runs of the user
-    stage: str
+    stage: str  # the stage command: a stage, or fused for all of the chain
     group: int | None
     size: int  # tasks
     gpus: int  # of a task
@@ -34,7 +35,7 @@ class Job:
 
 @dataclass(slots=True, kw_only=True)
 class Submission:
-    """groups[g][i]: units of task i; commands[g][i]: its (task, num_tasks) arguments. state: open until the last sbatch has answered."""
+    """groups[g][i]: units of task i. state: open until the last sbatch has answered."""
 
     number: int
     created: float  # seconds since 1970
@@ -46,7 +47,6 @@ class Submission:
     drop_s: int
     fruitless_starts: int
     groups: list[list[list[int]]]
-    commands: list[list[list[list[int]]]]
     jobs: list[Job]
 
     def job(self, name: str) -> Job:
@@ -58,10 +58,6 @@ class Submission:
 
     def units(self, job: Job, element: int) -> list[int]:
         return [0] if job.group is None else self.groups[job.group][element]
-
-    def arguments(self, job: Job, element: int) -> list[list[int]]:
-        """[task, num_tasks] of each stage command that the task runs."""
-        return [[0, 1]] if job.group is None else self.commands[job.group][element]
 
 
 def folder(paths: RunPaths, number: int) -> Path:
@@ -81,6 +77,8 @@ def write(paths: RunPaths, submission: Submission) -> None:
 def read(path: Path) -> Submission:
     """Raises ContractError on a file that is not a submission."""
     data: Any = read_json(path)
+    if isinstance(data, dict):
+        data.pop("commands", None)  # of earlier versions, which told workers their units otherwise
     try:
         return Submission(**{**data, "jobs": [Job(**job) for job in data["jobs"]]})
     except (KeyError, TypeError) as err:

@@ -46,7 +46,7 @@ def load_site(file: Path | None, overrides: Sequence[str]) -> SiteConfig:
         site = build(SiteConfig, apply_overrides({}, overrides), "--site-set")
     else:
         site = load(SiteConfig, file, overrides)
-    check_stages(site, tuple(spec.name for spec in graph.STAGES), str(file or "--site-set"))
+    check_stages(site, (*(spec.name for spec in graph.STAGES), graph.FUSED), str(file or "--site-set"))
     return site
 
 
@@ -164,7 +164,7 @@ def _cancel_dead(known: list[Submission], queue: list[client.QueueEntry]) -> Non
 
 
 def _render(plan: RunPlan, site: SiteConfig, made: Draft, job: Job) -> str:
-    resources = site.resources(job.stage, graph.find(job.stage).resource)
+    resources = site.resources(job.stage, graph.resource(job.stage))
     return render(site, plan.paths, made.submission.number, job, resources, made.windows[job.name])
 
 

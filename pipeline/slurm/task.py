@@ -1,4 +1,4 @@
-"""What an array task runs on its node, `python -m pipeline.slurm.task --submission FILE --job NAME`: its units' stage commands, watched.
+"""What an array task runs on its node, `python -m pipeline.slurm.task --submission FILE --job NAME`: its units' stage command, watched.
 
 It is the batch script's own process (exec), so that Slurm's signals reach it. Asked to leave, it lets the unit in hand finish or drops it
 whole, writes down why, and requeues itself; what is done stays done, so the next start goes on with the rest.
@@ -25,6 +25,7 @@ from pipeline.slurm import attempts, client
 from pipeline.slurm.causes import Cause
 from pipeline.slurm.memory import oom_kills
 from pipeline.slurm.submission import Job, Submission, read
+from pipeline.unit_list import format_units
 from pipeline.workers import stage_arguments, worker_environment
 
 log = logging.getLogger("task")
@@ -56,14 +57,17 @@ class Place:
 
     def left(self) -> list[int]:
         """Units that are to be made. Raises ContractError if what they are made from is not there."""
-        spec, sent = graph.find(self.job.stage), self.submission
-        result = []
-        for unit in self.units:
+        return [unit for unit in self.units if not self._is_done(unit)]
+
+    def _is_done(self, unit: int) -> bool:
+        """In the stage, or in all stages that the job covers."""
+        sent = self.submission
+        for spec in graph.covered(self.job.stage):  # behind a stage that is not done nothing is looked at: its input may not be there
             inputs = input_digest(self.paths, graph.sources(spec, unit, sent.num_units))
-            state = unit_state(self.paths, read_record(self.paths, spec.name, unit), sent.digests[spec.name], inputs)
-            if state is not State.DONE:
-                result.append(unit)
-        return result
+            record = read_record(self.paths, spec.name, unit)
+            if unit_state(self.paths, record, sent.digests[spec.name], inputs) is not State.DONE:
+                return False
+        return True
 
 
 @dataclass(slots=True)
@@ -112,30 +116,26 @@ def run(place: Place) -> int:
 
 def _work(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) -> int:
     killed_before = oom_kills()
-    for task, num_tasks in place.submission.arguments(place.job, place.element):
-        if not {unit for unit in place.left() if unit % num_tasks == task}:
-            continue
-        code = _command(place, task, num_tasks, asked, file) if asked.look() is None else Stopped.exit_code
-        if not place.left():
-            break
-        if code == Stopped.exit_code or asked.look() is not None:
-            return _leave(place, asked, file, attempt)
-        if code < 0:
-            if oom_kills() > killed_before:
-                return _end(file, attempt, "failed", Cause.MEMORY, "the kernel ended the worker for memory")
-            name = signal.Signals(-code).name
-            log.error("the worker was killed by %s", name)
-            return _requeue(place, file, attempt, Cause.KILLED, f"worker killed by {name}")
-        if code > 0:
-            return _end(file, attempt, "failed", Cause.PROGRAM, f"exit code {code}")
-    if missing := place.left():
-        return _end(file, attempt, "failed", Cause.PROGRAM, f"the worker ended well, but units {missing[:10]} are not done")
-    return _end(file, attempt, "done")
+    code = _command(place, asked, file) if asked.look() is None else Stopped.exit_code
+    missing = place.left()
+    if not missing:
+        return _end(file, attempt, "done")
+    if code == Stopped.exit_code or asked.look() is not None:
+        return _leave(place, asked, file, attempt)
+    if code < 0:
+        if oom_kills() > killed_before:
+            return _end(file, attempt, "failed", Cause.MEMORY, "the kernel ended the worker for memory")
+        name = signal.Signals(-code).name
+        log.error("the worker was killed by %s", name)
+        return _requeue(place, file, attempt, Cause.KILLED, f"worker killed by {name}")
+    if code > 0:
+        return _end(file, attempt, "failed", Cause.PROGRAM, f"exit code {code}")
+    return _end(file, attempt, "failed", Cause.PROGRAM, f"the worker ended well, but units {missing[:10]} are not done")
 
 
-def _command(place: Place, task: int, num_tasks: int, asked: Asked, file: Path) -> int:
-    """Run one stage command to its end, passing on requests; its exit code, negative after a signal."""
-    argv = [*place.submission.worker, place.job.stage, *stage_arguments(place.paths), "--task", str(task), "--num-tasks", str(num_tasks)]
+def _command(place: Place, asked: Asked, file: Path) -> int:
+    """Run the stage command over what is left to its end, passing on requests; its exit code, negative after a signal."""
+    argv = [*place.submission.worker, place.job.stage, *stage_arguments(place.paths), "--units", format_units(place.left())]
     log.info("%s", " ".join(argv))
     device = os.environ.get("CUDA_VISIBLE_DEVICES") if place.job.gpus else None
     child = children.start(argv, None, worker_environment(device))

@@ -20,9 +20,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def command(folder: Path) -> list[str]:
-    argv = [sys.executable, "-m", "pipeline", "run", "configs/generation/embedded.yaml", "--workers", "2"]
-    for item in (*SETTINGS, f"run.folder={folder}"):
+def command(folder: Path, execution: str = "staged") -> list[str]:
+    workers = ("--workers", "2") if execution == "staged" else ()
+    argv = [sys.executable, "-m", "pipeline", "run", "configs/generation/embedded.yaml", *workers]
+    for item in (*SETTINGS, f"run.folder={folder}", f"run.execution={execution}"):
         argv += ["--set", item]
     return argv
 
@@ -32,9 +33,9 @@ def run_to_the_end(folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def killed_when(folder: Path, marker: str) -> None:
+def killed_when(folder: Path, marker: str, execution: str) -> None:
     """Start the run and kill the whole of it a moment after the first file that matches `marker` has appeared."""
-    process = subprocess.Popen(command(folder), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(folder, execution), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not any(folder.glob(marker)) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -49,10 +50,10 @@ def shard_bytes(folder: Path) -> dict[str, str]:
     return {file.name: sha256_file(file) for file in files}
 
 
-def test_a_run_killed_in_three_stages_ends_with_the_same_shards(tmp_path: Path) -> None:
+def test_a_run_killed_in_three_stages_fused_and_staged_ends_with_the_same_shards(tmp_path: Path) -> None:
     run_to_the_end(tmp_path / "whole")
-    for marker in ("generate/done/*.json", "filter/done/*.json", "caption/done/*.json"):
-        killed_when(tmp_path / "cut", marker)
+    for marker, execution in (("generate/done/*.json", "fused"), ("filter/done/*.json", "staged"), ("caption/done/*.json", "fused")):
+        killed_when(tmp_path / "cut", marker, execution)
     run_to_the_end(tmp_path / "cut")
     assert shard_bytes(tmp_path / "cut") == shard_bytes(tmp_path / "whole")
     counts = read_json(tmp_path / "cut" / "shards" / "manifest.json")["counts"]

@@ -14,10 +14,11 @@ from tests.unit.pipeline.fake_flow import snapshot, write_config
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("prompts", "generate", "filter", "recrop", "caption", "annotate", "shard")
+FUSED = ("prompts", "fused", "shard")
 
 # Runs all stages in one process and kills itself when `limit` lines of pipeline/ have run; prints how many there were if it lives.
 FLOW = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 import pipeline
 from pipeline.config import read_yaml
@@ -35,6 +36,7 @@ def trace(frame, event, argument):
         if lines == limit:
             os.kill(os.getpid(), signal.SIGKILL)
     return trace
+threading.settrace(trace)  # fused stages are threads
 sys.settrace(trace)
 for name in sys.argv[3:]:
     run_stage(config, name)
@@ -97,6 +99,23 @@ def test_killed_over_and_over_it_still_gets_there(uninterrupted, tmp_path):
     assert snapshot(tmp_path / "run") == expected
 
 
+@pytest.mark.parametrize(("first", "then"), [(FUSED, FUSED), (FUSED, STAGES), (STAGES, FUSED)])
+def test_fused_killed_at_random_lines_and_continued_either_way_gives_the_same_bytes(uninterrupted, tmp_path, first, then):
+    expected, num_lines = uninterrupted
+    choose = random.Random(len(first) * 10 + len(then))
+    killed = 0
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        recipe = write_config(folder)
+        limit = choose.randrange(num_lines // 8, num_lines)
+        killed += finish(start(FLOW, recipe, limit, *first))[0] == -signal.SIGKILL
+        code, _, err = finish(start(FLOW, recipe, 0, *then))
+        assert code == 0, err
+        assert snapshot(folder / "run") == expected, f"killed at line {limit} of about {num_lines}"
+    assert killed >= 2, "most were to be killed"
+
+
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -105,14 +124,18 @@ def is_gone(pid: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-def test_passerby_run_killed_with_its_workers_at_random_times_completes_with_the_same_bytes(uninterrupted, tmp_path):
+@pytest.mark.parametrize("executions", [("staged",), ("fused", "staged")])
+def test_passerby_run_killed_with_its_workers_at_random_times_completes_with_the_same_bytes(uninterrupted, tmp_path, executions):
     pids = tmp_path / "pids"
     pids.mkdir()
     recipe = write_config(tmp_path, delay_s=0.05, pids=str(pids))
     choose = random.Random(4)
-    for _ in range(4):
-        child = start(RUN, recipe, "--workers", 2)
-        time.sleep(choose.uniform(1.0, 2.5))  # describe and the first worker need half a second
+    for number in range(4):
+        child = start(RUN, recipe, "--workers", 2, "--set", f"run.execution={executions[number % len(executions)]}")
+        before, deadline = len(list(pids.iterdir())), time.monotonic() + 30
+        while len(list(pids.iterdir())) == before and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)  # until a worker has started, which takes long on a busy machine
+        time.sleep(choose.uniform(0.0, 1.5))
         child.kill()
         finish(child)
     assert list(pids.iterdir()), "no worker had started: nothing was tested"

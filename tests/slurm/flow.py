@@ -56,6 +56,7 @@ class Flow:
     begin: str
     num_units: int = 4
     delay_s: float = 0.0  # of each batch; a unit has two
+    execution: str = "staged"
     expected: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,6 +80,7 @@ class Flow:
     @property
     def plan(self) -> RunPlan:
         config = read_yaml(self.folder / "slurm" / "recipe.yaml")
+        config["run"]["execution"] = self.execution
         return RunPlan(
             config=config, paths=self.paths, num_units=self.num_units, num_images=self.num_units * 6, digests=stage_digests(config)
         )

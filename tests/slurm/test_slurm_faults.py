@@ -116,3 +116,17 @@ def test_a_task_that_hangs_is_ended_at_its_limit_and_called_a_time_out(hanging: 
     assert hanging.causes() == {"annotate": "time-out", "shard": "dependency never satisfied"}
     hanging.submit(site(), only_failed=True)
     hanging.finish()
+
+
+def test_fused_tasks_that_are_killed_and_requeued_leave_the_bytes_of_the_stages_one_by_one(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "generate", num_units=6, delay_s=0.4, execution="fused")
+    sent = flow.submit(site(units_per_task=3))
+    assert [(job.name, job.size) for job in sent.jobs] == [("fused-0", 2), ("shard", 1)]
+    flow.wait_for_start("fused-0", 0)
+    flow.wait_for_done("filter", 1)
+    flow.kill("fused-0", 0, worker=True)
+    flow.wait_for_start("fused-0", 1)
+    cluster.command("scontrol", "requeue", f"{flow.job_id('fused-0')}_1")
+    flow.wait_for_starts("fused-0", 0, 2)
+    flow.finish()
+    assert flow.submit(site()).jobs == []

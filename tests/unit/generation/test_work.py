@@ -29,6 +29,7 @@ from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.tables import read_rows
 from tests.unit.generation.tiny_models import save_blip, save_diffusion
+from tests.unit.pipeline.fake_flow import snapshot
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,39 @@ def test_the_flow_runs_to_the_shards_and_says_why_nothing_is_left(recipe: Path, 
     code, out, err = call(capsys, "shard", "--config", str(recipe))
     assert (code, out) == (1, "")
     assert "StageError: no sample is left for the shards: filter lost 6 of 6" in err
+
+
+def test_fused_makes_the_files_of_the_stages_and_says_where_the_time_went(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thresholds = "filter.thresholds={min_visible_keypoints: 0}"
+    monkeypatch.setattr("generation.filter.decide", lambda measures, thresholds: None)  # random weights draw nobody: keep them all the same
+    monkeypatch.setattr("generation.recrop.person_box", lambda *_, **__: (0, 0, 40, 80))
+    monkeypatch.setattr("generation.recrop.box_points", lambda points: points)
+    for name in ("one", "other"):
+        folder = ("--set", f"run.folder={tmp_path / name}", "--set", thresholds, "--set", "caption.require_clothing=false")
+        stage(capsys, recipe, "prompts", *folder)
+        if name == "one":
+            code, out, err = call(capsys, "fused", "--config", str(recipe), *folder)
+            assert code == 0, err
+            answer = json.loads(out)
+        else:
+            for verb in UNIT_STAGES:
+                stage(capsys, recipe, verb, *folder)
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "other")
+    assert (answer["units"], answer["stages"]["generate"]["seen"], answer["stages"]["caption"]["seen"]) == (2, 6, 6)
+    assert [times["stage"] for times in answer["times"]] == list(UNIT_STAGES)
+    assert answer["times"][0]["busy"] > 0
+
+
+def test_units_are_chosen_by_a_list_or_by_a_task(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ("--set", f"run.folder={tmp_path}")
+    stage(capsys, recipe, "prompts", *folder)
+    assert stage(capsys, recipe, "generate", *folder, "--units", "1")["seen"] == 2
+    code, _, err = call(capsys, "generate", "--config", str(recipe), *folder, "--units", "0-2")
+    assert (code, "accepted: 0 to 1" in err) == (2, True)
+    code, _, err = call(capsys, "generate", "--config", str(recipe), *folder, "--units", "0", "--num-tasks", "2")
+    assert (code, "accepted: one or the other" in err) == (2, True)
 
 
 class Drawn:

@@ -23,10 +23,12 @@ from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import SCHEMA_VERSION, SampleMeta, encode_meta, make_key
 from pipeline.contracts.stage import Drop, Fail, Item, Keep
 from pipeline.fileio import digest, sha256_file, write_json
+from pipeline.fused import FusedReport, Link, run_fused
 from pipeline.paths import RunPaths
 from pipeline.runner import UnitInput, chained_input, ledger_rows, read_items, run_single, run_units
 from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar, write_tar
+from pipeline.unit_list import parse_units
 
 PNG = b"\x89PNG\r\n\x1a\n"
 GREY_PIXEL = base64.b64decode(  # the smallest whole JPEG
@@ -153,8 +155,10 @@ def stage_digests(config) -> dict[str, str]:
     return result
 
 
-def run_stage(config, name: str, task: int = 0, num_tasks: int = 1):
-    """One stage of a fake run, in this process."""
+def run_stage(config, name: str, task: int = 0, num_tasks: int = 1, units=None):
+    """One stage of a fake run, in this process; "fused" is all of the chain."""
+    if name == graph.FUSED:
+        return run_chain(config, units)
     paths = RunPaths(Path(config["run"]["folder"]))
     num_units, unit_size, digests = config["num_units"], config["run"]["unit_size"], stage_digests(config)
     spec = graph.find(name)
@@ -167,8 +171,19 @@ def run_stage(config, name: str, task: int = 0, num_tasks: int = 1):
         return run_single(name, paths, config_digest=digests[name], input_digest=source, make=make[name])
     chained = chained_input(paths, spec.rows_from, spec.images_from, spec.images_from is not None)
     inputs = generate_input(paths, unit_size) if name == "generate" else chained
-    units = units_of_task(num_units, task, num_tasks)
-    return run_units(FakeStage(name, config.get("delay_s", 0.0)), paths, units, config_digest=digests[name], inputs=inputs)
+    chosen = units_of_task(num_units, task, num_tasks) if units is None else units
+    return run_units(FakeStage(name, config.get("delay_s", 0.0)), paths, chosen, config_digest=digests[name], inputs=inputs)
+
+
+def run_chain(config, units=None, **options) -> FusedReport:
+    """All stages from generate to annotate at once, in this process."""
+    paths = RunPaths(Path(config["run"]["folder"]))
+    digests, links = stage_digests(config), []
+    for spec in graph.CHAIN:
+        chained = chained_input(paths, spec.rows_from, spec.images_from, spec.images_from is not None)
+        inputs = generate_input(paths, config["run"]["unit_size"]) if spec.name == "generate" else chained
+        links.append(Link(FakeStage(spec.name, config.get("delay_s", 0.0)), digests[spec.name], inputs))
+    return run_fused(links, paths, range(config["num_units"]) if units is None else units, **options)
 
 
 def write_config(folder: Path, **changes) -> Path:
@@ -213,6 +228,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--task", type=int, default=0)
     parser.add_argument("--num-tasks", type=int, default=1)
+    parser.add_argument("--units")
     arguments = parser.parse_args()
     try:
         config = apply_overrides(read_yaml(arguments.config), arguments.set)
@@ -226,7 +242,8 @@ def main() -> int:
         if config.get("pids"):
             Path(config["pids"], str(os.getpid())).touch()
         make_trouble(config.get("trouble", {}).get(arguments.stage))
-        run_stage(config, arguments.stage, arguments.task, arguments.num_tasks)
+        units = None if arguments.units is None else parse_units(arguments.units, config["num_units"])
+        run_stage(config, arguments.stage, arguments.task, arguments.num_tasks, units)
     except (ConfigError, StageError) as err:
         print(f"{type(err).__name__}: {err}", file=sys.stderr)
         return err.exit_code

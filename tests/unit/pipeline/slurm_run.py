@@ -24,6 +24,7 @@ class SlurmRun:
     folder: Path
     slurm: FakeSlurm
     num_units: int = 6
+    execution: str = "staged"
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -36,6 +37,7 @@ class SlurmRun:
     @property
     def plan(self) -> RunPlan:
         config = read_yaml(self.folder / "recipe.yaml")
+        config["run"]["execution"] = self.execution
         return RunPlan(config=config, paths=self.paths, num_units=self.num_units, num_images=36, digests=stage_digests(config))
 
     def make(self, *stages: str) -> None:

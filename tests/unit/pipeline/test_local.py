@@ -146,21 +146,46 @@ def test_an_answer_without_the_agreed_parts_is_refused(text):
         parse_answer(text)
 
 
-def test_only_tasks_with_missing_units_are_started(finished, fake_generation):
+def test_missing_units_are_dealt_out_to_as_many_workers_as_there_is_work_for(finished, fake_generation):
     plan = describe(finished[0] / "recipe.yaml")
-    tasks = workers.plan_tasks(graph.find("filter"), plan.paths, 10, [1, 4, 9], workers=3)
-    assert [task.argv[-4:] for task in tasks] == [("--task", str(t), "--num-tasks", "3") for t in (0, 1)]
-    assert len(workers.plan_tasks(graph.find("filter"), plan.paths, 2, [0, 1], workers=16)) == 2
+    tasks = workers.plan_tasks("filter", plan.paths, [1, 4, 9], workers=2)
+    assert [task.argv[-2:] for task in tasks] == [("--units", "1,9"), ("--units", "4")]
+    assert len(workers.plan_tasks("filter", plan.paths, [0, 1], workers=16)) == 2
 
 
 def test_a_stage_for_gpus_gets_one_worker_a_gpu(finished, fake_generation, monkeypatch):
-    monkeypatch.setattr(workers, "gpus", lambda: [Gpu("2", "H", 1), Gpu("5", "H", 1)])
-    monkeypatch.setattr(workers, "num_cpus", lambda: 4)
     plan = describe(finished[0] / "recipe.yaml")
-    on_gpu = workers.plan_tasks(graph.find("generate"), plan.paths, 10, range(10), None)
-    assert [task.env["CUDA_VISIBLE_DEVICES"] for task in on_gpu] == ["2", "5"]
-    on_cpu = workers.plan_tasks(graph.find("filter"), plan.paths, 10, range(10), None)
-    assert len(on_cpu) == 4
+    monkeypatch.setattr(workers, "num_cpus", lambda: 4)
+    monkeypatch.setattr(workers, "gpus", list)
+    assert len(workers.plan_tasks("generate", plan.paths, range(10), None)) == 4
+    assert len(workers.plan_tasks("fused", plan.paths, range(10), None)) == 1, "it fills the cores by itself"
+    monkeypatch.setattr(workers, "gpus", lambda: [Gpu("2", "H", 1), Gpu("5", "H", 1)])
+    for command in ("generate", "fused"):
+        on_gpu = workers.plan_tasks(command, plan.paths, range(10), None)
+        assert [task.env["CUDA_VISIBLE_DEVICES"] for task in on_gpu] == ["2", "5"]
+    assert len(workers.plan_tasks("filter", plan.paths, range(10), None)) == 4
+
+
+def test_a_fused_run_makes_the_same_files_with_one_worker_for_the_chain(finished, tmp_path, fake_generation):
+    write_config(tmp_path)
+    lines = []
+    stages = run(tmp_path, lines, overrides=["run.execution=fused"])
+    assert [(stage.spec.name, stage.missing) for stage in stages] == [(spec.name, []) for spec in graph.STAGES]
+    assert list(dict.fromkeys(line.split()[0] for line in lines)) == ["prompts", "fused", "shard"]
+    assert any(line.startswith("fused") and "4/4 units" in line for line in lines)
+    assert snapshot(tmp_path / "run") == snapshot(finished[0] / "run")
+
+
+def test_a_run_begun_one_way_goes_on_the_other_way(finished_copy):
+    before = snapshot(finished_copy / "run")
+    for execution, lost in (
+        ("fused", "filter/done/000001.json"),
+        ("staged", "generate/units/000002.tar"),
+        ("fused", "annotate/done/000003.json"),
+    ):
+        (finished_copy / "run" / lost).unlink()
+        run(finished_copy, overrides=[f"run.execution={execution}"])
+        assert snapshot(finished_copy / "run") == before
 
 
 def test_a_failure_stops_the_other_workers(tmp_path, fake_generation, monkeypatch):

@@ -1,8 +1,7 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.slurm.packing import Window, cover, pack, starting_stages, windows
+from pipeline.slurm.packing import Window, pack, starting_stages, windows
 
 CHAIN = ("generate", "filter", "caption")
 
@@ -12,10 +11,9 @@ def test_a_unit_starts_at_the_first_stage_that_lacks_it():
     assert starting_stages(CHAIN, missing) == {1: "caption", 2: "filter", 4: "generate"}
 
 
-def test_a_whole_run_packs_into_residue_classes_with_one_command_each():
+def test_a_whole_run_packs_into_residue_classes():
     (group,) = pack(dict.fromkeys(range(10), "generate"), CHAIN, 3, 1001)
     assert group.tasks == ((0, 4, 8), (1, 5, 9), (2, 6), (3, 7))
-    assert [cover(task, 10, range(10), 4) for task in group.tasks] == [[(i, 4)] for i in range(4)]
 
 
 def test_more_tasks_than_an_array_may_have_make_several_arrays_and_no_empty_one():
@@ -25,19 +23,13 @@ def test_more_tasks_than_an_array_may_have_make_several_arrays_and_no_empty_one(
 
 
 @given(st.dictionaries(st.integers(0, 60), st.sampled_from(CHAIN)), st.integers(1, 7), st.integers(1, 5))
-def test_every_missing_unit_is_in_one_task_and_commands_touch_no_other_task(starts, units_per_task, max_array_size):
+def test_every_missing_unit_is_in_one_task(starts, units_per_task, max_array_size):
     groups = pack(starts, CHAIN, units_per_task, max_array_size)
     tasks = [(group.start, task) for group in groups for task in group.tasks]
     assert sorted(unit for _, task in tasks for unit in task) == sorted(starts)
     assert all(starts[unit] == start for start, task in tasks for unit in task)
     assert all(0 < len(group.tasks) <= max_array_size for group in groups)
     assert all(0 < len(task) <= units_per_task for _, task in tasks)
-    for _, task in tasks:
-        commands = cover(task, 61, starts, -(-61 // units_per_task))
-        made = [unit for index, modulus in commands for unit in range(index, 61, modulus)]
-        assert set(task) <= set(made)
-        assert len(made) == len(set(made)), "no unit is looked at twice"
-        assert not (set(made) - set(task)) & set(starts), "others' missing units are left alone"
 
 
 @given(st.integers(1, 12), st.one_of(st.none(), st.integers(1, 20)))
@@ -52,8 +44,3 @@ def test_arrays_side_by_side_never_have_more_tasks_than_the_window(num_arrays, m
     assert all(share.running >= 1 for share in shares)
     lanes = len(first)
     assert all(shares[i].after == i - lanes and shares[i].running == shares[i - lanes].running for i in range(lanes, num_arrays))
-
-
-@pytest.mark.parametrize(("others", "expected"), [([1], [(1, 2)]), ([1, 3], [(1, 4)]), ([1, 3, 5, 7], [(1, 8)])])
-def test_the_modulus_grows_until_no_foreign_unit_is_in_the_class(others, expected):
-    assert cover([1], 8, others, 2) == expected

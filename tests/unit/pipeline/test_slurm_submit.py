@@ -49,6 +49,43 @@ def test_a_new_run_is_one_array_a_stage_chained_task_by_task(run):
     assert submission.read_all(run.paths)[0].state == "submitted"
 
 
+def test_a_fused_run_is_one_array_with_the_resources_of_a_gpu_stage(run):
+    run.execution = "fused"
+    sent = run.submit()
+    assert [(job.name, job.size) for job in sent.jobs] == [("prompts", 1), ("fused-0", 3), ("shard", 1)]
+    assert dependencies(run) == {"prompts": [], "fused-0": ["afterok:prompts"], "shard": ["afterok:fused-0"]}
+    array = run.slurm.job("fused-0")
+    assert (array.window, "#SBATCH --gpus-per-node=1" in array.script) == ("2", True)
+    assert run.submit().num_waiting == 6, "in the queue already"
+
+
+def test_a_fused_run_sends_what_needs_no_gpu_to_cpus_and_the_rest_in_one_piece(run):
+    run.make()
+    run.lose("annotate", 1)
+    run.lose("filter", 2, 4)
+    run.execution = "fused"
+    run.submit()
+    assert {name: after for name, after in dependencies(run).items() if name != "shard"} == {"fused-0": [], "annotate-1": []}
+    run.slurm.jobs.clear()
+
+
+def test_status_tells_of_a_fused_task_by_stage_and_names_its_end_once(run):
+    run.make("prompts")
+    run.execution = "fused"
+    run.submit()
+    run.make("generate")
+    run.slurm.set("fused-0", "RUNNING", elements=[0])
+    rows = {row.stage: row for row in run.status().stages}
+    assert (rows["generate"].done, rows["filter"].running, rows["filter"].waiting, rows["shard"].waiting) == (6, 1, 5, 1)
+    run.slurm.set("fused-0", "TIMEOUT")
+    failures = run.status().failures
+    assert [(failure.stage, str(failure.cause), failure.tasks, failure.units) for failure in failures if failure.stage != "shard"] == [
+        ("filter", "time-out", 3, 6)
+    ]
+    again = run.submit()
+    assert [(job.name, job.size) for job in again.jobs] == [("fused-0", 3), ("shard", 1)]
+
+
 def test_submit_again_sends_nothing_while_it_runs_nor_when_all_is_done(run):
     run.submit()
     again = run.submit()

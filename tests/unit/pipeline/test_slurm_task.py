@@ -19,13 +19,14 @@ from tests.unit.pipeline.slurm_run import SlurmRun
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
+from pipeline.unit_list import parse_units
 root, step, arguments = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-task, count = (int(arguments[arguments.index(name) + 1]) for name in ("--task", "--num-tasks"))
+units = parse_units(arguments[arguments.index("--units") + 1], 4)
 told = []
 for number in (signal.SIGUSR1, signal.SIGTERM):
     signal.signal(number, lambda n, frame: told.append(n))
 (root / "started").touch()
-for unit in range(task, 4, count):
+for unit in units:
     away, done = root / "away" / f"{unit:06d}.json", root / "annotate" / "done" / f"{unit:06d}.json"
     if not away.exists():
         continue
@@ -101,6 +102,26 @@ def test_a_task_makes_its_units_and_says_so(place):
     assert (last(place).outcome, last(place).left) == ("done", 4)
     assert run(with_step(place, 0)) == 0, "a second start finds nothing to do"
     assert last(place).left == 0
+
+
+def test_a_fused_task_has_left_what_any_stage_of_the_chain_lacks(place):
+    place.job.stage = "fused"
+    for unit in range(4):
+        (place.paths.root / "away" / f"{unit:06d}.json").rename(place.paths.done("annotate", unit))
+    assert place.left() == []
+    place.paths.done("filter", 2).unlink()  # of later stages nothing can be said then
+    place.paths.done("annotate", 3).unlink()
+    assert place.left() == [2, 3]
+
+
+def test_scattered_units_are_one_start_of_the_worker(place, tmp_path):
+    for unit in (1, 2):
+        (place.paths.root / "away" / f"{unit:06d}.json").rename(place.paths.done("annotate", unit))
+    told = tmp_path / "told"
+    place.submission.worker = ["sh", "-c", f'echo "$@" >> {told}', "sh"]
+    assert run(place) == 1
+    (line,) = told.read_text().splitlines()
+    assert line.endswith("--units 0,3")
 
 
 def test_after_a_warning_the_unit_in_hand_is_finished_and_the_task_requeued(place, slurm):

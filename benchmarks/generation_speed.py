@@ -1,0 +1,259 @@
+"""Generation three ways on the embedded models, one after the other in one run: `python benchmarks/generation_speed.py [--images 192]`.
+
+- staged: `passerby run` with its default workers, one stage after the other;
+- fused: the same with run.execution=fused; files are compared byte by byte;
+- naive: what research scripts do: a loop over the plain diffusers pipeline, one prompt at a time (same steps, guidance and seed of each
+  image), PNG to disk, MediaPipe in the loop, BLIP one picture at a time; torch keeps its own number of threads. It makes the first
+  --naive-images only, and which of them it keeps is compared.
+
+All begin with the start of a process, so that loading counts. Recipe: configs/generation/demo.yaml. Needs an idle machine: `load` beside
+each figure says whether it was one. CPU seconds are those of all processes, and say more on a busy machine.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "configs" / "generation" / "demo.yaml"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """wall, cpu: seconds of a process and its children. load: of the machine, before and after."""
+
+    wall: float
+    cpu: float
+    load: tuple[float, float]
+
+    def line(self, name: str, images: int) -> str:
+        rate, busy = images / self.wall, self.cpu / images
+        loads = f"load {self.load[0]:.1f} to {self.load[1]:.1f}"
+        return f"{name:<8} {images:4d} images {self.wall:7.1f} s {rate:6.2f} images/s   {busy:.2f} CPU s an image   {loads}"
+
+
+def timed(argv: Sequence[str], log: Path, threads: int | None = None) -> Timing:
+    """Run a command; ends the benchmark with the command's last lines if it fails."""
+    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    before, load, started = resource.getrusage(resource.RUSAGE_CHILDREN), os.getloadavg()[0], time.perf_counter()
+    with open(log, "wb") as output:
+        done = subprocess.run(list(argv), cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, check=False)  # noqa: S603 -- no shell
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(argv)} ended with {done.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
+    return Timing(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, (load, os.getloadavg()[0]))
+
+
+def flow(folder: Path, execution: str, images: int, settings: Sequence[str]) -> Timing:
+    argv = [sys.executable, "-m", "pipeline", "run", str(RECIPE)]
+    for item in (f"run.folder={json.dumps(str(folder))}", f"run.execution={execution}", f"prompts.num_prompts={images}", *settings):
+        argv += ["--set", item]
+    return timed(argv, folder.with_suffix(".log"))
+
+
+def compare(one: Path, other: Path) -> str:
+    """Whether two runs have the same files with the same bytes; the seconds in done records may differ."""
+    found = []
+    for root in (one, other):
+        files: dict[str, bytes] = {}
+        for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name not in ("config.yaml", ".lock")):
+            name = path.relative_to(root).as_posix()
+            if not name.startswith("logs/"):
+                data = path.read_bytes()
+                files[name] = json.dumps(json.loads(data) | {"seconds": 0}).encode() if "/done/" in name else data
+        found.append(files)
+    different = [name for name in found[0].keys() | found[1].keys() if found[0].get(name) != found[1].get(name)]
+    return f"{len(found[0])} files, {len(different)} differ" + (f": {', '.join(sorted(different)[:5])}" if different else "")
+
+
+def worker_answer(folder: Path) -> dict[str, Any]:
+    """What the fused worker has said at its end."""
+    lines = (folder / "logs" / "fused-0000.log").read_text(errors="replace").splitlines()
+    answer: dict[str, Any] = json.loads(next(line for line in reversed(lines) if line.startswith('{"stage": "fused"')))
+    return answer
+
+
+def shares(folder: Path) -> list[str]:
+    """Where the time of the fused worker went."""
+    answer = worker_answer(folder)
+    total = answer["seconds"]
+    text = [f"fused worker: {answer['setup_seconds']:.1f} s of loading, {total:.1f} s of work; each stage in its own thread(s):"]
+    busy = sum(times["busy"] / times["lanes"] for times in answer["times"])
+    for times in answer["times"]:
+        own = total * times["lanes"]
+        text.append(
+            f"  {times['stage']:<9} {times['lanes']} lane(s): busy {times['busy'] / own:5.1%}, held by what follows "
+            f"{times['held'] / own:5.1%}, {times['cpu']:6.1f} CPU s of its own, {times['busy'] / times['lanes'] / busy:5.1%} of all work"
+        )
+    return [*text, f"  overlap: {busy / total:.2f} stages at work at a time (1.00 is one after the other)"]
+
+
+def kept(folder: Path, num_images: int) -> set[str]:
+    from pipeline.paths import RunPaths
+    from pipeline.tables import read_rows
+
+    paths = RunPaths(folder)
+    rows = [row for unit in paths.done_units("caption") for row in read_rows(paths.ledger("caption", unit))]
+    return {row["key"] for row in rows if row["status"] == "kept" and int(row["key"][:9]) < num_images}
+
+
+def pixels_apart(folder: Path, key: str) -> str:
+    from generation.images import decode_rgb
+    from pipeline.paths import RunPaths
+    from pipeline.tars import read_tar
+
+    tars = (RunPaths(folder / "fused").stage("generate") / "units").glob("*.tar")
+    ours = next(decode_rgb(member.data) for tar in tars for member in read_tar(tar) if member.name == f"{key}.png")
+    difference = abs(ours.astype(int) - decode_rgb((folder / "naive" / f"{key}.png").read_bytes()).astype(int))
+    return f"at most {difference.max()} grey levels in {(difference > 0).sum()} of {difference.size} values"
+
+
+def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
+    """The loop, in this process. Writes kept.json: keys that filter, crop and caption gate keep, and seconds by part."""
+    import cv2
+    import numpy as np
+    import torch
+    from diffusers import StableDiffusionPipeline
+    from transformers import BlipForConditionalGeneration, BlipProcessor
+
+    from generation.annotate import annotate
+    from generation.backends.pose import PoseDetector
+    from generation.backends.pose_bundle import pose_model
+    from generation.caption_gate import caption_reason
+    from generation.config import EMBEDDED_WEIGHTS, GenerationConfig
+    from generation.crop import crop_to_size, person_box
+    from generation.filter_decision import decide
+    from generation.image_measures import measure_image
+    from generation.pose_measures import box_points, measure_persons
+    from generation.prompts import image_items, prompt_rows
+    from pipeline.config import load
+    from pipeline.seeds import derive_seed
+
+    config = load(GenerationConfig, RECIPE, list(settings))
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        EMBEDDED_WEIGHTS / "diffusion", torch_dtype=torch.float32, safety_checker=None, local_files_only=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pose = PoseDetector(pose_model("embedded"))
+    processor = BlipProcessor.from_pretrained(EMBEDDED_WEIGHTS / "captioner", local_files_only=True)
+    captioner = BlipForConditionalGeneration.from_pretrained(
+        EMBEDDED_WEIGHTS / "captioner", dtype=torch.float32, local_files_only=True
+    ).eval()
+    folder.mkdir(parents=True)
+    spent = dict.fromkeys(("generate", "png", "pose", "caption"), 0.0)
+
+    def clocked(part: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        made = work()
+        spent[part] += time.perf_counter() - started
+        return made
+
+    result: list[str] = []
+    began = time.perf_counter()
+    for item in image_items(prompt_rows(config.prompts, config.run.seed), 0, images, config.prompts.variants):
+        file = folder / f"{item.key}.png"
+        generator = torch.Generator("cpu").manual_seed(derive_seed(config.run.seed, "generate", item.key))
+        options = {"num_inference_steps": config.generate.steps, "guidance_scale": config.generate.guidance, "generator": generator}
+        picture = clocked("generate", partial(pipeline, item.row["prompt"], **options)).images[0]
+        clocked("png", partial(picture.save, file))
+        image = np.ascontiguousarray(clocked("png", partial(cv2.imread, str(file)))[:, :, ::-1])
+        persons = clocked("pose", partial(pose.detect, image))
+        measures = measure_image(image, file.stat().st_size) | measure_persons(persons, image.shape[1], image.shape[0])
+        if decide(measures, config.filter.thresholds) is not None:
+            continue
+        crop = config.recrop
+        box = person_box(
+            box_points(persons[0]),
+            pad_top=crop.pad_top,
+            pad_bottom=crop.pad_bottom,
+            pad_side=crop.pad_side,
+            aspect=crop.width / crop.height,
+        )
+        if box[3] - box[1] < crop.min_height_px:
+            continue
+        cropped = crop_to_size(image, box, crop.height, crop.width)
+        cv2.imwrite(str(folder / f"{item.key}.jpg"), cropped[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, crop.jpeg_quality])
+
+        def caption(pixels: Any = cropped) -> str:
+            inputs = processor(images=pixels, return_tensors="pt")
+            with torch.no_grad():
+                ids = captioner.generate(
+                    **inputs, max_new_tokens=config.caption.max_new_tokens, min_new_tokens=config.caption.min_new_tokens
+                )
+            return str(processor.decode(ids[0], skip_special_tokens=True))
+
+        text = clocked("caption", caption)
+        annotate(text)
+        if caption_reason(text, config.caption) is None:
+            result.append(item.key)
+    answer = {"kept": result, "loop_seconds": time.perf_counter() - began, "spent": spent, "threads": torch.get_num_threads()}
+    (folder / "kept.json").write_text(json.dumps(answer))
+
+
+def machine() -> str:
+    names = ("torch", "diffusers", "transformers", "mediapipe")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=192)
+    parser.add_argument("--naive-images", type=int, default=64, help="0: leave the naive way out.")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="A.B=C", help="Of the recipe, for all ways.")
+    parser.add_argument("--folder", type=Path, help="Where the runs are made; default: a temporary folder.")
+    parser.add_argument("--only-naive", type=Path, help=argparse.SUPPRESS)  # the worker of this benchmark
+    given = parser.parse_args()
+    if given.only_naive:
+        naive(given.only_naive, given.naive_images, given.settings)
+        return
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder, runs = Path(name), dict[str, Timing]()
+        for execution in ("fused", "staged"):
+            runs[execution] = flow(folder / execution, execution, given.images, given.settings)
+            print(runs[execution].line(execution, given.images), flush=True)
+        print(f"the two runs: {compare(folder / 'fused', folder / 'staged')}")
+        print("\n".join(shares(folder / "fused")))
+        ratio, cpu = runs["staged"].wall / runs["fused"].wall, runs["staged"].cpu / runs["fused"].cpu
+        print(f"fused against staged: {ratio:.2f} times the images/s, {cpu:.2f} times fewer CPU seconds", flush=True)
+        if given.naive_images:
+            report_naive(folder, given, runs["fused"])
+
+
+def report_naive(folder: Path, given: argparse.Namespace, fused: Timing) -> None:
+    count = min(given.naive_images, given.images)
+    argv = [sys.executable, __file__, "--only-naive", str(folder / "naive"), "--naive-images", str(count)]
+    took = timed([*argv, *(part for item in given.settings for part in ("--set", item))], folder / "naive.log")
+    print(took.line("naive", count))
+    answer = json.loads((folder / "naive" / "kept.json").read_text())
+    parts = ", ".join(f"{part} {seconds / count:.3f}" for part, seconds in answer["spent"].items())
+    print(f"  in the loop, seconds an image: {answer['loop_seconds'] / count:.3f} ({parts}), torch with {answer['threads']} threads")
+    whole = took.wall - answer["loop_seconds"] + answer["loop_seconds"] / count * given.images
+    loop = answer["loop_seconds"] / count
+    print(f"fused against naive, {given.images} images with all loading (the naive loop scaled up): {whole / fused.wall:.2f} times")
+    print(f"fused against naive, without loading: {loop / (worker_answer(folder / 'fused')['seconds'] / given.images):.2f} times")
+    ours, theirs = kept(folder / "fused", count), set(answer["kept"])
+    print(f"kept of the first {count}: fused {len(ours)}, naive {len(theirs)}; by one only: {sorted(ours ^ theirs) or 'none'}")
+    for key in sorted(ours ^ theirs):
+        print(f"  {key}: the two pictures differ by {pixels_apart(folder, key)} (batch and memory layout; pose can tip over from that)")
+
+
+if __name__ == "__main__":
+    main()
