@@ -95,9 +95,13 @@ class _TowersMethod(ABC):
     def text_of(self, line: Line) -> str:
         return line.text
 
+    def padded_tokens(self, pairs: Sequence[Pair]) -> Tensor:
+        """(B, context) int64."""
+        return self.tokenizer([pair.text for pair in pairs], self.clip.context)
+
     def tokens(self, pairs: Sequence[Pair]) -> Tensor:
         """(B, L) int64, L that of the longest text: a token sees only those before it, so the padding behind the end changes nothing."""
-        ids = self.tokenizer([pair.text for pair in pairs], self.clip.context)
+        ids = self.padded_tokens(pairs)
         return ids[:, : int(ids.argmax(1).max()) + 1]
 
     @abstractmethod
@@ -172,11 +176,12 @@ class IrraMethod(_TowersMethod):
         return term_weights(self.config.objective)
 
     def collate(self, pairs: Sequence[Pair]) -> PairBatch:
-        ids = self.tokens(pairs)
+        """Masked texts keep their padding: the published cross-former looks at it too, so that a cut would let the company change a loss."""
         share = self.config.objective.mask_probability
-        hidden = [self.tokenizer.masked(row, mask_rng(pair), share) for row, pair in zip(ids.tolist(), pairs, strict=True)]
+        padded = self.padded_tokens(pairs).tolist()
+        hidden = [self.tokenizer.masked(row, mask_rng(pair), share) for row, pair in zip(padded, pairs, strict=True)]
         masked, targets = (torch.tensor([row[part] for row in hidden]) for part in (0, 1))
-        return stack(pairs, ids, masked, targets)
+        return stack(pairs, self.tokens(pairs), masked, targets)
 
 
 class ClipMethod(_TowersMethod):

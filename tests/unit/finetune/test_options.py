@@ -130,6 +130,13 @@ def test_tokens_are_cut_to_the_longest_text_of_a_batch_and_features_stay(miniatu
         torch.testing.assert_close(towers.text_tokens(short), towers.text_tokens(whole)[:, : short.shape[1]], atol=1e-5, rtol=1e-4)
 
 
+def test_masked_texts_keep_their_padding_which_the_cross_former_sees(miniature):
+    method = method_of("irra", miniature)
+    batch = first_batch(method)
+    assert batch.masked.shape == batch.targets.shape == (len(batch.ids), method.clip.context)
+    assert batch.ids.shape[1] < method.clip.context
+
+
 def test_a3rs_forms_of_vehicle_texts(miniature, tmp_path):
     line = next(line for line in lines_of(recipe("clip", miniature, Path("unused"))).records if line.kind == "vehicle")
     path = tmp_path / "completed.txt"

@@ -102,7 +102,7 @@ def _learn(
         if step == 0:
             with torch.no_grad():
                 for parameter in (p for group in groups for p in group["params"] if p.grad is not None):
-                    parameter.sub_(0.01 * parameter.grad)
+                    parameter.sub_(0.001 * parameter.grad)
     gradients = {n: p.grad for n, p in method.model.named_parameters() if p.grad is not None}
     means = {n: mean_over_ranks(v.detach()) for n, v in terms.items()}
     return means, gradients, {n: b.clone() for n, b in method.model.named_buffers() if "queue" in n}
