@@ -17,7 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.varied_captions import cuhk_like, different, shuffled
+from varied_captions import cuhk_like, different, shuffled
+
 from generation.annotate import annotate
 from generation.config import PromptsConfig
 from generation.prompts import make_prompts

@@ -28,9 +28,9 @@ from pathlib import Path
 from random import Random
 
 import torch
+from loader import write_shards
+from paper_path import OneByOne, paper_terms, paper_texts
 
-from benchmarks.loader import write_shards
-from benchmarks.paper_path import OneByOne, paper_terms, paper_texts
 from pipeline.config import load
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.signals import StopRequest

@@ -1,6 +1,6 @@
 """The stages of a generation run as data: order, inputs, outputs, resources. No stage imports this; orchestration does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +78,13 @@ def num_units(spec: StageSpec, units_of_run: int) -> int:
 
 def sources(spec: StageSpec, unit: int, units_of_run: int, stages: Sequence[StageSpec] = STAGES) -> list[tuple[str, int]]:
     """The (stage, unit) pairs whose files unit `unit` of `spec` is made from, in the order that its input digest uses."""
+    return sources_of(spec, units_of_run, stages)(unit)
+
+
+def sources_of(spec: StageSpec, units_of_run: int, stages: Sequence[StageSpec] = STAGES) -> Callable[[int], list[tuple[str, int]]]:
+    """`sources` of a stage, to be asked of thousands of units."""
     if spec.kind == "single":
-        return [(name, u) for u in range(units_of_run) for name in spec.inputs]
-    return [(name, 0 if find(name, stages).kind == "single" else unit) for name in spec.inputs]
+        everything = [(name, u) for u in range(units_of_run) for name in spec.inputs]
+        return lambda _: everything
+    inputs = [(name, find(name, stages).kind == "single") for name in spec.inputs]
+    return lambda unit: [(name, 0 if single else unit) for name, single in inputs]

@@ -78,13 +78,14 @@ class RecordCache:
 
     def input_digest(self, sources: list[tuple[str, int]]) -> str:
         """completion.input_digest of these records; "" if one is absent, which no record carries."""
-        entries = [self._entries[stage].get(unit) for stage, unit in sources]
-        known = [entry.text for entry in entries if entry is not None]
-        return "" if len(known) < len(entries) else texts_digest(known)
+        try:
+            return texts_digest([self._entries[stage][unit].text for stage, unit in sources])
+        except KeyError:
+            return ""
 
     def has_files(self, record: DoneRecord) -> bool:
         """Whether every file of the record is there, by one listing of each folder."""
-        return all(name in self._present or self._is_present(name) for name in record.files)
+        return self._present.issuperset(record.files) or all(name in self._present or self._is_present(name) for name in record.files)
 
     def _is_present(self, name: str) -> bool:
         folder = name.rpartition("/")[0]
@@ -121,7 +122,7 @@ class RecordCache:
             stored: dict[str, Any] = json.loads(self.paths.records(stage).read_bytes())
             if stored["version"] != _VERSION:
                 return {}
-            return {data["unit"]: _Entry((m, s, i), DoneRecord.from_json(data, ""), text) for m, s, i, text, data in stored["rows"]}
+            return {data["unit"]: _Entry((m, s, i), DoneRecord.trusted(data), text) for m, s, i, text, data in stored["rows"]}
         except (OSError, ValueError, KeyError, TypeError, ProjectError):
             return {}  # absent or broken: the records themselves are there
 

@@ -65,14 +65,13 @@ def survey_stage(plan: RunPlan, spec: graph.StageSpec) -> StageSurvey:
 
 def _survey(plan: RunPlan, spec: graph.StageSpec, cache: RecordCache) -> StageSurvey:
     records = {unit: cache.record(spec.name, unit) for unit in plan.units(spec)}
-    states = {}
+    states, sources, wanted = {}, graph.sources_of(spec, plan.num_units), plan.digests[spec.name]
     for unit, record in records.items():
         if record is None:
             states[unit] = State.MISSING
             continue
         # without one of its inputs a unit cannot be vouched for: then it counts as stale
-        inputs = cache.input_digest(plan.sources(spec, unit))
-        states[unit] = judge(record, plan.digests[spec.name], inputs, cache.has_files)
+        states[unit] = judge(record, wanted, cache.input_digest(sources(unit)), cache.has_files)
     return StageSurvey(spec, records, states)
 
 
@@ -89,7 +88,8 @@ def totals(stage: StageSurvey) -> Totals:
     counts = [record.counts for record in stage.done]
     reasons: Counter[str] = Counter()
     for count in counts:
-        reasons.update(count.reasons)
+        for reason, number in count.reasons.items():
+            reasons[reason] += number
     return Totals(
         sum(c.seen for c in counts),
         sum(c.kept for c in counts),

@@ -176,7 +176,7 @@ class IrraMethod(_TowersMethod):
         return term_weights(self.config.objective)
 
     def collate(self, pairs: Sequence[Pair]) -> PairBatch:
-        """Masked texts keep their padding: the published cross-former looks at it too, so that a cut would let the company change a loss."""
+        """Masked texts keep their padding: the published cross-former looks at it, so that a cut would let the company change a loss."""
         share = self.config.objective.mask_probability
         padded = self.padded_tokens(pairs).tolist()
         hidden = [self.tokenizer.masked(row, mask_rng(pair), share) for row, pair in zip(padded, pairs, strict=True)]

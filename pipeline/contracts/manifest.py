@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.contracts.errors import ContractError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Counts:
     """seen == kept + dropped + failed, checked on construction; reasons counts dropped and failed samples by reason."""
 
@@ -44,7 +44,7 @@ class Counts:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DoneRecord:
     """runs/NAME/<stage>/done/000123.json: unit `unit` of `stage` is whole on disk."""
 
@@ -66,6 +66,14 @@ class DoneRecord:
             return cls(**(data | {"counts": Counts(**data["counts"])}))
         except (KeyError, TypeError) as err:
             raise ContractError(f"{where} is not a done record ({err}); delete it to have the unit made again") from err
+
+    @classmethod
+    def trusted(cls, data: dict[str, Any]) -> "DoneRecord":
+        """from_json without its checks, of data that has passed them before: a plan reads 30,000 records."""
+        record, counts = object.__new__(cls), object.__new__(Counts)
+        counts.__dict__.update(data["counts"])
+        record.__dict__.update(data, counts=counts)
+        return record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
