@@ -19,7 +19,7 @@ from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.fileio import write_bytes
 from pipeline.paths import RunPaths
 
-_VERSION = 2  # of the cache's own format
+_VERSION = 3  # of the cache's own format
 MIN_NEW = 200  # fewer new records are read anew the next time: cheaper than writing the cache
 _READ_BYTES = 1 << 14
 _FIELDS, _COUNTS = tuple(DoneRecord.__dataclass_fields__), tuple(Counts.__dataclass_fields__)
@@ -47,7 +47,7 @@ class RecordCache:
         """Read what has changed on disk since the last time. Raises ContractError on a file that is not the record of its unit."""
         self._present.clear()
         self._listed.clear()
-        with _without_gc():
+        with without_gc():
             self._refresh(stages)
 
     def _refresh(self, stages: Iterable[str]) -> None:
@@ -122,12 +122,13 @@ class RecordCache:
             stored: dict[str, Any] = json.loads(self.paths.records(stage).read_bytes())
             if stored["version"] != _VERSION:
                 return {}
-            return {data["unit"]: _Entry((m, s, i), DoneRecord.trusted(data), text) for m, s, i, text, data in stored["rows"]}
-        except (OSError, ValueError, KeyError, TypeError, ProjectError):
+            records = ((row[:3], DoneRecord.trusted(row[3])) for row in stored["rows"])
+            return {record.unit: _Entry(tuple(stamp), record, record_text(record)) for stamp, record in records}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}  # absent or broken: the records themselves are there
 
     def _store(self, stage: str) -> None:
-        rows = [[*entry.stamp, entry.text, _plain(entry.record)] for entry in self._entries[stage].values()]
+        rows = [[*entry.stamp, _plain(entry.record)] for entry in self._entries[stage].values()]
         try:
             write_bytes(self.paths.records(stage), json.dumps({"version": _VERSION, "rows": rows}, separators=(",", ":")).encode())
         except ProjectError:
@@ -153,7 +154,7 @@ def _plain(record: DoneRecord) -> dict[str, Any]:
 
 
 @contextmanager
-def _without_gc() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """A hundred thousand objects that all stay make the collector look again and again, for half of the time."""
     was_on = gc.isenabled()
     gc.disable()
