@@ -2,6 +2,7 @@
 
 - staged: `passerby run` with its default workers, one stage after the other;
 - fused: the same with run.execution=fused; files are compared byte by byte;
+- the same as one task of a job array has it: the stage commands one after the other, one process each, against one fused command;
 - naive: what research scripts do: a loop over the plain diffusers pipeline, one prompt at a time (same steps, guidance and seed of each
   image), PNG to disk, MediaPipe in the loop, BLIP one picture at a time; torch keeps its own number of threads. It makes the first
   --naive-images only, and which of them it keeps is compared.
@@ -61,6 +62,24 @@ def flow(folder: Path, execution: str, images: int, settings: Sequence[str]) -> 
     for item in (f"run.folder={json.dumps(str(folder))}", f"run.execution={execution}", f"prompts.num_prompts={images}", *settings):
         argv += ["--set", item]
     return timed(argv, folder.with_suffix(".log"))
+
+
+def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[str]) -> Timing:
+    """One task with the whole machine: each command makes all units in one process. Prompts are made before, in no time."""
+    from pipeline.describe import describe
+    from pipeline.local import write_config
+
+    plan = describe(RECIPE, [f"run.folder={json.dumps(str(folder))}", f"prompts.num_prompts={images}", *settings])
+    write_config(plan)
+    worker = [sys.executable, "-m", "generation"]
+    timings = []
+    for command in ("prompts", *commands):
+        units = "0" if command == "prompts" else f"0-{plan.num_units - 1}"
+        timings.append(
+            timed([*worker, command, "--config", str(plan.paths.config), "--units", units], folder.with_suffix(f".{command}.log"))
+        )
+    made = timings[1:]
+    return Timing(sum(t.wall for t in made), sum(t.cpu for t in made), (made[0].load[0], made[-1].load[1]))
 
 
 def compare(one: Path, other: Path) -> str:
@@ -233,8 +252,17 @@ def main() -> None:
         print("\n".join(shares(folder / "fused")))
         ratio, cpu = runs["staged"].wall / runs["fused"].wall, runs["staged"].cpu / runs["fused"].cpu
         print(f"fused against staged: {ratio:.2f} times the images/s, {cpu:.2f} times fewer CPU seconds", flush=True)
+        compare_tasks(folder, given)
         if given.naive_images:
             report_naive(folder, given, runs["fused"])
+
+
+def compare_tasks(folder: Path, given: argparse.Namespace) -> None:
+    stages = task(folder / "stages", ("generate", "filter", "recrop", "caption", "annotate"), given.images, given.settings)
+    fused = task(folder / "task", ("fused",), given.images, given.settings)
+    print(stages.line("5 stages", given.images))
+    print(fused.line("1 fused", given.images))
+    print(f"one task, fused against its stages one by one: {stages.wall / fused.wall:.2f} times the images/s", flush=True)
 
 
 def report_naive(folder: Path, given: argparse.Namespace, fused: Timing) -> None:
