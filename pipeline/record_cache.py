@@ -47,7 +47,7 @@ class RecordCache:
         """Read what has changed on disk since the last time. Raises ContractError on a file that is not the record of its unit."""
         self._present.clear()
         self._listed.clear()
-        with without_gc():
+        with _without_gc():
             self._refresh(stages)
 
     def _refresh(self, stages: Iterable[str]) -> None:
@@ -154,7 +154,7 @@ def _plain(record: DoneRecord) -> dict[str, Any]:
 
 
 @contextmanager
-def without_gc() -> Iterator[None]:
+def _without_gc() -> Iterator[None]:
     """A hundred thousand objects that all stay make the collector look again and again, for half of the time."""
     was_on = gc.isenabled()
     gc.disable()

@@ -9,7 +9,7 @@ from pipeline import graph
 from pipeline.completion import State, judge, refuse_foreign
 from pipeline.contracts.manifest import DoneRecord
 from pipeline.describe import RunPlan
-from pipeline.record_cache import RecordCache, without_gc
+from pipeline.record_cache import RecordCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,8 @@ class Totals:
 def survey(plan: RunPlan, cache: RecordCache | None = None) -> list[StageSurvey]:
     """All stages in the order of the flow. A cache that is given again makes the next look cheaper."""
     cache = cache or RecordCache(plan.paths)
-    with without_gc():
-        cache.refresh(plan.digests)
-        return [_survey(plan, spec, cache) for spec in graph.STAGES]
+    cache.refresh(plan.digests)
+    return [_survey(plan, spec, cache) for spec in graph.STAGES]
 
 
 def survey_stage(plan: RunPlan, spec: graph.StageSpec) -> StageSurvey:

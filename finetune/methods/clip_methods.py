@@ -101,8 +101,7 @@ class _TowersMethod(ABC):
 
     def tokens(self, pairs: Sequence[Pair]) -> Tensor:
         """(B, L) int64, L that of the longest text: a token sees only those before it, so the padding behind the end changes nothing."""
-        ids = self.padded_tokens(pairs)
-        return ids[:, : int(ids.argmax(1).max()) + 1]
+        return _without_padding(self.padded_tokens(pairs))
 
     @abstractmethod
     def collate(self, pairs: Sequence[Pair]) -> PairBatch:
@@ -178,10 +177,10 @@ class IrraMethod(_TowersMethod):
     def collate(self, pairs: Sequence[Pair]) -> PairBatch:
         """Masked texts keep their padding: the published cross-former looks at it, so that a cut would let the company change a loss."""
         share = self.config.objective.mask_probability
-        padded = self.padded_tokens(pairs).tolist()
-        hidden = [self.tokenizer.masked(row, mask_rng(pair), share) for row, pair in zip(padded, pairs, strict=True)]
+        padded = self.padded_tokens(pairs)
+        hidden = [self.tokenizer.masked(row, mask_rng(pair), share) for row, pair in zip(padded.tolist(), pairs, strict=True)]
         masked, targets = (torch.tensor([row[part] for row in hidden]) for part in (0, 1))
-        return stack(pairs, self.tokens(pairs), masked, targets)
+        return stack(pairs, _without_padding(padded), masked, targets)
 
 
 class ClipMethod(_TowersMethod):
@@ -278,3 +277,8 @@ def _folder_of(name: str | None) -> Path | None:
     if name is None:
         return None
     return Path(name) if Path(name).is_dir() else Path(name).parent
+
+
+def _without_padding(ids: Tensor) -> Tensor:
+    """(B, context) -> (B, L): behind the last end of a text, the largest id, there is nothing but padding."""
+    return ids[:, : int(ids.argmax(1).max()) + 1]
