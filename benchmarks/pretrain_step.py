@@ -12,6 +12,7 @@ in MALS. Prints machine, versions, median seconds (on a CPU of the process's own
 images/s, MFU and peak memory. mfu counts the operations that the path does (pretrain/flops.py), mfu_as_published those of the research code
 for the same step (237 GFLOP an image for Swin-B and BERT-base at 384x128), both over the device's peak as its maker states it, or on a CPU
 as a large product measures it, or --peak-tflops.
+hours: what a training of 32 epochs of MALS's 1.51 M pairs takes at this rate on 8 and on 64 such devices, if each keeps the rate of one.
 --workers N: then a real training of --repeats steps on shards of JPEGs, N loader processes; prints its images/s and share of data wait.
 """
 
@@ -50,7 +51,7 @@ from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from pretrain.train import train
 
 ROOT = Path(__file__).parents[1]
-
+MALS_PAIRS, EPOCHS = 1.51e6, 32  # the published pre-training
 
 PLAIN = EngineConfig()
 ADDED = {"compiled": EngineConfig(compile=True), "checkpointing": EngineConfig(gradient_checkpointing="all")}
@@ -216,6 +217,7 @@ def main() -> None:
             "mfu": round((published if path.startswith("paper") else done) / middle / rate, 3),
             "mfu_as_published": round(published / middle / rate, 3),
             "peak_mb": round(peak_mb(step, device)),
+            "hours": {count: round(MALS_PAIRS * EPOCHS * middle / options.batch / count / 3600, 2) for count in (8, 64)},
         }
         if slowest:
             row |= {
