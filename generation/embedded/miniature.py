@@ -19,8 +19,8 @@ the organisers' own is not published). A pedestrian query names only a part of t
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -209,10 +209,17 @@ def _write_text(path: Path, lines: Sequence[str]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
+def _size_options(function: Callable[..., None]) -> Callable[..., None]:
+    for size in reversed(fields(MiniatureSizes)):
+        function = click.option(f"--{size.name.replace('_', '-')}", default=size.default, show_default=True, help="Identities.")(function)
+    return function
+
+
 @click.command("miniature")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make; must not hold anything else.")
 @click.option("--seed", default=0, show_default=True)
-def command(out: Path, seed: int) -> None:
-    """Draw the challenge miniature: pictures, label files, queries and answers in the organisers' format."""
-    made = make_miniature(out, seed)
-    click.echo(json.dumps({"folder": str(out), "made": made, "seed": seed, "sizes": asdict(MiniatureSizes())}))
+@_size_options
+def command(out: Path, seed: int, **sizes: int) -> None:
+    """Draw the challenge miniature: pictures, label files, queries and answers in the organisers' format. Three pictures an identity."""
+    made = make_miniature(out, seed, MiniatureSizes(**sizes))
+    click.echo(json.dumps({"folder": str(out), "made": made, "seed": seed, "sizes": sizes}))

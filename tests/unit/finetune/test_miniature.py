@@ -113,8 +113,9 @@ def test_impossible_sizes_are_refused(change):
         MiniatureSizes(**(sizes | change))
 
 
-def test_the_command_says_what_it_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(miniature, "make_miniature", lambda out, seed: True)
-    result = CliRunner().invoke(miniature.command, ["--out", str(tmp_path / "m"), "--seed", "3"])
-    assert result.exit_code == 0
-    assert '"seed": 3' in result.output
+def test_the_command_makes_what_was_asked_for_and_says_so(tmp_path):
+    sizes = [f"--{split}-{kind}={size}" for kind in ("people", "vehicles") for split, size in (("train", 4), ("val", 1), ("test", 1))]
+    result = CliRunner().invoke(miniature.command, ["--out", str(tmp_path / "m"), "--seed", "3", *sizes])
+    assert result.exit_code == 0, result.output
+    assert '"seed": 3, "sizes": {"train_people": 4' in result.output
+    assert len(list_gallery(tmp_path / "m")) == 6
