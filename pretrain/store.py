@@ -136,7 +136,13 @@ class RemoteStore:
         return [data if good else self._read_one(span) for span, data, good in zip(spans, found, whole, strict=True)]
 
     def _read_one(self, span: Span) -> bytes:
-        return self._tried(span.name, lambda system, path: bytes(system.cat_file(path, start=span.start, end=span.stop)))
+        data = self._tried(span.name, lambda system, path: bytes(system.cat_file(path, start=span.start, end=span.stop)))
+        if len(data) > span.stop - span.start:
+            raise StageError(
+                f"{self.where(span.name)}: asked for {span.stop - span.start} bytes and got {len(data)}; this server does not serve byte "
+                "ranges: copy the shards to a folder, or put them where ranges are served (object stores do)"
+            )
+        return data
 
     def _tried(self, name: str, action: Callable[[Any, str], Any]) -> Any:
         pause = self._pause_s

@@ -1,6 +1,11 @@
-"""A file system behind fsspec that fails as networks do, and counts what is asked of it."""
+"""Shards that lie elsewhere: a file system that fails as networks do and counts what is asked of it, memory, a web server."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import fsspec
@@ -42,3 +47,45 @@ def in_memory(folder: Path, name: str) -> str:
     for path in folder.iterdir():
         system.pipe_file(f"/{name}/{path.name}", path.read_bytes())
     return f"memory://{name}"
+
+
+class RangeHandler(SimpleHTTPRequestHandler):
+    """Serves byte ranges, which Python's own handler does not."""
+
+    serves_ranges = True
+
+    def log_message(self, *args: Any) -> None:
+        """Tests are quiet."""
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = whole = path.read_bytes()
+        asked = self.headers.get("Range") if self.serves_ranges else None
+        if asked:
+            start, stop = (int(number) for number in asked.removeprefix("bytes=").split("-"))
+            data = whole[start : stop + 1]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{stop}/{len(whole)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class WholeFileHandler(RangeHandler):
+    """A server that gives the whole file whatever was asked for."""
+
+    serves_ranges = False
+
+
+@contextmanager
+def served(folder: Path, handler: type[RangeHandler] = RangeHandler) -> Iterator[str]:
+    """The URL of `folder` on loopback."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

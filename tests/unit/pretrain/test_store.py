@@ -17,7 +17,7 @@ from pretrain.shards import ShardReader
 from pretrain.store import RemoteStore, Span, open_store
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from pretrain.train import train
-from tests.unit.pretrain.remote import FlakyFileSystem, in_memory, make_flaky
+from tests.unit.pretrain.remote import FlakyFileSystem, WholeFileHandler, in_memory, make_flaky, served
 from tests.unit.pretrain.samples import make_shards, tiny_config
 
 
@@ -37,6 +37,23 @@ def test_a_url_gives_the_samples_of_its_folder(shards: Path) -> None:
         assert there.digest() == here.digest()
         assert there.read_many(range(len(there))) == here.read_many(range(len(here)))
         assert pickle.loads(pickle.dumps(there)).read(3) == here.read(3)  # noqa: S301 - our own bytes
+
+
+def test_a_web_server_gives_the_samples_of_its_folder(shards: Path) -> None:
+    pytest.importorskip("aiohttp", reason="needs the extra `remote`")
+    here = ShardReader(shards, "train")
+    with served(shards) as url:
+        there = ShardReader(url, "train")
+        assert there.digest() == here.digest()
+        assert there.read_many(range(len(there))) == here.read_many(range(len(here)))
+        with pytest.raises(ConfigError, match="nowhere"):
+            ShardReader(f"{url}/nowhere", "train")
+
+
+def test_a_web_server_without_byte_ranges_is_named(shards: Path) -> None:
+    pytest.importorskip("aiohttp", reason="needs the extra `remote`")
+    with served(shards, WholeFileHandler) as url, pytest.raises(StageError, match=r"train-000000\.tar: asked for \d+ bytes and got \d+"):
+        ShardReader(url, "train").read_many([0, 1])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
