@@ -190,8 +190,7 @@ class BlipMethod:
     def _fill(self, state: Mapping[str, Tensor]) -> None:
         if not state:
             return
-        own = self.model.state_dict()
-        kept = {n: v for n, v in state.items() if not n.startswith("queue.") or own[n].shape == v.shape}
+        kept = {n: v for n, v in state.items() if not n.startswith("queue.")}  # its classes are those of other data
         report = load_published(self.model, kept, self.source)
         if any("_m." in name for name in report.missing):
             self.model.copy_to_momentum()

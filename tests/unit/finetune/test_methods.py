@@ -11,6 +11,7 @@ from finetune.evaluate import evaluate, predict_submission
 from finetune.methods.lora import count_trainable, plain_state
 from finetune.methods.mining import HardBatches
 from finetune.methods.start import open_searcher, start_method
+from finetune.models.blip import EMPTY
 from finetune.order import KindBatches
 from finetune.recipes import RECIPES, Recipe
 from finetune.submission import read_submission
@@ -119,6 +120,18 @@ def test_the_colour_patch_of_a_validation_picture_ignores_its_label(miniature, t
     plain = method.searcher.pixels(image.read_bytes(), "x")
     assert not np.array_equal(pixels[:, :2, :2], plain[:, :2, :2])
     np.testing.assert_array_equal(pixels[:, 4:, 4:], plain[:, 4:, 4:])
+
+
+def test_blip_starts_from_the_weights_of_another_training_but_not_from_its_queue(miniature, tmp_path):
+    config = recipe("blip", miniature, tmp_path / "first")
+    train(config, StopRequest())
+    started = start_method(recipe("blip", miniature, tmp_path / "o", init={"checkpoint": config.out}), lines_of(config), CPU)
+    before = open_searcher(Path(config.out), CPU).model.state_dict()
+    after = started.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if not name.startswith("queue."))
+    assert (before["queue.classes"] != EMPTY).any()
+    assert (after["queue.classes"] == EMPTY).all()
+    assert after["queue.position"].item() == 0
 
 
 def test_weights_of_another_architecture_or_half_a_model_are_refused(miniature, tmp_path):
