@@ -1,6 +1,7 @@
 """An ablation: rows x starts x seeds, each a training of `finetune.train`; `python -m finetune ablation CONFIG`.
 
-OUT/starts/NAME/KIND (what is trained first), OUT/KIND/NAME/ROW/seed-N (a training each), OUT/ablation.json and OUT/ablation.md (last).
+OUT/starts/NAME/KIND/1, 2, ... (what is trained first), OUT/KIND/NAME/ROW/seed-N (a training each), OUT/ablation.json and OUT/ablation.md
+(last).
 A row that leaves a kind's recipe as it was shares the trainings of the row before. Kill it and run it again: finished trainings are left
 as they are, the one in progress continues.
 """
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from finetune.ablation_config import AblationConfig
+from finetune.ablation_config import CHECKPOINT, AblationConfig
 from finetune.ablation_table import table
 from finetune.datasets.retrieval_split import RetrievalSplit, read_testing
 from finetune.recipes import Recipe
@@ -95,15 +96,18 @@ def _score(cell: _Cell, trained: dict[str, Scores], stop: StopRequest, say: Call
 
 
 def _start(config: AblationConfig, start: str, kind: str, stop: StopRequest, say: Callable[[str], None]) -> Path | None:
-    """The folder that trainings of this kind start from; None: random weights."""
-    if kind not in config.starts[start]:
-        return None
-    if given := config.given(start, kind):
-        return given
-    recipe = config.start_recipe(start, kind, str(Path(config.out) / "starts" / slug(start) / kind))
-    say(f"{recipe.out}: trained, to start from")
-    train(recipe, stop)
-    return Path(recipe.out)
+    """The folder that trainings of this kind start from, after what comes before them is trained; None: random weights."""
+    found = None
+    for number, stage in enumerate(config.starts[start].get(kind, ())):
+        if CHECKPOINT in stage:
+            found = Path(stage[CHECKPOINT])
+            continue
+        folder = Path(config.out) / "starts" / slug(start) / kind / str(number + 1)
+        recipe = config.start_recipe(start, kind, number, str(folder), found)
+        say(f"{recipe.out}: trained, to start from")
+        train(recipe, stop)
+        found = folder
+    return found
 
 
 def _together(scores: dict[str, Scores], queries: dict[str, int]) -> Scores:

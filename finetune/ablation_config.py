@@ -34,7 +34,9 @@ class AblationConfig:
     out: str
     recipes: dict[str, dict[str, Any]]  # kind -> a whole recipe, less `out`
     rows: tuple[AblationRow, ...]  # cumulative; the first one is the base
-    starts: dict[str, dict[str, Changes]]  # name -> kind -> {checkpoint: FOLDER}, or changes of the recipe that is trained to start from
+    starts: dict[str, dict[str, tuple[Changes, ...]]]
+    """name -> kind -> what comes before the rows, each from the weights of the one before it: {checkpoint: FOLDER} takes weights that are
+    there, anything else is changes of the kind's recipe, which is trained."""
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
@@ -49,6 +51,12 @@ class AblationConfig:
         for name, kinds in self.starts.items():
             if unknown := sorted(set(kinds) - set(self.recipes)):
                 raise ConfigError(f"starts.{name}: no recipe for {', '.join(unknown)}; accepted: {', '.join(self.recipes)}")
+            for kind, stages in kinds.items():
+                if mixed := [stage for stage in stages if CHECKPOINT in stage and len(stage) > 1]:
+                    raise ConfigError(f"starts.{name}.{kind}: {mixed[0]}; accepted: {CHECKPOINT} alone, or changes of the recipe alone")
+                for number, stage in enumerate(stages):
+                    if CHECKPOINT not in stage:
+                        self.start_recipe(name, kind, number, "unused", None)
         for kind in self.recipes:
             for number in range(len(self.rows)):
                 self.recipe(kind, number, "unused", {})
@@ -60,14 +68,10 @@ class AblationConfig:
             changes |= earlier.of(kind)
         return self._build(kind, out, changes | more, f"recipes.{kind}, row {self.rows[row].name!r}")
 
-    def start_recipe(self, start: str, kind: str, out: str) -> Recipe:
-        """What is trained first, where the start is no given checkpoint."""
-        return self._build(kind, out, self.starts[start][kind], f"starts.{start}.{kind}")
-
-    def given(self, start: str, kind: str) -> Path | None:
-        """The checkpoint that the start names."""
-        name = self.starts[start].get(kind, {}).get(CHECKPOINT)
-        return None if name is None else Path(name)
+    def start_recipe(self, start: str, kind: str, number: int, out: str, weights: Path | None) -> Recipe:
+        """The training in place `number` of a start. weights: the folder that it starts from."""
+        changes = self.starts[start][kind][number] | ({"init.checkpoint": str(weights)} if weights else {})
+        return self._build(kind, out, changes, f"starts.{start}.{kind}, training {number + 1}")
 
     def _build(self, kind: str, out: str, changes: Mapping[str, Any], where: str) -> Recipe:
         settings = [f"{name}={json.dumps(value)}" for name, value in {"out": out, **changes}.items()]

@@ -82,13 +82,22 @@ def test_changes_add_up_and_a_row_that_changes_nothing_is_not_trained_again(tree
     assert "| + IRM | " in (Path(config.out) / "ablation.md").read_text()
 
 
-def test_a_start_is_trained_once_and_given_to_every_row(tree, trained, tmp_path):
-    tree["starts"] = {"own": {"pedestrian": {"train.steps": 7}, "vehicle": {"checkpoint": str(tmp_path / "given")}}}
+def test_what_comes_before_the_rows_is_trained_once_each_from_the_one_before(tree, trained, tmp_path):
+    given = str(tmp_path / "given")
+    tree["starts"] = {"own": {"pedestrian": [{"train.steps": 7}, {"train.steps": 8}], "vehicle": [{"checkpoint": given}]}}
     run_ablation(build(AblationConfig, tree, "test"), StopRequest(), lambda line: None)
-    first, *rest = trained
+    first, second, *rest = trained
     assert (first.train.steps, first.init.checkpoint) == (7, None)
+    assert (second.train.steps, second.init.checkpoint) == (8, first.out)
     for recipe in rest:
-        assert recipe.init.checkpoint == (first.out if isinstance(recipe, IrraRecipe) else str(tmp_path / "given"))
+        assert recipe.init.checkpoint == (second.out if isinstance(recipe, IrraRecipe) else given)
+
+
+def test_a_given_checkpoint_can_be_trained_on_before_the_rows(tree, trained, tmp_path):
+    tree["starts"] = {"own": {"pedestrian": [{"checkpoint": str(tmp_path / "given")}, {"train.steps": 7}]}}
+    run_ablation(build(AblationConfig, tree, "test"), StopRequest(), lambda line: None)
+    assert (trained[0].train.steps, trained[0].init.checkpoint) == (7, str(tmp_path / "given"))
+    assert {recipe.init.checkpoint for recipe in trained[1:] if isinstance(recipe, IrraRecipe)} == {trained[0].out}
 
 
 def test_an_ablation_trains_for_real_and_a_second_call_trains_nothing(tree, tmp_path, monkeypatch):
@@ -143,7 +152,9 @@ def test_the_table_has_a_line_per_row_and_a_verdict_per_step(tree, trained):
         ({"rows": [{"name": "base"}]}, "two and more of different names"),
         ({"recipes": {"cats": {}}}, "accepted: pedestrian, vehicle"),
         ({"starts": {}}, "starts is empty"),
-        ({"starts": {"x": {"cat": {}}}}, "no recipe for cat"),
+        ({"starts": {"x": {"cat": []}}}, "no recipe for cat"),
+        ({"starts": {"x": {"vehicle": [{"checkpoint": "y", "train.steps": 3}]}}}, "checkpoint alone, or changes"),
+        ({"starts": {"x": {"vehicle": [{"objective.clases": 1}]}}}, "objective.classes"),
         ({"rows": [{"name": "base"}, {"name": "x", "vehicle": {"objective.clases": 1}}]}, "objective.classes"),
     ],
 )
@@ -156,14 +167,15 @@ def test_the_ablation_of_the_miniature_adds_what_the_winners_added():
     config = load(AblationConfig, MINIATURE)
     assert "configs/finetune/ablation/miniature.yaml" in MINIATURE.read_text()
     assert len(config.seeds) == 3
-    assert list(config.starts) == ["random weights", "pre-trained on generated pedestrians"]
+    assert list(config.starts) == ["no pre-training", "pre-trained on generated pedestrians"]
     people, vehicles = ([config.recipe(kind, row, "x", {}).objective for row in range(4)] for kind in ("pedestrian", "vehicle"))
     assert [bool(goal.irm) for goal in people] == [False, True, True, True]
     assert [bool(goal.ac) for goal in people] == [False, False, True, True]
     assert [(goal.colour_patch, goal.classes) for goal in vehicles] == [
         (False, "picture"), (False, "picture"), (True, "picture"), (True, "tag"),
     ]  # fmt: skip
-    assert config.start_recipe("pre-trained on generated pedestrians", "vehicle", "x").data.name == "own"
+    data = [config.start_recipe("pre-trained on generated pedestrians", "pedestrian", number, "x", None).data for number in (0, 1)]
+    assert [part.name for part in data] == ["own", config.recipe("pedestrian", 0, "x", {}).data.name]
 
 
 def test_generated_shards_become_a_data_set_with_captions_and_attributes(tmp_path):
