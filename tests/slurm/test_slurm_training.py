@@ -44,11 +44,13 @@ def miniature(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def jobs(cluster: Cluster, folder: Path, miniature: Path) -> dict[str, Job]:
     """Sent together, because most of their time is waiting: two nodes with one rank each on plain torch, two with two each on DeepSpeed
-    with ZeRO 2, one of two ranks that never answers, and a fine-tuning."""
+    with ZeRO 2, one of two ranks that never answers, a fine-tuning, and one that stays in its second step until Slurm warns it."""
+    hold(folder / "until-warned", 1)
     shards, finetuning = folder / "shards", recipe("irra", miniature, folder / "finetuned", optim={"eps": 1e-3})
-    trainings = {name: config(shards, folder / name, BATCH, STEPS) for name in ("two", "silent")}
+    trainings = {name: config(shards, folder / name, BATCH, STEPS) for name in ("two", "silent", "limited")}
     four = config(shards, folder / "four", BATCH, STEPS, kind="deepspeed", zero_stage=2)
     return {
+        "limited": sbatch(cluster, trainings["limited"], "--time=3", "--signal=USR1@120", REPLAY_HOLD=str(folder / "until-warned")),
         "two": sbatch(cluster, trainings["two"]),
         "silent": sbatch(cluster, trainings["silent"], "--nodelist=n1,n2", SILENT_NODE="n2", PASSERBY_RENDEZVOUS_S="30"),
         "four": sbatch(cluster, four, "--ntasks-per-node=2", "--mem=1700"),
@@ -95,6 +97,17 @@ def test_a_warned_and_a_requeued_training_goes_on_to_the_same_bits(cluster: Clus
     assert losses(folder / "stopped", *MEASURES) == losses(folder / "two", *MEASURES)
     end, wanted = state(folder / "stopped"), state(folder / "two")
     assert all(torch.equal(end[key], wanted[key]) for key in wanted)
+
+
+def test_the_warning_that_slurm_sends_before_the_time_limit_makes_a_checkpoint_and_a_requeue(jobs: dict[str, Job], folder: Path) -> None:
+    """Nobody but Slurm sends a signal here."""
+    job = jobs["limited"]
+    assert job.wait() == ("COMPLETED", 0), job.log
+    assert "stopped at step 2 of 5" in job.log
+    assert "exit code 75: back into the queue" in job.log
+    assert int(job.facts()["Restarts"]) >= 1
+    jobs["two"].wait()
+    assert losses(folder / "limited", *MEASURES) == losses(folder / "two", *MEASURES)
 
 
 def test_a_node_that_is_not_ready_is_named_before_anything_trains(cluster: Cluster, folder: Path) -> None:
