@@ -1,7 +1,7 @@
 """A pre-trained checkpoint on held-out shards: how well sentences find pictures, and prompts attributes. No fine-tuning."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.contracts.sample import Sample
+from pipeline.contracts.sample import SampleMeta
 from pretrain import checkpoint
 from pretrain.augment import normalise
 from pretrain.captions import pre_caption
 from pretrain.config import PretrainConfig
 from pretrain.data import identity_of
-from pretrain.distributed import sum_over_ranks
+from pretrain.distributed import gather_objects, sum_over_ranks
 from pretrain.engine import pick_device
-from pretrain.labelling import labelling
+from pretrain.labelling import Labelling, labelling
 from pretrain.mixture import Samples, open_samples
 from pretrain.models.aptm import APTM
 from pretrain.pictures import decode_resized
@@ -72,17 +72,17 @@ def scores_of(
 
 def rank_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer, reader: Samples) -> tuple[Ranking, HeldOut, np.ndarray]:
     """Every caption against every picture; beside it the labels (N, A) that prompts find. Memory: `eval.memory_mb` and 3 KB a sample."""
-    labels = labelling(config.data.attributes, reader.attribute_space)
-    held_out = _read(config, reader)
-    prompts = encode_texts(model, tokenizer, labels.space.prompts, None)
+    reading = _Reading(config, reader)
+    prompts = encode_texts(model, tokenizer, reading.labels.space.prompts, None)
     memory = config.eval.memory_mb * 2**20 // 2
-    gallery = Gallery(model, len(reader), config.eval.batch_size, lambda tile: _pixels(config, reader, tile), memory)
-    predicted = torch.zeros(held_out.labels.shape, dtype=torch.long)
+    gallery = Gallery(model, len(reader), config.eval.batch_size, reading.pixels, memory)
+    predicted = torch.zeros((len(reader), len(reading.labels.space)), dtype=torch.long)
 
     def look(tile: range, images: ImageFeatures) -> None:
         predicted[tile.start : tile.stop] = torch.from_numpy(predicted_labels(prompt_scores(model, prompts, images).cpu().numpy()))
 
     images = gallery.features(look)
+    held_out = reading.held_out()
     ids, mask = tokenizer(held_out.captions, config.text.max_tokens, "longest")
     texts = text_features(model, ids, mask)
     found = shortlists(texts, images, config.eval.shortlist)
@@ -91,23 +91,34 @@ def rank_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer,
     return ranking, held_out, sum_over_ranks(predicted.to(images.device)).cpu().numpy()
 
 
-def _read(config: PretrainConfig, reader: Samples) -> HeldOut:
-    captions, identities, stated = [], [], []
-    labels = labelling(config.data.attributes, reader.attribute_space)
-    for start in range(0, len(reader), config.eval.batch_size):
-        numbers = range(start, min(start + config.eval.batch_size, len(reader)))
-        for number, sample in zip(numbers, reader.read_many(numbers), strict=True):
-            captions.append(pre_caption(sample.meta.caption, config.text.max_words, config.text.clean))
-            identities.append(identity_of(reader, config.data, number, sample.meta))
-            stated.append(labels.of(sample.meta))
-    return HeldOut(captions, identities, np.array(stated))
+@dataclass(slots=True)
+class _Reading:
+    """Reads the samples of a split a tile at a time. What is small stays: texts, persons, labels; pictures go on as pixels."""
 
+    config: PretrainConfig
+    reader: Samples
+    labels: Labelling = field(init=False)
+    _rows: dict[int, tuple[str, int, list[int]]] = field(default_factory=dict)
 
-def _pixels(config: PretrainConfig, reader: Samples, numbers: Sequence[int]) -> Tensor:
-    """(B, 3, H, W) without augmentation."""
-    vision = config.model.vision
+    def __post_init__(self) -> None:
+        self.labels = labelling(self.config.data.attributes, self.reader.attribute_space)
 
-    def pixels(number: int, sample: Sample) -> np.ndarray:
-        return normalise(decode_resized(sample.image, vision.height, vision.width, reader.where(number)), config.image)
+    def pixels(self, numbers: Sequence[int]) -> Tensor:
+        """(B, 3, H, W) without augmentation."""
+        vision, pictures = self.config.model.vision, []
+        for number, sample in zip(numbers, self.reader.read_many(numbers), strict=True):
+            self._rows[number] = self._row(number, sample.meta)
+            picture = decode_resized(sample.image, vision.height, vision.width, self.reader.where(number))
+            pictures.append(normalise(picture, self.config.image))
+        return torch.from_numpy(np.stack(pictures))
 
-    return torch.from_numpy(np.stack([pixels(n, s) for n, s in zip(numbers, reader.read_many(numbers), strict=True)]))
+    def _row(self, number: int, meta: SampleMeta) -> tuple[str, int, list[int]]:
+        text = self.config.text
+        caption = pre_caption(meta.caption, text.max_words, text.clean)
+        return caption, identity_of(self.reader, self.config.data, number, meta), self.labels.of(meta)
+
+    def held_out(self) -> HeldOut:
+        """Of all samples, in their order, once the ranks have read their tiles; every rank calls it."""
+        rows = {number: row for part in gather_objects(self._rows) for number, row in part.items()}
+        captions, identities, stated = zip(*(rows[number] for number in range(len(self.reader))), strict=True)
+        return HeldOut(list(captions), list(identities), np.array(stated))

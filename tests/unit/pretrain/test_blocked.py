@@ -1,5 +1,6 @@
 """Ranking in blocks: rank for rank what the whole matrix says, for any size of the blocks, any memory, any number of ranks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.contracts.sample import Sample
 from pretrain.evaluate import score_split
 from pretrain.models.aptm import APTM
 from pretrain.retrieval.blocked import Ranking, most_similar, shortlists
@@ -14,6 +16,7 @@ from pretrain.retrieval.encode import ImageFeatures, encode_ids, encode_images
 from pretrain.retrieval.gallery import Gallery, shortlist_logits, text_features
 from pretrain.retrieval.metrics import METRICS, positives_of, relevant_ranks
 from pretrain.retrieval.rerank import fuse_as_published, shortlist_scores
+from pretrain.shards import ShardReader
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from pretrain.train import build_model
 from tests.unit.pretrain.ranks import run_ranks
@@ -114,13 +117,24 @@ def _touches(top: Tensor, tile: range) -> bool:
     return bool(((top >= tile.start) & (top < tile.stop)).any())
 
 
-def _scored(rank: int, shards: Path) -> dict[str, dict[str, float]]:
+def _scored(rank: int, shards: Path) -> tuple[dict[str, dict[str, float]], list[int]]:
+    """Scores, and the numbers of the samples that this process has read."""
     config = tiny_config(shards, shards, eval={"batch_size": 4, "shortlist": 3})
     tokenizer = CaptionTokenizer(EMBEDDED_VOCAB)
-    return score_split(config, build_model(config, tokenizer).eval(), tokenizer)
+    model, numbers, read_many = build_model(config, tokenizer).eval(), [], ShardReader.read_many
+
+    def counted(self: ShardReader, wanted: Sequence[int]) -> list[Sample]:
+        numbers.extend(wanted)
+        return read_many(self, wanted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShardReader, "read_many", counted)
+        return score_split(config, model, tokenizer), numbers
 
 
-def test_three_ranks_give_the_numbers_of_one_to_the_last_bit(tmp_path: Path) -> None:
+def test_three_ranks_give_the_numbers_of_one_to_the_last_bit_and_read_each_sample_once(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards", train=4, val=14)
-    alone = _scored(0, shards)
-    assert run_ranks(_scored, 3, tmp_path, shards) == [alone] * 3
+    alone, numbers = _scored(0, shards)
+    ranks = run_ranks(_scored, 3, tmp_path, shards)
+    assert [scores for scores, _ in ranks] == [alone] * 3
+    assert numbers == sorted(number for _, read in ranks for number in read) == list(range(14))
