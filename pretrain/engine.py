@@ -118,7 +118,9 @@ class TorchEngine:
         self.device, self._clip_norm, self._parts = device, optim.clip_norm, parts
         self._names = _names(groups)
         self._optimizer = build_optimizer(groups, optim)
-        self._module = nn.parallel.DistributedDataParallel(module) if world_size() > 1 else module
+        several = world_size() > 1
+        # Buffers are the same on all ranks as it is; BLIP's queues would be sent anew at every step.
+        self._module = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False) if several else module
 
     def __call__(self, *args: Any) -> Any:
         return self._module(*args)

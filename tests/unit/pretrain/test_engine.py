@@ -14,10 +14,11 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.signals import StopRequest
 from pretrain.config import PretrainConfig
 from pretrain.engine import deepspeed_config, pick_device
+from pretrain.objective import weighted_total
 from pretrain.optimizer_state import STATE_FILE, read_state
 from pretrain.settings import EngineConfig, OptimConfig
 from pretrain.train import train
@@ -95,6 +96,20 @@ assert dist.is_initialized()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "left\n"
     assert (done.returncode == 0) == (ending == "pass")
+
+
+@pytest.mark.parametrize(("kind", "zero_stage"), [("torch", 0), ("deepspeed", 0), ("deepspeed", 1)])
+def test_a_gradient_that_is_not_finite_is_found_where_all_losses_are(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, zero_stage: int
+) -> None:
+    """DeepSpeed's own norm of such gradients has been a number in some of its versions."""
+
+    def steep(terms: dict[str, torch.Tensor], weights: dict[str, float]) -> torch.Tensor:
+        return weighted_total(terms, weights) + (0 * terms["itc"]).sqrt()  # 0, of infinite slope
+
+    monkeypatch.setattr("pretrain.train.weighted_total", steep)
+    with pytest.raises(StageError, match=r"not finite at step 0: gradient_norm; nothing was updated \(rank 0: "):
+        train(_config(shards, tmp_path, kind, zero_stage), StopRequest())
 
 
 def _two_ranks(rank: int, shards: Path, folder: Path) -> None:
