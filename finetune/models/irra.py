@@ -6,7 +6,6 @@ Source: Jiang & Ye, CVPR 2023; parameter names are those of its checkpoints. Att
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from finetune.models.clip import Clip, QuickGELU, Transformer
@@ -93,7 +92,3 @@ def irra_epoch_factor(epoch: int, epochs: int = 60, warmup: int = 5, start: floa
     if done < warmup:
         return start + (1 - start) * done / warmup
     return 0.5 * (1 + cos(pi * (done - warmup) / max(1, epochs - warmup)))
-
-
-def token_features(tokens: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(tokens.float(), dim=-1)
