@@ -6,6 +6,7 @@ from the label: their validation scores with patches knew the answer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import cv2
@@ -82,8 +83,7 @@ def coloured_lines(lines: TrainingLines, most: int = 20_000) -> list[int]:
     numbers = [i for i, line in enumerate(lines.records) if line.kind == VEHICLE and parse_tag(line.identity).colour]
     if not numbers:
         raise ConfigError("objective.colour_patch=true needs vehicle lines that name a colour; the train split has none")
-    step = max(1, len(numbers) // most)
-    return numbers[::step]
+    return numbers[:: ceil(len(numbers) / most)]
 
 
 def tag_colour(identity: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,7 @@ def router_of(root: Path) -> KindRouter:
     chosen = []
     for kind in sorted({record.kind for record in records}):
         lines = [record for record in records if record.kind == kind]
-        chosen += lines[:: max(1, len(lines) // MOST_OF_A_KIND)]
+        chosen += lines[:: ceil(len(lines) / MOST_OF_A_KIND)]
     folder = images_folder(root, "train")
     return train_router([_read(folder / record.image) for record in chosen], [record.kind for record in chosen])
 

@@ -1,7 +1,6 @@
 """Train on A, test on B: every trained checkpoint on the test split of every data set."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,8 @@ def cross_domain(configs: Sequence[Recipe], score: str = "recall@1") -> dict[str
     protocols = {}
     for name, config in zip(names, configs, strict=True):
         protocols[name] = _protocol(config)
-        rows[name] = {}
+        rows[name], searcher = {}, open_for(config, Path(config.out))
         for column, (other, task) in columns.items():
-            searcher = open_for(replace(config, data=other.data), Path(config.out))
             rows[name][column] = None if task is None else task.run(searcher, other.eval)["all"].get(score)
     return {"score": score, "rows": rows, "protocol": protocols}
 

@@ -3,7 +3,6 @@
 Attention is left alone: torch's fused attention reads its weights directly, past any adapter.
 """
 
-import torch
 from torch import Tensor, nn
 
 from finetune.recipes import LoraConfig
@@ -12,13 +11,14 @@ TARGETS = r"base_model\..*\.mlp\.c_(fc|proj)"
 
 
 def add_lora(model: nn.Module, config: LoraConfig) -> None:
-    """In place. Towers are frozen but for their adapters; what stands outside `base_model` is trained whole."""
+    """In place. Towers are frozen but for their adapters; what stands outside `base_model` is trained, or not, as before."""
     import peft  # seconds: only where it is wanted
 
+    heads = {name for name, parameter in model.named_parameters() if parameter.requires_grad and not name.startswith("base_model.")}
     settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=TARGETS, bias="none")
     peft.inject_adapter_in_model(settings, model)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_("lora_" in name or not name.startswith("base_model."))
+        parameter.requires_grad_("lora_" in name or name in heads)
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
@@ -35,8 +35,3 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
             tensor = tensor + deltas[name.removesuffix(".base_layer.weight")].to(tensor)
         state[name.replace(".base_layer.", ".")] = tensor.detach().cpu().clone()
     return state
-
-
-@torch.no_grad()
-def count_trainable(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
