@@ -51,8 +51,8 @@ class FinetuneObjective:
     itm_weight: float = 1.0
     mlm_weight: float = 1.0
     second_view: float = 0.8  # of ITC and ITM on the second view of the caption, beside their own weights
-    attribute_weight: float = 0.0  # of the mean of IAC, IAM and MAM over the 21 bits of pedestrians
-    label_smoothing: float = 0.0  # of the bits in IAC and IAM
+    attribute_weight: float = 0.0  # of the mean of IAC, IAM and MAM over the attributes of the data set
+    label_smoothing: float = 0.0  # of the labels in IAC and IAM
     num_matching_prompts: int = 5  # prompts that IAM draws per step
 
     def __post_init__(self) -> None:
@@ -108,11 +108,21 @@ class FinetuneConfig:
         if self.text.masking.mlm_candidates == "padded" and self.text.pad != "max":
             raise ConfigError("text.masking.mlm_candidates=padded hides padding, so it depends on its length; set text.pad=max with it")
 
+        check_selection(self.data, self.eval)
+
     def training_digest(self) -> str:
         return training_digest(self)
 
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
+
+
+def check_selection(data: DataConfig, config: EvalConfig) -> None:
+    """Raises ConfigError if the score that is to choose the checkpoint is not measured on this data set."""
+    attributes = data.name == "pa-100k"
+    if attributes != (config.select == "mean_accuracy"):
+        accepted = "mean_accuracy" if attributes else "map, recall@1, map@10, official"
+        raise ConfigError(f"eval.select={config.select}; accepted for data.name={data.name}: {accepted}")
 
 
 def training_digest(config: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.augment_settings import PictureConfig
-from finetune.config import DataConfig, EvalConfig, FinetuneConfig, training_digest
+from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_digest
 from finetune.models.clip_settings import ClipConfig
 from pipeline.config import apply_overrides, build, read_yaml
 from pipeline.contracts.errors import ConfigError
@@ -127,6 +127,7 @@ class _Recipe:
     def __post_init__(self) -> None:
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema}; accepted: 0 to below 1")
+        check_selection(self.data, self.eval)
 
     def training_digest(self) -> str:
         return training_digest(self)
