@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -33,8 +33,12 @@ from pretrain.tokenizer import CaptionTokenizer
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """image (B, 3, H, W) float32; texts and (or None) second, the two views of the captions; identities (B,) and labels (B, A) int64."""
+    """image (B, 3, H, W) float32; texts and (or None) second, the two views of the captions; identities (B,) and labels (B, A) int64.
 
+    keys: of the B lines, for messages.
+    """
+
+    keys: tuple[str, ...]
     image: Tensor
     texts: Texts
     second: Texts | None
@@ -43,13 +47,15 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         texts, second = self.texts.to(device), self.second and self.second.to(device)
-        return Batch(self.image.to(device), texts, second, self.identities.to(device), self.labels.to(device))
+        image, identities, labels = (part.to(device) for part in (self.image, self.identities, self.labels))
+        return replace(self, image=image, texts=texts, second=second, identities=identities, labels=labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """One line, ready to be batched."""
 
+    key: str
     pixels: np.ndarray
     caption: str
     second: str | None
@@ -117,7 +123,7 @@ class TrainingSet(Dataset[Example]):
         pixels = train_pixels(self._pictures.get(record.image), self._config.image, np.random.default_rng(seed))
         caption = pre_caption(record.text, text.max_words, text.clean) if record.text else ""
         second = second_view(caption, Random(seed)) if record.text and self._config.objective.second_view else None
-        return Example(pixels, caption, second, self._classes[number], record.labels)
+        return Example(record.key, pixels, caption, second, self._classes[number], record.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,7 @@ class Collate:
     def __call__(self, examples: Sequence[Example]) -> Batch:
         seconds = [e.second for e in examples if e.second is not None]
         return Batch(
+            tuple(e.key for e in examples),
             torch.from_numpy(np.stack([e.pixels for e in examples])),
             self._texts([e.caption for e in examples]),
             self._texts(seconds) if seconds else None,

@@ -1,7 +1,9 @@
-"""The fine-tuning objective: two views of each caption, and, if wanted, the 21 bits of pedestrians as attribute prompts.
+"""The fine-tuning objective: two views of each caption, and, if wanted, the data set's attributes as prompts.
 
 Source: APTM's fine-tuning on CUHK-PEDES and others (`pretrain.objective.finetune_terms`), with its attribute terms beside it.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from finetune.config import FinetuneObjective
 from finetune.data import Batch
 from pretrain.draws import Draws
 from pretrain.models.aptm import APTM
+from pretrain.models.settings import AptmConfig
 from pretrain.objective import (
     Pictures,
     Texts,
@@ -37,10 +40,10 @@ class FinetuneStep(nn.Module):
 
     def forward(self, batch: Batch, prompts: Texts | None, draws: Draws) -> dict[str, Tensor]:
         with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
-            return challenge_terms(self.model, batch, prompts, draws, self.config)
+            return step_terms(self.model, batch, prompts, draws, self.config)
 
 
-def challenge_terms(model: APTM, batch: Batch, prompts: Texts | None, draws: Draws, config: FinetuneObjective) -> dict[str, Tensor]:
+def step_terms(model: APTM, batch: Batch, prompts: Texts | None, draws: Draws, config: FinetuneObjective) -> dict[str, Tensor]:
     """The terms that have weight: ITC and ITM on each view, MLM on the first, and IAC, IAM, MAM on the prompts. Scalars.
 
     Pictures are encoded once. Vehicles have no bits (their labels are all -1), so they leave the attribute terms at 0.
@@ -75,6 +78,20 @@ def _first_view_terms(model: APTM, image: Pictures, batch: Batch, draws: Draws, 
     if config.mlm_weight and not together:
         terms["mlm"] = mlm_term(model, image, texts)
     return terms
+
+
+def unused_in(config: FinetuneObjective, model: AptmConfig) -> Callable[[str], bool]:
+    """Of a parameter's name: does no term that has weight reach it?"""
+    text = model.text
+    crossing = tuple(f"text_encoder.bert.encoder.layer.{number}." for number in range(text.fusion_layer, text.num_layers))
+    parts = {
+        ("vision_proj.", "text_proj.", "temp"): config.itc_weight,
+        ("itm_head.",): config.itm_weight,
+        ("text_encoder.cls.",): config.mlm_weight,
+        crossing: config.itm_weight or config.mlm_weight,
+    }
+    unused = tuple(prefix for prefixes, weight in parts.items() for prefix in prefixes if not weight and not config.attribute_weight)
+    return lambda name: name.startswith(unused)
 
 
 def term_weights(config: FinetuneObjective) -> dict[str, float]:

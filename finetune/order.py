@@ -40,11 +40,17 @@ class KindBatches:
 
     def __iter__(self) -> Iterator[list[Place]]:
         for step in self.steps:
-            kind, number = self.turn(step)
-            lines = self.groups[kind]
-            start = number * self.global_batch + self.offset
-            stream = places(derive_seed(self.seed, kind), len(lines), start, start + self.local)
-            yield [(epoch, lines[index]) for epoch, index in stream]
+            yield self.of_this_rank(self.whole(step))
+
+    def whole(self, step: int) -> list[Place]:
+        """The batch of all ranks."""
+        kind, number = self.turn(step)
+        lines, start = self.groups[kind], number * self.global_batch
+        stream = places(derive_seed(self.seed, kind), len(lines), start, start + self.global_batch)
+        return [(epoch, lines[index]) for epoch, index in stream]
+
+    def of_this_rank(self, batch: list[Place]) -> list[Place]:
+        return batch[self.offset : self.offset + self.local]
 
     def turn(self, step: int) -> tuple[str, int]:
         """The kind of a step and how many batches of that kind came before it: the second kind moves on whenever its share is due."""

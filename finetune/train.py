@@ -8,6 +8,7 @@ Running again continues from the newest checkpoint; a finished training is left 
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import digest, read_json, write_bytes
 from pipeline.signals import Stopped, StopRequest
-from pretrain import checkpoint, loop
+from pretrain import loop
 from pretrain.distributed import barrier, rank, world_size
-from pretrain.engine import Engine, build_engine, pick_device, start_process_group
-from pretrain.loop import Progress
+from pretrain.engine import build_engine, pick_device, start_process_group
+from pretrain.loop import Progress, Saver
 from pretrain.metrics_log import MetricsLog, write_summary
 from pretrain.objective import weighted_total
 
@@ -53,15 +54,16 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     newest = loop.newest(root, identity)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
-        return read_json(out / "summary.json")
+        return read_json(out / "summary.json") if rank() == 0 else {}
     weights = method.term_weights()
     engine = build_engine(method.step, method.groups(), config.optim, config.engine, device)
-    progress = _restore(newest, method, engine) if newest else Progress()
+    progress = loop.restore(newest, engine, method.load_state) if newest else Progress()
     log.info("%s; %d lines, %d steps from step %d", method.source, len(lines.records), num_steps, progress.step)
 
     # loop
     batches = method.batches(progress.step, num_steps - progress.step, rank(), world_size())
-    saver = _Saver(root, method, engine, config.train.keep, {"training": identity, "seed": config.seed, PROTOCOL: protocol_json(config)})
+    facts = {"seed": config.seed, PROTOCOL: protocol_json(config)}
+    saver = Saver(root=root, save_model=partial(_save, method), engine=engine, identity=identity, keep=config.train.keep, extra=facts)
     judge = _Judge(config, root, val, method, num_steps)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
@@ -69,11 +71,12 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     began = time.monotonic() - progress.seconds
     for step in range(progress.step, num_steps):
         started = time.monotonic()
-        terms = engine(*method.arguments(next(batches), step))
+        batch = next(batches)
+        terms = engine(*method.arguments(batch, step))
         total = weighted_total(terms, weights)
         engine.backward(total)
         terms["gradient_norm"] = engine.gradient_norm()
-        values, leaving = loop.agree(terms, total, step, stop)
+        values, leaving = loop.agree(terms, total, step, stop, batch.keys)
         engine.step(factor := method.lr_factor(step, num_steps))
         method.after_step()
 
@@ -93,6 +96,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # test, once
     if not metrics:
+        barrier()  # srun may end a job whose first rank is left alone
         return {}
     metrics.close()
     facts = {
@@ -107,7 +111,9 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         "method": config.method,
         "protocol": PAPER if config.eval.paper_protocol else VALIDATION,
     }
-    return write_summary(out, tuple(weights), {**facts, **_final_scores(config, root, method, test)})
+    summary = write_summary(out, tuple(weights), {**facts, **_final_scores(config, root, method, test)})
+    barrier()
+    return summary
 
 
 def _selection(config: Recipe, test: Task | None) -> Task:
@@ -118,37 +124,9 @@ def _selection(config: Recipe, test: Task | None) -> Task:
     return test
 
 
-def _restore(folder: Path, method: Method, engine: Engine) -> Progress:
-    """Optimizer first: an engine's own state may hold weights too, and those of the checkpoint folder count."""
-    engine.load_state(folder / checkpoint.TRAINING_STATE)
-    method.load_state(folder)
-    metadata = read_json(folder / checkpoint.METADATA_FILE)
-    return Progress(metadata["step"], metadata["position"], metadata["seconds"])
-
-
-@dataclass(frozen=True, slots=True)
-class _Saver:
-    """`pretrain.loop.Saver` for any method."""
-
-    root: Path
-    method: Method
-    engine: Engine
-    keep: int
-    facts: dict[str, Any]
-
-    def save(self, progress: Progress) -> None:
-        """Every rank calls it; the folder counts once rank 0 has written its metadata."""
-        folder = checkpoint.step_folder(self.root, progress.step)
-        if rank() == 0:
-            checkpoint.clear(folder)
-        self.engine.save_state(folder / checkpoint.TRAINING_STATE)
-        barrier()
-        if rank() == 0:
-            state = {"step": progress.step, "position": progress.position, "seconds": round(progress.seconds, 3)}
-            self.method.save_state(folder)
-            self.method.save(folder, {**state, **self.facts, "world_size": world_size()})
-            checkpoint.publish(self.root, folder, self.keep)
-        barrier()
+def _save(method: Method, folder: Path, facts: dict[str, Any]) -> None:
+    method.save_state(folder)
+    method.save(folder, facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +149,6 @@ class _Judge:
             with self.method.averaged():
                 measured = self.task.run(self.method.searcher, self.config.eval)
                 scores, best = measured["all"], best_metadata(self.root)
-                if select not in scores:
-                    raise ConfigError(f"eval.select={select}; accepted for {self.config.data.name}: {', '.join(scores)}")
                 if best is None or scores[select] > best["val"]["all"][select]:
                     save_best(self.root, step, self.method.save, {"val": measured, PROTOCOL: protocol_json(self.config)})
             self.method.model.train()

@@ -3,7 +3,7 @@
 Used by `pretrain.train` and `finetune.train`, which differ in their data, their losses and when they validate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from pipeline.signals import StopRequest
 from pretrain import checkpoint
 from pretrain.distributed import any_rank, barrier, gather_objects, mean_over_ranks, rank, world_size
 from pretrain.engine import Engine
-from pretrain.models.aptm import APTM
-from pretrain.tokenizer import CaptionTokenizer
 
 GRADIENT_NORM = "gradient_norm"  # the term that is the same on all ranks
 
@@ -77,9 +75,9 @@ def is_finished(folder: Path | None, num_steps: int) -> bool:
     return folder is not None and read_json(folder / checkpoint.METADATA_FILE)["step"] == num_steps
 
 
-def restore(folder: Path, model: APTM, engine: Engine) -> Progress:
-    """Weights, the state of the optimizer, and where the training stood."""
-    checkpoint.load_weights(model, folder)
+def restore(folder: Path, engine: Engine, load: Callable[[Path], object]) -> Progress:
+    """The state of the optimizer, weights and what else `load` reads of the folder, and where the training stood."""
+    load(folder)
     engine.load_state(folder / checkpoint.TRAINING_STATE)
     metadata = read_json(folder / checkpoint.METADATA_FILE)
     return Progress(metadata["step"], metadata["position"], metadata["seconds"])
@@ -90,8 +88,7 @@ class Saver:
     """Writes the checkpoints of one training."""
 
     root: Path  # OUT/checkpoint
-    model: APTM
-    tokenizer: CaptionTokenizer
+    save_model: Callable[[Path, dict[str, Any]], None]  # of a folder and its metadata: everything but the optimizer, metadata last
     engine: Engine
     identity: str
     keep: int  # newest checkpoints that stay
@@ -107,6 +104,6 @@ class Saver:
         if rank() == 0:
             state = {"step": progress.step, "position": progress.position, "seconds": round(progress.seconds, 3)}
             facts = {**state, **self.extra, "training": self.identity, "world_size": world_size()}
-            checkpoint.save_model(folder, self.model, self.tokenizer, facts)
+            self.save_model(folder, facts)
             checkpoint.publish(self.root, folder, self.keep)
         barrier()

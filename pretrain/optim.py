@@ -20,13 +20,15 @@ Boosted = Literal["cross_attention", "upper_layers", "nothing"]
 
 
 def parameter_groups(model: nn.Module, model_config: AptmConfig, config: OptimConfig) -> list[dict[str, Any]]:
-    """Four groups (decay or not) x (base or boosted learning rate), empty ones left out.
+    """Four groups (decay or not) x (base or boosted learning rate) of what is trained, empty ones left out.
 
     Each has params, names, weight_decay, lr and base_lr; tied tensors appear once, under their first name.
     """
     is_boosted = boosted_names(config.boosted, model_config)
     members: dict[int, list[tuple[str, nn.Parameter]]] = {0: [], 1: [], 2: [], 3: []}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         members[group_of(name, is_boosted)].append((name, parameter))
     groups = []
     for number, pairs in members.items():

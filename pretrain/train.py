@@ -7,8 +7,9 @@ Running again continues from the newest checkpoint; a finished training is left 
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.environment import describe_machine, library_versions
 from pipeline.fileio import digest, read_json, write_bytes, write_json
 from pipeline.signals import Stopped, StopRequest
 from pipeline.version import code_version
-from pretrain import loop
+from pretrain import checkpoint, loop
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, train_batches
@@ -78,13 +79,13 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
             log.info("weights from %s: %s", source, report.summary())
     module = PretrainStep(model, config.objective, config.engine.precision)
     engine = build_engine(module, parameter_groups(model, model.config, config.optim), config.optim, config.engine, device, parts)
-    progress = loop.restore(newest, model, engine) if newest else Progress()
+    progress = loop.restore(newest, engine, partial(checkpoint.load_weights, model)) if newest else Progress()
     batches = train_batches(reader, config, tokenizer, progress.position, num_steps - progress.step, rank(), world_size())
     log.info("%s", _plan(config, model, len(reader), num_steps, progress))
 
     # loop
     root, keep = out / "checkpoint", config.train.keep
-    saver = Saver(root=root, model=model, tokenizer=tokenizer, engine=engine, identity=identity, keep=keep, extra={"seed": config.seed})
+    saver = Saver(root=root, save_model=_writer(model, tokenizer), engine=engine, identity=identity, keep=keep, extra={"seed": config.seed})
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
         write_json(out / "environment.json", environment(device))
@@ -155,6 +156,10 @@ def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:
     """A model with random weights that follow from the seed."""
     torch.manual_seed(config.seed)
     return APTM(config.model.with_vocab(len(tokenizer)))
+
+
+def _writer(model: APTM, tokenizer: CaptionTokenizer) -> Callable[[Path, dict[str, Any]], None]:
+    return lambda folder, facts: checkpoint.save_model(folder, model, tokenizer, facts)
 
 
 def _size(config: PretrainConfig, masker: Masker, batch: Batch, prompts: Texts) -> StepSize:

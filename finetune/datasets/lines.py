@@ -1,6 +1,6 @@
 """What training reads: one line per caption of the train split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +49,13 @@ class TrainingLines:
 
     def classes(self) -> list[int]:
         """A number per line; lines of one identity share it. Numbered in order of first appearance."""
-        numbers: dict[str, int] = {}
-        return [numbers.setdefault(line.identity, len(numbers)) for line in self.records]
+        return numbered(line.identity for line in self.records)
+
+
+def numbered(names: Iterable[str]) -> list[int]:
+    """A number per name, equal for equal names, in order of first appearance."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(name, len(numbers)) for name in names]
 
 
 def train_split(data: DataConfig) -> Split:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from finetune.data import Batch, train_batches
 from finetune.datasets.lines import TrainingLines
 from finetune.initialize import start_model
 from finetune.methods.aptm_searcher import AptmSearcher
-from finetune.objective import FinetuneStep, term_weights
+from finetune.methods.optim import freeze
+from finetune.objective import FinetuneStep, term_weights, unused_in
 from pipeline.contracts.errors import ConfigError
 from pretrain import checkpoint
 from pretrain.chance import Chance
@@ -34,6 +36,7 @@ class AptmMethod:
         if (goal.itc_weight or goal.itm_weight or goal.mlm_weight) and not any(line.text for line in lines.records):
             raise ConfigError(f"data set {config.data.name} has no captions; set objective.itc_weight, itm_weight and mlm_weight to 0")
         start = start_model(config)
+        freeze(start.model, unused_in(goal, start.model.config))
         self.config, self.lines = config, lines
         self.model, self.tokenizer = start.model, start.tokenizer
         self.source, self.weights = start.source, start.weights
@@ -63,8 +66,7 @@ class AptmMethod:
         texts = self._chance.masked(self._masker, batch.texts, step, "captions")
         prompts = self._prompts and self._chance.masked(self._masker, self._prompts, step, "prompts")
         draws = self._chance.start(step)
-        whole = Batch(batch.image, texts, batch.second, batch.identities, batch.labels)
-        return whole.to(self._device), prompts and prompts.to(self._device), draws
+        return replace(batch, texts=texts).to(self._device), prompts and prompts.to(self._device), draws
 
     def after_step(self) -> None: ...
 

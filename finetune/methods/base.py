@@ -66,7 +66,9 @@ class Method(Protocol):
 
     def term_weights(self) -> Mapping[str, float]: ...
 
-    def batches(self, first_step: int, num_steps: int, rank: int, world: int) -> Iterator[Any]: ...
+    def batches(self, first_step: int, num_steps: int, rank: int, world: int) -> Iterator[Any]:
+        """Of one rank; each has `keys`, the lines that it is made of."""
+        ...
 
     def arguments(self, batch: Any, step: int) -> tuple[Any, ...]:
         """Of the step module, on the device."""

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from finetune.augment import normalised, paste
 from finetune.augment_settings import PictureConfig
 from finetune.best import find_checkpoint
-from finetune.colour import ColourClassifier, coloured_lines, load_colours, tag_colour, train_colours
+from finetune.colour import SIDE_PX, ColourClassifier, coloured_lines, load_colours, tag_colour, train_colours
 from finetune.data import PictureFolder, decode
 from finetune.datasets.lines import Line, TrainingLines
 from finetune.datasets.records import VEHICLE
 from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, load_whole, model_state, read_config, read_weights, save_folder
-from finetune.methods.optim import epoch_factor, parameter_groups
+from finetune.methods.optim import epoch_factor, freeze, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, Size, pair_batches, stack
 from finetune.models.blip import BlipRetrieval, Features, Matched, fitc_term, fitm_weights, numbered_over_ranks
 from finetune.models.blip_tokenizer import BlipTokenizer
@@ -27,10 +27,11 @@ from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, sha256_file
 from pipeline.seeds import derive_seed
+from pretrain.chance import Chance
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
 from pretrain.distributed import mean_over_ranks
 from pretrain.distributed import rank as rank_of
-from pretrain.draws import RandomDraws
+from pretrain.draws import Draws
 from pretrain.losses.itm import itm_loss, matching_pairs
 from pretrain.models.layout import load_published
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
@@ -49,7 +50,7 @@ class BlipStep(nn.Module):
         self.model, self.config, self.encode_id = model, config, encode_id
         self.autocast = precision == "bfloat16"
 
-    def forward(self, batch: PairBatch, alpha: float, draws: RandomDraws) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch, alpha: float, draws: Draws) -> dict[str, Tensor]:
         model, classes = self.model, batch.identities
         model.clamp_temperature()
         with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
@@ -113,7 +114,8 @@ class BlipMethod:
     """Raises ConfigError for a colour patch without coloured vehicles, ContractError for weights that do not fit."""
 
     def __init__(self, config: BlipRecipe, lines: TrainingLines, device: torch.device) -> None:
-        self.config, self.lines, self.device = config, lines, device
+        self.config, self.lines = config, lines
+        self._device, self._chance = device, Chance(config.seed, rank_of(), device)
         torch.manual_seed(derive_seed(config.seed, "weights"))
         values, state, self.source, self.weights, vocab = _start(config)
         self.tokenizer = BlipTokenizer(vocab)
@@ -121,9 +123,7 @@ class BlipMethod:
         self._fill(state)
         goal = config.objective
         unused = (*(() if goal.itm else ("crossattention", "itm_head")), *(() if goal.itc else ("_proj.", "temp")))
-        for name, parameter in self.model.named_parameters():
-            if any(part in name for part in unused):
-                parameter.requires_grad_(False)
+        freeze(self.model, lambda name: any(part in name for part in unused))
         self.colours = self._colours() if goal.colour_patch else None
         self.step = BlipStep(self.model, goal, self.tokenizer.encode_id, config.engine.precision)
         self.searcher = BlipSearcher(self.model, self.tokenizer, config.image, goal, self.colours)
@@ -156,12 +156,11 @@ class BlipMethod:
         goal = self.config.objective
         ids, mask = self.tokenizer([pair.text for pair in pairs], goal.max_tokens, goal.max_words)
         batch = stack(pairs, ids, mask, torch.zeros_like(ids))
-        return batch if goal.classes == "tag" else batch.with_identities([pair.number for pair in pairs])
+        return batch if goal.classes == "tag" else batch.with_identities([pair.picture for pair in pairs])
 
     def arguments(self, batch: PairBatch, step: int) -> tuple[Any, ...]:
-        torch.manual_seed(derive_seed(self.config.seed, "dropout", step, rank_of()))
-        draws = RandomDraws(torch.Generator(self.device).manual_seed(derive_seed(self.config.seed, "draws", step, rank_of())))
-        return batch.to(self.device), self.config.objective.alpha * min(1.0, step / self._steps_per_epoch), draws
+        alpha = self.config.objective.alpha * min(1.0, step / self._steps_per_epoch)
+        return batch.to(self._device), alpha, self._chance.start(step)
 
     def after_step(self) -> None:
         self.ema.update()
@@ -201,7 +200,7 @@ class BlipMethod:
 
     def _colours(self) -> ColourClassifier:
         numbers = coloured_lines(self.lines)
-        pictures = PictureFolder(self.lines.folder, Size(64, 64))
+        pictures = PictureFolder(self.lines.folder, Size(SIDE_PX, SIDE_PX), square=self.config.image.square)
         return train_colours(self.lines, [pictures.get(self.lines.records[n].image) for n in numbers], numbers)
 
     def _line_colour(self, line: Line, picture: np.ndarray) -> str | None:

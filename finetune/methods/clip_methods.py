@@ -21,7 +21,7 @@ from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, load_whole, model_state, read_config, read_weights, save_folder
 from finetune.methods.irra_step import IrraStep, term_weights
 from finetune.methods.lora import add_lora, plain_state
-from finetune.methods.optim import cosine_factor, epoch_factor, parameter_groups
+from finetune.methods.optim import cosine_factor, epoch_factor, freeze, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, mask_rng, pair_batches, stack
 from finetune.models.clip_settings import ClipConfig
 from finetune.models.clip_tokenizer import load_tokenizer
@@ -32,6 +32,7 @@ from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json, sha256_file
 from pipeline.seeds import derive_seed
+from pretrain.chance import Chance
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
 from pretrain.distributed import rank as rank_of
 from pretrain.models.layout import load_published
@@ -48,7 +49,8 @@ class _TowersMethod(ABC):
     architecture: str
 
     def __init__(self, config: IrraRecipe | ClipRecipe, lines: TrainingLines, device: torch.device) -> None:
-        self.config, self.lines, self.device = config, lines, device
+        self.config, self.lines = config, lines
+        self._device, self._chance = device, Chance(config.seed, rank_of(), device)
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.clip, self._state, self.source, self.weights = _start(config)
         self.tokenizer = load_tokenizer(_folder_of(config.init.weights), self.clip.vocab_size, isinstance(config, IrraRecipe))
@@ -78,9 +80,7 @@ class _TowersMethod(ABC):
         return epoch_factor(step, per_epoch, num_steps, self.config.optim)
 
     def arguments(self, batch: PairBatch, step: int) -> tuple[Any, ...]:
-        torch.manual_seed(derive_seed(self.config.seed, "dropout", step, rank_of()))
-        generator = torch.Generator(self.device).manual_seed(derive_seed(self.config.seed, "draws", step, rank_of()))
-        return batch.to(self.device), generator
+        return batch.to(self._device), self._chance.start(step).generator
 
     def after_step(self) -> None:
         self.ema.update()
@@ -161,9 +161,8 @@ class IrraMethod(_TowersMethod):
             num_attributes=len(space) if goal.ac and space else 0,
         )
         self.model = Irra(sizes)
-        if not goal.mlm:  # what no term uses must not wait for gradients: several ranks would
-            for name, parameter in self.model.named_parameters():
-                parameter.requires_grad_(not name.startswith(("cross_", "ln_", "mlm_head.")))
+        if not goal.mlm:
+            freeze(self.model, lambda name: name.startswith(("cross_", "ln_", "mlm_head.")))
         self._fill("" if config.init.checkpoint else "base_model.")
         labels = torch.tensor([line.labels for line in lines.records]) if goal.ac and goal.ac_prior else None
         shift = None if labels is None else logit_shift(labels, goal.ac_prior)
@@ -201,6 +200,10 @@ class ClipMethod(_TowersMethod):
 
     def term_weights(self) -> Mapping[str, float]:
         return {"itc": 1.0}
+
+    def arguments(self, batch: PairBatch, step: int) -> tuple[Any, ...]:
+        """Nothing is drawn but what adapters drop."""
+        return super().arguments(batch, step)[:1]
 
     def lr_factor(self, step: int, num_steps: int) -> float:
         return cosine_factor(step, num_steps, self.config.optim.warmup_steps)

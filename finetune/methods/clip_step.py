@@ -24,14 +24,14 @@ class ClipModel(nn.Module):
 
 
 class ClipStep(nn.Module):
-    """(batch, generator) -> {"itc"}."""
+    """batch -> {"itc"}."""
 
     def __init__(self, model: ClipModel, precision: str) -> None:
         super().__init__()
         self.model = model
         self.autocast = precision == "bfloat16"
 
-    def forward(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch) -> dict[str, Tensor]:
         towers = self.model.base_model
         with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
             image = normalised(image_feature(towers.image_tokens(batch.image)))

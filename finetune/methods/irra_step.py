@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from finetune.losses.classification import ac_loss, id_loss, masked_token_loss
 from finetune.losses.contrastive import confident_pairs, infonce_loss, triplet_alignment_loss
-from finetune.losses.matching import distributions, inclusion, matching_loss, same_identity
+from finetune.losses.matching import SCALE, distributions, inclusion, matching_loss, same_identity
 from finetune.methods.pairs import PairBatch
 from finetune.models.clip import image_feature, normalised, text_feature
 from finetune.models.irra import Irra
@@ -95,7 +95,7 @@ class IrraStep(nn.Module):
 
 def _consensus(image: Tensor, text: Tensor) -> Tensor:
     """(B,) 0/1 of the pairs whose own losses, both directions, a mixture holds for clean; all of them if it holds none."""
-    logits = 50 * text @ image.T
+    logits = SCALE * text @ image.T
     losses = (torch.diagonal(-logits.log_softmax(1)) + torch.diagonal(-logits.log_softmax(0))) / 2
     clean = confident_pairs(losses)
     return clean if bool(clean.any()) else torch.ones_like(clean)

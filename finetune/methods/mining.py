@@ -20,7 +20,10 @@ from pretrain.order import Place
 
 
 class HardBatches:
-    """Batches of `batches`, a share of each replaced by near lines of the kept ones. Raises ConfigError for lines without attributes."""
+    """The part of this rank of batches of all ranks, a share of each replaced by near lines of the kept ones.
+
+    Raises ConfigError for lines without attributes.
+    """
 
     def __init__(self, batches: KindBatches, records: Sequence[Line], share: float, distance: int) -> None:
         self._batches, self._records, self._share, self._distance = batches, records, share, distance
@@ -34,11 +37,13 @@ class HardBatches:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[list[Place]]:
-        for step, batch in zip(self._batches.steps, self._batches, strict=True):
-            rng = Random(derive_seed(self._batches.seed, "mining", step, self._batches.offset))
+        for step in self._batches.steps:
+            batch = self._batches.whole(step)
+            rng = Random(derive_seed(self._batches.seed, "mining", step))
             kept = batch[: len(batch) - round(self._share * len(batch))]
             mined = [self._neighbour(kept[place % len(kept)], rng) for place in range(len(batch) - len(kept))]
-            yield kept + [spare if near is None else near for near, spare in zip(mined, batch[len(kept) :], strict=True)]
+            mixed = kept + [spare if near is None else near for near, spare in zip(mined, batch[len(kept) :], strict=True)]
+            yield self._batches.of_this_rank(mixed)
 
     def _neighbour(self, place: Place, rng: Random) -> Place | None:
         """A line near the one at `place`, None if it has none."""

@@ -37,6 +37,13 @@ def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], config: AdamConf
     ]
 
 
+def freeze(model: nn.Module, is_unused: Callable[[str], bool]) -> None:
+    """Parameters that no term reaches. Ranks would wait for their gradients, and a continuation for a state that they never get."""
+    for name, parameter in model.named_parameters():
+        if is_unused(name):
+            parameter.requires_grad_(False)
+
+
 def epoch_factor(step: int, steps_per_epoch: float, num_steps: int, config: AdamConfig) -> float:
     """IRRA's schedule: a constant factor within an epoch, a warm-up of `warmup_epochs`, then a cosine to 0."""
     if config.warmup_steps:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from finetune.augment import train_pixels
 from finetune.data import PictureFolder
-from finetune.datasets.lines import Line, TrainingLines
+from finetune.datasets.lines import Line, TrainingLines, numbered
 from finetune.datasets.records import PEDESTRIAN
 from finetune.methods.mining import HardBatches
 from finetune.order import KindBatches
@@ -26,19 +26,24 @@ from pretrain.order import Place
 class Pair:
     """One line, ready to be batched. asked: the bits that the text itself names, where the data set has the challenge's."""
 
+    key: str
     pixels: np.ndarray
     text: str
     identity: int
     labels: tuple[int, ...]
     asked: tuple[int, ...]
     seed: int
-    number: int  # of the line
+    picture: int  # number of the picture; its captions share it
 
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    """image (B, 3, H, W); ids (B, L); masked and targets (B, L) or, for BLIP, mask (B, L) in place of masked; the rest (B, ...) int64."""
+    """image (B, 3, H, W); ids (B, L); masked and targets (B, L) or, for BLIP, mask (B, L) in place of masked; the rest (B, ...) int64.
 
+    keys: of the B lines, for messages.
+    """
+
+    keys: tuple[str, ...]
     image: Tensor
     ids: Tensor
     masked: Tensor
@@ -51,7 +56,7 @@ class PairBatch:
         return replace(self, identities=torch.tensor(list(numbers)))
 
     def to(self, device: torch.device) -> "PairBatch":
-        return replace(self, **{name: getattr(self, name).to(device) for name in self.__slots__})
+        return replace(self, **{name: getattr(self, name).to(device) for name in self.__slots__ if name != "keys"})
 
 
 class PairSet(Dataset[Pair]):
@@ -66,6 +71,7 @@ class PairSet(Dataset[Pair]):
         colour_of: Callable[[Line, np.ndarray], str | None] | None = None,
     ) -> None:
         self._lines, self._config, self._classes = lines, config, lines.classes()
+        self._numbers = numbered(line.image for line in lines.records)
         self._text_of, self._colour_of = text_of, colour_of
         self._bits = lines.space is BITS_21
         self._pictures = PictureFolder(lines.folder, Size(*size), config.data.cache_mb, config.image.square)
@@ -78,7 +84,7 @@ class PairSet(Dataset[Pair]):
         colour = self._colour_of(line, picture) if self._colour_of else None
         pixels = train_pixels(picture, self._config.image, np.random.default_rng(seed), colour)
         asked = tuple(int(value == 1) for value in mentioned(line.text)) if self._bits and line.kind == PEDESTRIAN else line.labels
-        return Pair(pixels, self._text_of(line), self._classes[number], line.labels, asked, seed, number)
+        return Pair(line.key, pixels, self._text_of(line), self._classes[number], line.labels, asked, seed, self._numbers[number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ def stack(pairs: Sequence[Pair], ids: Tensor, masked: Tensor, targets: Tensor) -
     image = torch.from_numpy(np.stack([pair.pixels for pair in pairs]))
     identities = torch.tensor([pair.identity for pair in pairs])
     labels, asked = (torch.tensor([getattr(pair, name) for pair in pairs], dtype=torch.int64) for name in ("labels", "asked"))
-    return PairBatch(image, ids, masked, targets, identities, labels, asked)
+    return PairBatch(tuple(pair.key for pair in pairs), image, ids, masked, targets, identities, labels, asked)
 
 
 def mask_rng(pair: Pair) -> Random:

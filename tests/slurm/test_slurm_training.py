@@ -15,7 +15,7 @@ from pretrain.train import TERMS, train
 from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.trainings import BLOCKS, PATIENCE_S, Job, hold, losses, sbatch, state
 from tests.unit.finetune.conftest import TINY
-from tests.unit.finetune.test_ranks import recipe
+from tests.unit.finetune.replay import recipe
 from tests.unit.pretrain.replay import config, replayed
 from tests.unit.pretrain.samples import make_shards
 
@@ -46,7 +46,7 @@ def jobs(cluster: Cluster, folder: Path, miniature: Path) -> dict[str, Job]:
     """Sent together, because most of their time is waiting: two nodes with one rank each on plain torch, two with two each on DeepSpeed
     with ZeRO 2, one of two ranks that never answers, a fine-tuning, and one that stays in its second step until Slurm warns it."""
     hold(folder / "until-warned", 1)
-    shards, finetuning = folder / "shards", recipe("irra", miniature, folder / "finetuned", optim={"eps": 1e-3})
+    shards, finetuning = folder / "shards", recipe("irra", {"challenge": miniature}, folder / "finetuned")
     trainings = {name: config(shards, folder / name, BATCH, STEPS) for name in ("two", "silent", "limited")}
     four = config(shards, folder / "four", BATCH, STEPS, kind="deepspeed", zero_stage=2)
     return {
@@ -134,7 +134,7 @@ def test_a_rank_that_does_not_answer_is_named_with_its_node_in_time(jobs: dict[s
 
 def test_two_ranks_fine_tune_as_one_process_does(jobs: dict[str, Job], folder: Path, miniature: Path) -> None:
     """IRRA with AC, IRM, ITC and TAL; it draws nothing by rank."""
-    summary = finetune(recipe("irra", miniature, folder / "alone", optim={"eps": 1e-3}), StopRequest())
+    summary = finetune(recipe("irra", {"challenge": miniature}, folder / "alone"), StopRequest())
     job, names = jobs["finetuned"], [*summary["losses"], "gradient_norm"]
     assert job.wait() == ("COMPLETED", 0), job.log
     found, expected = losses(job.out, *names), losses(folder / "alone", *names)

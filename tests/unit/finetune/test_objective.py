@@ -1,5 +1,6 @@
 """Loss terms, second views, batches."""
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from finetune.config import FinetuneConfig, FinetuneObjective
 from finetune.data import TrainingLines, train_batches
 from finetune.initialize import start_model
-from finetune.objective import challenge_terms, term_weights
+from finetune.objective import step_terms, term_weights
 from finetune.text_views import second_view
 from pipeline.config import build
 from pretrain.chance import Chance
@@ -44,8 +45,8 @@ def test_without_attributes_the_terms_are_those_of_the_published_fine_tuning(pre
     # a negative of another identity for each text and each image
     other = torch.tensor([int((batch.identities != batch.identities[i]).nonzero()[0]) for i in range(count)])
     draws = [(other, other), (other, other)]
-    batch = type(batch)(batch.image, texts, batch.second, batch.identities, batch.labels)
-    mine = challenge_terms(model, batch, None, RecordedDraws(draws), FinetuneObjective())
+    batch = replace(batch, texts=texts)
+    mine = step_terms(model, batch, None, RecordedDraws(draws), FinetuneObjective())
     published = finetune_terms(model, batch.image, texts, batch.second, batch.identities, RecordedDraws(draws))
     assert mine.keys() == published.keys()
     for name, value in published.items():
@@ -57,10 +58,10 @@ def test_itm_and_mlm_together_are_each_by_itself(prepared):
     start, batch, _ = prepared
     model, texts = start.model.eval(), masked(start, batch)
     other = torch.tensor([int((batch.identities != one).nonzero()[0]) for one in batch.identities])
-    batch = type(batch)(batch.image, texts, None, batch.identities, batch.labels)
-    both = challenge_terms(model, batch, None, RecordedDraws([(other, other)]), FinetuneObjective())
-    alone = challenge_terms(model, batch, None, RecordedDraws([(other, other)]), FinetuneObjective(mlm_weight=0.0))
-    alone |= challenge_terms(model, batch, None, RecordedDraws(), FinetuneObjective(itc_weight=0.0, itm_weight=0.0))
+    batch = replace(batch, texts=texts, second=None)
+    both = step_terms(model, batch, None, RecordedDraws([(other, other)]), FinetuneObjective())
+    alone = step_terms(model, batch, None, RecordedDraws([(other, other)]), FinetuneObjective(mlm_weight=0.0))
+    alone |= step_terms(model, batch, None, RecordedDraws(), FinetuneObjective(itc_weight=0.0, itm_weight=0.0))
     assert both.keys() == alone.keys() == {"itc", "itm", "mlm"}
     for name, value in alone.items():
         torch.testing.assert_close(both[name], value)

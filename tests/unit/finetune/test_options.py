@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from finetune.config import EvalConfig
+from finetune.colour import coloured_lines
+from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.challenge import read_labels
+from finetune.datasets.lines import TrainingLines
 from finetune.datasets.retrieval_split import of_kinds, read_test
 from finetune.losses.matching import same_identity
 from finetune.methods.base import embed_gallery
 from finetune.methods.irra_step import _consensus
 from finetune.methods.pairs import PairBatch
 from finetune.methods.start import start_method
+from finetune.recipes import BlipRecipe
 from finetune.tasks import rank_split, rerank_cost
+from pipeline.config import build
 from tests.unit.finetune.test_methods import lines_of, recipe
+from tests.unit.finetune.tiny_models import BLIP
 
 CPU = torch.device("cpu")
 EVERY = {"sdm": 1.0, "irm": 1.0, "mlm": 1.0, "id": 1.0, "ac": 1.0, "itc": 1.0, "tal": 1.0}
@@ -197,6 +202,25 @@ def test_classes_are_tags_or_pictures(miniature):
     tags, pictures = (first_batch(method_of("blip", miniature, ("vehicle",), objective=goal, **more)).identities for goal in goals)
     assert len(set(pictures.tolist())) == 12
     assert len(set(tags.tolist())) < 12
+
+
+def test_captions_of_one_picture_share_its_class(people):
+    goal = {"classes": "picture"}
+    tree = {"method": "blip", "out": "unused", "data": {"name": "cuhk-pedes", "folder": str(people)}, "objective": goal}
+    config = build(BlipRecipe, tree | {"model": {"config": BLIP}, "train": {"steps": 1, "global_batch": 12}}, "test")
+    lines = TrainingLines.read(people, config.data)
+    batch = next(start_method(config, lines, CPU).batches(0, 1, 0, 1))
+    pictures = [key.partition("#")[0] for key in batch.keys]
+    same = [[one == other for other in pictures] for one in pictures]
+    assert (batch.identities[:, None] == batch.identities).tolist() == same
+    assert len(set(pictures)) == 6
+
+
+def test_the_colour_classifier_learns_from_no_more_lines_than_it_is_told(miniature):
+    lines = TrainingLines.read(miniature, DataConfig(folder=str(miniature)))
+    every = coloured_lines(lines)
+    assert len(every) > 5
+    assert len(coloured_lines(lines, len(every) - 1)) <= len(every) - 1
 
 
 def test_a_colour_patch_is_on_every_training_picture_of_a_vehicle(miniature):

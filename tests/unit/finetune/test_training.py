@@ -89,6 +89,13 @@ def test_a_stopped_training_continues_as_if_it_had_not_been_stopped(tiny_tree, t
     assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_training_goes_on_whose_heads_no_term_reaches(tiny_tree):
+    config = build(FinetuneConfig, tiny_tree | {"objective": {"itm_weight": 0, "mlm_weight": 0}}, "test")
+    with pytest.raises(Stopped):
+        train(config, StopAfter(1))
+    assert train(config, StopRequest())["steps"] == 4
+
+
 def test_a_finished_training_is_left_as_it_is(tiny_config, monkeypatch):
     summary = train(tiny_config, StopRequest())
     monkeypatch.setattr(train_module, "build_engine", None)

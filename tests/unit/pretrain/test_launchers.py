@@ -37,7 +37,7 @@ def test_two_ranks_of_a_launcher_equal_one_process(name: str, alone: list[dict[s
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(to_yaml(replay.config(shards, tmp_path / "out", BATCH, STEPS, kind="deepspeed", zero_stage=1)))
     launcher, *options = LAUNCHERS[name]
-    port = (f"--master_port={_free_port()}",) if name == "deepspeed" else ()
+    port = (f"--master_port={free_port()}",) if name == "deepspeed" else ()
     env = {**os.environ, "DS_ACCELERATOR": "cpu", "REPLAY_BLOCKS": str(BLOCKS), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     argv = [sys.executable, "-m", launcher, *port, *options, "tests.unit.pretrain.replay", "train", "--config", str(recipe)]
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
@@ -50,7 +50,7 @@ def test_two_ranks_of_a_launcher_equal_one_process(name: str, alone: list[dict[s
         assert {n: line[n] for n in names} == pytest.approx({n: expected[n] for n in names}, abs=1e-5, rel=1e-5)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
