@@ -17,7 +17,7 @@ from torch.export import Dim
 from finetune.best import find_checkpoint
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
-from finetune.methods.blip import BlipSearcher
+from finetune.methods.blip_searcher import BlipSearcher
 from finetune.methods.clip_searcher import ClipSearcher
 from finetune.methods.files import architecture
 from finetune.methods.pairs import Size

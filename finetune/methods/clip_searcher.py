@@ -1,6 +1,7 @@
 """IRRA and CLIP as searchers: cosines of the global features, no matching head."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +11,16 @@ from finetune.augment import normalised
 from finetune.augment_settings import PictureConfig
 from finetune.data import decode
 from finetune.datasets.routing import kind_of_query
+from finetune.methods.clip_step import ClipModel
+from finetune.methods.files import load_whole, read_config, read_weights
 from finetune.models import clip
-from finetune.models.clip_tokenizer import ClipTokenizer
+from finetune.models.clip_settings import ClipConfig
+from finetune.models.clip_tokenizer import ClipTokenizer, load_tokenizer
+from finetune.models.irra import Irra, IrraConfig
+from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import read_json
+from pretrain.checkpoint import METADATA_FILE
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 
 
@@ -57,3 +65,18 @@ class ClipSearcher:
 
     def fuse(self, similarity: Tensor, top: Tensor, scores: Tensor) -> Tensor:
         return similarity
+
+
+def open_clip_searcher(folder: Path, name: str, device: torch.device) -> ClipSearcher:
+    """A checkpoint folder of either recipe."""
+    values = read_config(folder, name)
+    model: Irra | ClipModel = (
+        Irra(build(IrraConfig, values, str(folder))) if name == "irra" else ClipModel(build(ClipConfig, values, str(folder)))
+    )
+    load_whole(model, read_weights(folder), folder)
+    sizes = model.base_model.config
+    assert isinstance(sizes, ClipConfig)
+    search = read_json(folder / METADATA_FILE).get("search", {})
+    tokenizer = load_tokenizer(folder, sizes.vocab_size, name == "irra")
+    picture = build(PictureConfig, search.get("picture", {}), str(folder / METADATA_FILE))
+    return ClipSearcher(model.to(device).eval(), tokenizer, picture, search.get("suffix", ""))

@@ -24,9 +24,13 @@ def start_method(config: Recipe, lines: TrainingLines, device: torch.device) -> 
         from finetune.methods.blip import BlipMethod
 
         return BlipMethod(config, lines, device)
-    from finetune.methods.clip_methods import ClipMethod, IrraMethod
+    if isinstance(config, IrraRecipe):
+        from finetune.methods.irra import IrraMethod
 
-    return IrraMethod(config, lines, device) if isinstance(config, IrraRecipe) else ClipMethod(config, lines, device)
+        return IrraMethod(config, lines, device)
+    from finetune.methods.clip import ClipMethod
+
+    return ClipMethod(config, lines, device)
 
 
 def open_searcher(folder: Path, device: torch.device) -> Searcher:
@@ -38,11 +42,11 @@ def open_searcher(folder: Path, device: torch.device) -> Searcher:
 
         return open_aptm(folder, device)
     if name == "blip":
-        from finetune.methods.blip import open_blip_searcher
+        from finetune.methods.blip_searcher import open_blip_searcher
 
         return open_blip_searcher(folder, device)
     if name in ("irra", "clip"):
-        from finetune.methods.clip_methods import open_clip_searcher
+        from finetune.methods.clip_searcher import open_clip_searcher
 
         return open_clip_searcher(folder, name, device)
     raise ContractError(f"{folder}: architecture {name!r}; accepted: aptm, irra, clip, blip")

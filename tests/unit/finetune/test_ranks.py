@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from finetune.methods.aptm import AptmMethod
 from finetune.methods.blip import BlipMethod
-from finetune.methods.clip_methods import IrraMethod
+from finetune.methods.irra import IrraMethod
 from finetune.train import train
 from pipeline.contracts.errors import StageError
 from pipeline.signals import StopRequest

@@ -1,0 +1,74 @@
+"""BLIP as a searcher: a shortlist by cosine, re-ranked by the matching head."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finetune.augment import normalised, paste
+from finetune.augment_settings import PictureConfig
+from finetune.colour import ColourClassifier, load_colours
+from finetune.data import decode
+from finetune.methods.blip_start import blip_config
+from finetune.methods.files import load_whole, read_config, read_weights
+from finetune.methods.pairs import Size
+from finetune.models.blip import BlipRetrieval
+from finetune.models.blip_tokenizer import BlipTokenizer
+from finetune.recipes import BlipObjective
+from pipeline.config import build
+from pipeline.fileio import read_json
+from pretrain.checkpoint import METADATA_FILE
+from pretrain.retrieval.encode import ImageFeatures, TextFeatures
+from pretrain.tokenizer import VOCAB_FILE
+
+OUTSIDE = 100.0  # taken off what the shortlist leaves out: it keeps its order, below everything that was re-ranked
+
+
+class BlipSearcher:
+    """Cosine shortlist, then match logit + cosine. With a colour classifier, vehicles get the patch of the colour that it sees."""
+
+    has_matching = True
+
+    def __init__(
+        self, model: BlipRetrieval, tokenizer: BlipTokenizer, image: PictureConfig, config: BlipObjective, colours: ColourClassifier | None
+    ) -> None:
+        self.model, self.tokenizer, self.image, self.config, self.colours = model, tokenizer, image, config, colours
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.temp.device
+
+    def pixels(self, picture: bytes, where: str) -> np.ndarray:
+        side = self.model.config.vision_config.image_size
+        decoded = decode(picture, Size(side, side), where, self.image.square)
+        return normalised(paste(decoded, self.colours.colour(decoded) if self.colours else None), self.image)
+
+    @torch.no_grad()
+    def embed_images(self, pixels: Tensor) -> ImageFeatures:
+        return ImageFeatures(*self.model.encode_image(pixels.to(self.device)))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> TextFeatures:
+        ids, mask = (t.to(self.device) for t in self.tokenizer(texts, self.config.max_tokens, self.config.max_words))
+        feat = torch.cat([self.model.encode_text(i, m) for i, m in zip(ids.split(256), mask.split(256), strict=True)])
+        return TextFeatures(ids, mask, feat)
+
+    @torch.no_grad()
+    def match(self, texts: TextFeatures, rows: Tensor, image_embeds: Tensor) -> Tensor:
+        return self.model.match_logits(texts.embeds[rows], texts.mask[rows], image_embeds, self.tokenizer.encode_id)[:, 1].float()
+
+    def fuse(self, similarity: Tensor, top: Tensor, scores: Tensor) -> Tensor:
+        return (similarity - OUTSIDE).scatter(1, top, similarity.gather(1, top) + scores)
+
+
+def open_blip_searcher(folder: Path, device: torch.device) -> BlipSearcher:
+    values = read_config(folder, "blip")
+    tokenizer = BlipTokenizer(folder / VOCAB_FILE)
+    model = BlipRetrieval(blip_config(values["blip"], len(tokenizer)), values["queue_size"])
+    load_whole(model, read_weights(folder), folder)
+    search = read_json(folder / METADATA_FILE).get("search", {})
+    picture = build(PictureConfig, search.get("picture", {}), str(folder / METADATA_FILE))
+    objective = build(BlipObjective, search.get("objective", {}), str(folder / METADATA_FILE))
+    return BlipSearcher(model.to(device).eval(), tokenizer, picture, objective, load_colours(folder))

@@ -1,0 +1,136 @@
+"""What the recipes on CLIP's two towers share: starting weights, adapters, averages, batches, checkpoints."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from finetune.datasets.lines import Line, TrainingLines
+from finetune.methods.base import Searcher
+from finetune.methods.clip_start import folder_of, start_clip
+from finetune.methods.ema import Ema
+from finetune.methods.files import check_share, load_whole, model_state, read_weights, save_folder
+from finetune.methods.lora import add_lora, plain_state
+from finetune.methods.optim import epoch_factor, parameter_groups
+from finetune.methods.pairs import Pair, PairBatch, PairSet, pair_batches
+from finetune.models.clip_tokenizer import load_tokenizer
+from finetune.recipes import ClipRecipe, IrraRecipe
+from pipeline.config import to_dict
+from pipeline.fileio import write_bytes
+from pipeline.seeds import derive_seed
+from pretrain.chance import Chance
+from pretrain.checkpoint import TRAINING_STATE
+from pretrain.distributed import rank as rank_of
+from pretrain.models.layout import load_published
+
+HEADS = ("classifier.", "attribute_classifier.")
+
+
+class TowersMethod(ABC):
+    """What both recipes share. Subclasses make `model`, `step` and `searcher`."""
+
+    searcher: Searcher
+    step: nn.Module
+    model: nn.Module
+    architecture: str
+
+    def __init__(self, config: IrraRecipe | ClipRecipe, lines: TrainingLines, device: torch.device) -> None:
+        self.config, self.lines = config, lines
+        self._device, self._chance = device, Chance(config.seed, rank_of(), device)
+        torch.manual_seed(derive_seed(config.seed, "weights"))
+        start = start_clip(config)
+        self.clip, self._state, self.source, self.weights = start.clip, start.state, start.source, start.weights
+        self.tokenizer = load_tokenizer(folder_of(config.init.weights), self.clip.vocab_size, isinstance(config, IrraRecipe))
+
+    def _fill(self, prefix: str) -> None:
+        """Copy the starting weights into the model and add adapters. A head of another size starts anew."""
+        if self._state:
+            own = self.model.state_dict()
+            state = {prefix + name: value for name, value in self._state.items()}
+            state = {n: v for n, v in state.items() if not (n.startswith(HEADS) and (n not in own or own[n].shape != v.shape))}
+            report = load_published(self.model, state, self.source)
+            if self.config.init.weights:
+                towers = {name for name in own if name.startswith("base_model.")}
+                report = replace(report, missing=tuple(n for n in report.missing if n in towers))
+            check_share(report, self.config.init.least_loaded, self.source)
+            self.source += f": {report.summary()}"
+        self._state = {}
+        if self.config.lora.rank:
+            add_lora(self.model, self.config.lora)
+        self.ema = Ema(self.model, self.config.ema)
+
+    def groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.model.named_parameters(), self.config.optim, by_name=isinstance(self.config, IrraRecipe))
+
+    def lr_factor(self, step: int, num_steps: int) -> float:
+        per_epoch = max(1.0, len(self.lines.records) / self.config.train.global_batch)
+        return epoch_factor(step, per_epoch, num_steps, self.config.optim)
+
+    def arguments(self, batch: PairBatch, step: int) -> tuple[Any, ...]:
+        return batch.to(self._device), self._chance.start(step).generator
+
+    def after_step(self) -> None:
+        self.ema.update()
+
+    def averaged(self) -> Any:
+        return self.ema.applied()
+
+    def batches(self, first_step: int, num_steps: int, rank: int, world: int) -> Iterator[PairBatch]:
+        pairs = PairSet(self.lines, self.config, (self.clip.height, self.clip.width), self.text_of)
+        return pair_batches(pairs, self.lines, self.config, self.collate, (first_step, num_steps), rank, world)
+
+    def text_of(self, line: Line) -> str:
+        return line.text
+
+    def padded_tokens(self, pairs: Sequence[Pair]) -> Tensor:
+        """(B, context) int64."""
+        return self.tokenizer([pair.text for pair in pairs], self.clip.context)
+
+    def tokens(self, pairs: Sequence[Pair]) -> Tensor:
+        """(B, L) int64, L that of the longest text: a token sees only those before it, so the padding behind the end changes nothing."""
+        return without_padding(self.padded_tokens(pairs))
+
+    @abstractmethod
+    def collate(self, pairs: Sequence[Pair]) -> PairBatch:
+        """Tokenised texts beside the pictures."""
+
+    def save(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.tokenizer.save(folder)
+        search = {"picture": to_dict(self.config.image), "suffix": getattr(self.config.objective, "suffix", "")}
+        config = {"architecture": self.architecture, **to_dict(self.model.config)}
+        save_folder(folder, plain_state(self.model), config, {**facts, "search": search})
+
+    def save_state(self, folder: Path) -> None:
+        """Adapters apart from the weights that they adapt, and the averages."""
+        self.ema.save(folder / TRAINING_STATE)
+        if self.config.lora.rank:
+            write_bytes(folder / TRAINING_STATE / "adapters.safetensors", save(model_state(self.model)))
+
+    def load_state(self, folder: Path) -> None:
+        self.ema.load(folder / TRAINING_STATE)
+        if self.config.lora.rank:
+            load_whole(self.model, load_file(folder / TRAINING_STATE / "adapters.safetensors"), folder)
+        else:
+            self.load_weights(folder)
+
+    def load_weights(self, folder: Path) -> None:
+        """Plain weights; adapters are set to nothing, because they are inside."""
+        state = read_weights(folder)
+        if self.config.lora.rank:
+            adapted = {name for name in self.model.state_dict() if ".base_layer." in name}
+            renamed = {name.replace(".base_layer.", "."): name for name in adapted}
+            state = {renamed.get(name, name): value for name, value in state.items()}
+            zeros = {n: torch.zeros_like(v) for n, v in self.model.state_dict().items() if "lora_B" in n}
+            kept = {n: v for n, v in self.model.state_dict().items() if "lora_A" in n}
+            state |= zeros | kept
+        load_whole(self.model, state, folder)
+
+
+def without_padding(ids: Tensor) -> Tensor:
+    """(B, context) -> (B, L): behind the last end of a text, the largest id, there is nothing but padding."""
+    return ids[:, : int(ids.argmax(1).max()) + 1]
