@@ -50,7 +50,6 @@ def run_ablation(config: AblationConfig, stop: StopRequest, say: Callable[[str],
             for seed in config.seeds:
                 cells = [_Cell(config, kind, start, number, seed, begin[kind]) for kind in config.recipes]
                 scores = {cell.kind: _score(cell, trained, stop, say) for cell in cells}
-
                 runs.append(scores | {"all": _together(scores, queries)})
             starts[start][row.name] = spread(runs)
     guessing = spread([scores | {"all": _together(scores, queries)} for scores in guesses])

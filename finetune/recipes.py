@@ -66,6 +66,9 @@ class AdamConfig(OptimConfig):
     warmup_steps: int = 0  # above 0: a linear warm-up from 0 over so many steps in place of warmup_epochs (A3R: 10,000)
 
 
+_OF_APTM = ("boosted", "boost", "schedule", "warmup")  # of OptimConfig: what these recipes have fields of their own for
+
+
 @dataclass(frozen=True, kw_only=True)
 class IrraModel:
     """clip null: the sizes of init.weights, or ViT-B/16."""
@@ -128,6 +131,11 @@ class _Recipe:
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema}; accepted: 0 to below 1")
         check_selection(self.data, self.eval)
+        if given := [name for name in _OF_APTM if getattr(self.optim, name) != getattr(AdamConfig(), name)]:
+            raise ConfigError(
+                f"optim.{given[0]}={getattr(self.optim, given[0])} is APTM's and changes nothing here; accepted: cross_factor, bias_factor "
+                f"(irra), layer_decay, warmup_epochs, warmup_start (irra, blip), warmup_steps"
+            )
 
     def training_digest(self) -> str:
         return training_digest(self)

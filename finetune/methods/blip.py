@@ -17,7 +17,7 @@ from finetune.methods.blip_start import blip_config, start_blip
 from finetune.methods.blip_step import BlipStep
 from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, load_whole, model_state, read_weights, save_folder
-from finetune.methods.optim import epoch_factor, freeze, parameter_groups
+from finetune.methods.optim import alike, epoch_factor, freeze, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, Size, pair_batches, stack
 from finetune.models.blip import BlipRetrieval
 from finetune.models.blip_tokenizer import BlipTokenizer
@@ -56,7 +56,7 @@ class BlipMethod:
         return self.model.config.vision_config.image_size
 
     def groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.model.named_parameters(), self.config.optim, by_name=False)
+        return parameter_groups(self.model.named_parameters(), self.config.optim, alike)
 
     def lr_factor(self, step: int, num_steps: int) -> float:
         return epoch_factor(step, self._steps_per_epoch, num_steps, self.config.optim)

@@ -10,7 +10,7 @@ from finetune.datasets.lines import Line, TrainingLines
 from finetune.datasets.records import VEHICLE
 from finetune.methods.clip_searcher import ClipSearcher
 from finetune.methods.clip_step import ClipModel, ClipStep
-from finetune.methods.optim import cosine_factor
+from finetune.methods.optim import as_open_clip, cosine_factor
 from finetune.methods.pairs import Pair, PairBatch, stack
 from finetune.methods.towers import TowersMethod
 from finetune.recipes import ClipRecipe
@@ -19,6 +19,7 @@ from pipeline.contracts.errors import ConfigError
 
 class ClipMethod(TowersMethod):
     architecture = "clip"
+    rule = staticmethod(as_open_clip)
     config: ClipRecipe
 
     def __init__(self, config: ClipRecipe, lines: TrainingLines, device: torch.device) -> None:

@@ -8,7 +8,7 @@ from finetune.datasets.lines import TrainingLines
 from finetune.losses.classification import logit_shift
 from finetune.methods.clip_searcher import ClipSearcher
 from finetune.methods.irra_step import IrraStep, term_weights
-from finetune.methods.optim import freeze
+from finetune.methods.optim import as_irra, freeze
 from finetune.methods.pairs import Pair, PairBatch, mask_rng, stack
 from finetune.methods.towers import TowersMethod, without_padding
 from finetune.models.irra import Irra, IrraConfig
@@ -18,6 +18,7 @@ from pipeline.contracts.errors import ConfigError
 
 class IrraMethod(TowersMethod):
     architecture = "irra"
+    rule = staticmethod(as_irra)
     config: IrraRecipe
 
     def __init__(self, config: IrraRecipe, lines: TrainingLines, device: torch.device) -> None:

@@ -14,8 +14,27 @@ _BLOCK = re.compile(r"(.*(?:resblocks|layers|layer))\.(\d+)\.")
 _FIRST = ("conv1", "class_embedding", "positional_embedding", "token_embedding", "ln_pre.", "embeddings.")
 
 
-def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], config: AdamConfig, by_name: bool) -> list[dict[str, Any]]:
-    """One group per (learning rate, decay). by_name: IRRA's rule of cross-former, classifiers and biases; else all alike.
+Rule = Callable[[str, nn.Parameter, AdamConfig], tuple[float, float]]
+"""(learning rate, weight decay) of a parameter."""
+
+
+def alike(name: str, parameter: nn.Parameter, config: AdamConfig) -> tuple[float, float]:
+    """BLIP's: all parameters the same."""
+    return config.lr, config.weight_decay
+
+
+def as_irra(name: str, parameter: nn.Parameter, config: AdamConfig) -> tuple[float, float]:
+    """Cross-former, classifiers and biases are told by their names."""
+    return irra_lr_group(name, config.lr, config.weight_decay, config.cross_factor, config.bias_factor)
+
+
+def as_open_clip(name: str, parameter: nn.Parameter, config: AdamConfig) -> tuple[float, float]:
+    """Vectors and scalars (biases, LayerNorms, class token, temperature) are not decayed."""
+    return config.lr, config.weight_decay if parameter.ndim > 1 else 0.0
+
+
+def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], config: AdamConfig, rule: Rule) -> list[dict[str, Any]]:
+    """One group per (learning rate, decay), of what is trained.
 
     With coupled decay the decay is added to the gradient (Adam with L2, as torch.optim.Adam does it) by a hook, and the group's own is 0:
     the engine builds AdamW, whose decay is decoupled. The hook sits on the leaf, so it acts before gradients are averaged over ranks.
@@ -24,9 +43,7 @@ def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], config: AdamConf
     depth = _depth_factor([name for name, _ in pairs], config.layer_decay)
     members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter in pairs:
-        lr, decay = (config.lr, config.weight_decay)
-        if by_name:
-            lr, decay = irra_lr_group(name, config.lr, config.weight_decay, config.cross_factor, config.bias_factor)
+        lr, decay = rule(name, parameter, config)
         if config.coupled_decay and decay:
             parameter.register_hook(_l2(parameter, decay))
             decay = 0.0

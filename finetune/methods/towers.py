@@ -16,7 +16,7 @@ from finetune.methods.clip_start import folder_of, start_clip
 from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, load_whole, model_state, read_weights, save_folder
 from finetune.methods.lora import add_lora, plain_state
-from finetune.methods.optim import epoch_factor, parameter_groups
+from finetune.methods.optim import Rule, epoch_factor, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, pair_batches
 from finetune.models.clip_tokenizer import load_tokenizer
 from finetune.recipes import ClipRecipe, IrraRecipe
@@ -38,6 +38,7 @@ class TowersMethod(ABC):
     step: nn.Module
     model: nn.Module
     architecture: str
+    rule: Rule
 
     def __init__(self, config: IrraRecipe | ClipRecipe, lines: TrainingLines, device: torch.device) -> None:
         self.config, self.lines = config, lines
@@ -65,7 +66,7 @@ class TowersMethod(ABC):
         self.ema = Ema(self.model, self.config.ema)
 
     def groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.model.named_parameters(), self.config.optim, by_name=isinstance(self.config, IrraRecipe))
+        return parameter_groups(self.model.named_parameters(), self.config.optim, self.rule)
 
     def lr_factor(self, step: int, num_steps: int) -> float:
         per_epoch = max(1.0, len(self.lines.records) / self.config.train.global_batch)

@@ -175,8 +175,9 @@ def _finish(out: Path, names: Sequence[str], facts: dict[str, Any]) -> dict[str,
     write_bytes(out / "names.json", json.dumps(kept, ensure_ascii=False).encode())
     with _temporary(out / "index.faiss") as path:
         faiss.write_index(make_faiss(features), str(path))
-    absent = {name: text for path in sorted((out / "parts").glob("[0-9]*.json")) for name, text in read_json(path)["skipped"].items()}
-    skipped = {name: text for name, text in absent.items() if name in set(names) - set(kept)}
+    refused = {name: text for path in sorted((out / "parts").glob("[0-9]*.json")) for name, text in read_json(path)["skipped"].items()}
+    absent = set(names) - set(kept)
+    skipped = {name: text for name, text in refused.items() if name in absent}
     write_json(out / "skipped.json", skipped)
     report = {**facts, "images": len(kept), "dim": features.shape[1], "skipped": len(skipped)}
     write_json(out / META, report)

@@ -11,7 +11,7 @@ from finetune.losses.classification import ac_loss, logit_shift, masked_token_lo
 from finetune.losses.contrastive import confident_pairs, triplet_alignment_loss
 from finetune.losses.fine_grained import negative_weights, soft_targets
 from finetune.losses.matching import distributions, inclusion, matching_loss, same_identity
-from finetune.methods.optim import cosine_factor, epoch_factor, parameter_groups
+from finetune.methods.optim import alike, as_irra, as_open_clip, cosine_factor, epoch_factor, parameter_groups
 from finetune.models.blip import EMPTY, FeatureQueue, Features, fitm_weights
 from finetune.recipes import AdamConfig
 from pipeline.contracts.challenge import includes
@@ -137,7 +137,7 @@ def test_coupled_decay_on_adamw_is_adam_with_l2():
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
     config = AdamConfig(lr=1e-2, weight_decay=0.1, coupled_decay=True)
     optimizers = (
-        torch.optim.AdamW(parameter_groups([("weight", ours)], config, by_name=True), lr=1e-2, betas=(0.9, 0.999), eps=1e-3),
+        torch.optim.AdamW(parameter_groups([("weight", ours)], config, as_irra), lr=1e-2, betas=(0.9, 0.999), eps=1e-3),
         torch.optim.Adam([theirs], lr=1e-2, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-3),
     )
     for _ in range(5):
@@ -151,9 +151,15 @@ def test_coupled_decay_on_adamw_is_adam_with_l2():
 def test_lower_blocks_learn_slower_with_layer_decay():
     names = ["visual.conv1.weight", *(f"visual.transformer.resblocks.{i}.ln_1.weight" for i in range(3)), "mlm_head.dense.weight"]
     named = [(name, torch.nn.Parameter(torch.zeros(1))) for name in names]
-    groups = parameter_groups(named, AdamConfig(lr=1.0, layer_decay=0.5, coupled_decay=False), by_name=False)
+    groups = parameter_groups(named, AdamConfig(lr=1.0, layer_decay=0.5, coupled_decay=False), alike)
     rates = {name: group["lr"] for group in groups for name in group["names"]}
     assert [rates[name] for name in names] == [0.125, 0.25, 0.5, 1.0, 1.0]
+
+
+def test_open_clips_rule_decays_matrices_alone():
+    named = [("weight", torch.nn.Parameter(torch.zeros(2, 2))), *((n, torch.nn.Parameter(torch.zeros(2))) for n in ("bias", "logit_scale"))]
+    groups = parameter_groups(named, AdamConfig(weight_decay=0.1, coupled_decay=False), as_open_clip)
+    assert {tuple(group["names"]): group["weight_decay"] for group in groups} == {("weight",): 0.1, ("bias", "logit_scale"): 0.0}
 
 
 def test_schedules_start_and_end_where_they_should():

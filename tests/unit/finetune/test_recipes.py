@@ -64,6 +64,7 @@ def test_the_paper_protocol_selects_on_test_and_says_so(people, miniature, tmp_p
         ({"objective": {"irm": 1}, "method": "irra"}, "need attributes; data set cuhk-pedes has none"),
         ({"objective": {"sdn": 1}, "method": "irra"}, "sdn"),
         ({"mining": {"share": 0.5}, "method": "irra"}, "mining.share needs attributes"),
+        ({"optim": {"warmup": 0.2}}, r"optim\.warmup=0\.2 is APTM's and changes nothing here"),
         ({"eval": {"select": "mean_accuracy"}}, "select=mean_accuracy; accepted for data.name=cuhk-pedes: map, recall@1"),
     ],
 )
