@@ -33,7 +33,7 @@ class PersonSet:
         return Split(name=split, source=path, images=picture_folder(self.image_folders(root), records), records=records)
 
     def annotation(self, root: Path, split: str) -> Path:
-        """The file that says what is in a split: processed if it is there, else raw."""
+        """The file that says what is in a split: raw if it is there, else processed."""
         processed = self.processed.format(split=split)
         candidates = [root / self.raw, root / self.title / self.raw, root / processed, root / "finetune" / processed]
         for path in candidates:
