@@ -14,6 +14,7 @@ _FREE = {
     "data": ("folder", "workers", "cache_mb"),
     "train": ("log_every", "save_every", "keep"),
     "engine": ("device", "compile", "gradient_checkpointing"),
+    "eval": ("memory_mb",),
 }
 """Fields that may change between a training and its continuation, beside `out`: they change no result."""
 
@@ -72,6 +73,7 @@ class EvalConfig:
 
     batch_size: int = 128
     shortlist: int = 128  # pictures per query that the matching head re-ranks
+    memory_mb: int = 4096  # for what the matching head sees of the pictures; what does not fit is computed again when needed
     times: int = 3  # validations, evenly spread over the training; the last one is after the last step
     select: Literal["map", "recall@1", "official", "map@10", "mean_accuracy"] = "map"  # the validation score that chooses the checkpoint
     paper_protocol: bool = False  # choose on the test split, as the published codes do; every table says so
@@ -79,7 +81,7 @@ class EvalConfig:
     flip: bool = False  # mean of the features of a picture and of its mirror image
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "shortlist", "times"):
+        for name in ("batch_size", "shortlist", "memory_mb", "times"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"eval.{name}={getattr(self, name)}; accepted: 1 and more")
 

@@ -15,11 +15,13 @@ from finetune.datasets.catalog import data_set
 from finetune.datasets.records import Record
 from finetune.datasets.retrieval_split import RetrievalSplit, read_testing, read_validation
 from finetune.expansion import expanded_scores
-from finetune.methods.base import Searcher, embed_gallery, rank
+from finetune.methods.base import Searcher, embed, rank
 from finetune.scores import measure
 from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ConfigError
 from pretrain.retrieval.attributes import attribute_metrics, balanced_accuracies, predicted_labels
+from pretrain.retrieval.encode import ImageFeatures
+from pretrain.retrieval.gallery import Gallery
 
 Scores = dict[str, dict[str, float]]
 
@@ -89,10 +91,11 @@ def rank_split(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) ->
             places = {text: place for place, text in enumerate(dict.fromkeys(split.queries[row] for row in rows))}
             texts = searcher.embed_texts(list(places))
             names = [split.gallery[column] for column in columns]
-            images = embed_gallery(searcher, pixel_batches(searcher, split.folder, names, config.batch_size), config.flip)
-            ranked = rank(searcher, texts, images, config.shortlist).float().cpu().numpy()
+            gallery = gallery_of(searcher, split.folder, names, config)
+            images = gallery.features()
+            ranked = rank(searcher, texts, gallery, images, config.shortlist).float().cpu().numpy()
             if config.expand and not searcher.has_matching:
-                ranked = expanded_scores(ranked, images.feat.float().cpu().numpy(), config.expand)
+                ranked = expanded_scores(ranked, images.float().cpu().numpy(), config.expand)
             scores[np.ix_(rows, columns)] = ranked[[places[split.queries[row]] for row in rows]]
     return scores
 
@@ -101,24 +104,37 @@ def rerank_cost(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) -
     """Milliseconds per query with and without the matching head, features of the gallery being there, and the length of the shortlist."""
     rows, columns = max(split.routes.values(), key=lambda route: len(route[0]))
     names = [split.gallery[column] for column in columns]
-    images = embed_gallery(searcher, pixel_batches(searcher, split.folder, names, config.batch_size))
+    gallery = gallery_of(searcher, split.folder, names, config)
+    images = gallery.features()
     some = [split.queries[row] for row in rows[:32]]
     began = time.perf_counter()
     texts = searcher.embed_texts(some)
-    similarity = texts.feat @ images.feat.T
+    similarity = texts.feat @ images.T
     plain = time.perf_counter() - began
     if searcher.has_matching:
-        rank(searcher, texts, images, config.shortlist)
+        rank(searcher, texts, gallery, images, config.shortlist)
     whole = time.perf_counter() - began
     width = min(config.shortlist, similarity.shape[1]) if searcher.has_matching else 0
     per_query = 1000 / len(some)
     return {"cosine_ms": plain * per_query, "reranked_ms": whole * per_query, "shortlist": width, "gallery": len(names)}
 
 
+def gallery_of(searcher: Searcher, folder: Path, names: Sequence[str], config: EvalConfig) -> Gallery:
+    """What the matching head looks at is held while it fits into `eval.memory_mb`, else read and computed again."""
+
+    def encode(tile: range) -> ImageFeatures:
+        return embed(searcher, _pixels(searcher, [folder / name for name in names[tile.start : tile.stop]]), config.flip)
+
+    return Gallery(encode, len(names), config.batch_size, config.memory_mb * 2**20, shared=False)
+
+
 def pixel_batches(searcher: Searcher, folder: Path, names: Sequence[str], size: int) -> Iterator[Tensor]:
     for start in range(0, len(names), size):
-        paths = [folder / name for name in names[start : start + size]]
-        yield torch.from_numpy(np.stack([searcher.pixels(path.read_bytes(), str(path)) for path in paths]))
+        yield _pixels(searcher, [folder / name for name in names[start : start + size]])
+
+
+def _pixels(searcher: Searcher, paths: Sequence[Path]) -> Tensor:
+    return torch.from_numpy(np.stack([searcher.pixels(path.read_bytes(), str(path)) for path in paths]))
 
 
 def _attributes(data: DataConfig, name: str) -> AttributeTask:

@@ -23,7 +23,7 @@ from pretrain.models.aptm import APTM
 from pretrain.pictures import decode_resized
 from pretrain.retrieval.attributes import balanced_accuracies, predicted_labels, prompt_scores
 from pretrain.retrieval.blocked import Ranking, shortlists
-from pretrain.retrieval.encode import ImageFeatures, encode_texts
+from pretrain.retrieval.encode import ImageFeatures, encode_images, encode_texts
 from pretrain.retrieval.gallery import Gallery, shortlist_logits, text_features
 from pretrain.retrieval.metrics import positives_of
 from pretrain.tokenizer import CaptionTokenizer
@@ -75,7 +75,7 @@ def rank_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer,
     reading = _Reading(config, reader)
     prompts = encode_texts(model, tokenizer, reading.labels.space.prompts, None)
     memory = config.eval.memory_mb * 2**20 // 2
-    gallery = Gallery(model, len(reader), config.eval.batch_size, reading.pixels, memory)
+    gallery = Gallery(lambda tile: encode_images(model, [reading.pixels(tile)]), len(reader), config.eval.batch_size, memory)
     predicted = torch.zeros((len(reader), len(reading.labels.space)), dtype=torch.long)
 
     def look(tile: range, images: ImageFeatures) -> None:

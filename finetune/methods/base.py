@@ -1,6 +1,7 @@
 """What the training loop, evaluation, prediction and search ask of a model: one interface for APTM, IRRA, BLIP and CLIP."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
+from pretrain.retrieval.gallery import Gallery
 
 
 class Searcher(Protocol):
@@ -99,26 +101,24 @@ class Method(Protocol):
         ...
 
 
-def embed_gallery(searcher: Searcher, batches: Iterable[Tensor], flip: bool = False) -> ImageFeatures:
-    """All pictures. flip: mean of the features of a picture and of its mirror image, normalised again; matching looks at the picture."""
-    parts = []
-    for pixels in batches:
-        found = searcher.embed_images(pixels)
-        if flip:
-            mean = F.normalize(found.feat + searcher.embed_images(pixels.flip(-1)).feat, dim=-1)
-            found = ImageFeatures(found.embeds, mean)
-        parts.append(found)
-    return ImageFeatures(torch.cat([p.embeds for p in parts]), torch.cat([p.feat for p in parts]))
+def embed(searcher: Searcher, pixels: Tensor, flip: bool = False) -> ImageFeatures:
+    """flip: mean of the features of a picture and of its mirror image, normalised again; matching looks at the picture."""
+    found = searcher.embed_images(pixels)
+    if not flip:
+        return found
+    return ImageFeatures(found.embeds, F.normalize(found.feat + searcher.embed_images(pixels.flip(-1)).feat, dim=-1))
 
 
 @torch.no_grad()
-def rank(searcher: Searcher, texts: TextFeatures, images: ImageFeatures, shortlist: int, batch_size: int = 512) -> Tensor:
-    """(Q, G) scores, higher is better: cosines, re-ranked by the matching head on the `shortlist` most similar pictures of each text."""
-    similarity = texts.feat @ images.feat.T
+def rank(searcher: Searcher, texts: TextFeatures, gallery: Gallery, images: Tensor, shortlist: int) -> Tensor:
+    """(Q, G) scores, higher is better: cosines, re-ranked by the matching head on the `shortlist` most similar pictures of each text.
+
+    images: the features (G, D) of the gallery.
+    """
+    similarity = texts.feat @ images.T
     if not searcher.has_matching:
         return similarity
     top = similarity.topk(min(shortlist, similarity.shape[1]), dim=1).indices
-    rows = torch.arange(len(top), device=top.device).repeat_interleave(top.shape[1])
-    pairs = zip(rows.split(batch_size), top.flatten().split(batch_size), strict=True)
-    scores = torch.cat([searcher.match(texts, row, images.embeds[column]) for row, column in pairs])
-    return searcher.fuse(similarity, top, scores.view_as(top))
+    scores = torch.zeros(top.shape, device=top.device)
+    gallery.fill(top, scores, partial(searcher.match, texts))
+    return searcher.fuse(similarity, top, scores)

@@ -6,43 +6,44 @@ Pictures go through the model in tiles, always the same ones, so that the number
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pretrain.distributed import rank, sum_over_ranks, world_size
 from pretrain.models.aptm import APTM
-from pretrain.retrieval.encode import ImageFeatures, TextFeatures, encode_ids, encode_images
-from pretrain.retrieval.rerank import match_scores
+from pretrain.retrieval.encode import ImageFeatures, TextFeatures, encode_ids
 
 TEXT_BATCH = 256
+PAIRS = 512  # that the matching head looks at together
 
 
 class Gallery:
-    """The tiles of pictures that belong to this rank."""
+    """Pictures in tiles, of which each rank has its own, or the one that is alone in ranking all of them."""
 
-    def __init__(self, model: APTM, size: int, tile: int, pixels: Callable[[range], Tensor], memory: int) -> None:
-        """pixels: (B, 3, H, W) of a range of pictures. memory: bytes that embeddings of pictures may take."""
+    def __init__(self, encode: Callable[[range], ImageFeatures], size: int, tile: int, memory: int, shared: bool = True) -> None:
+        """encode: features of a range of pictures. memory: bytes that embeddings of pictures may take. shared: all ranks take part."""
         self.size = size
-        self._model, self._pixels, self._room = model, pixels, memory
+        self._encode, self._room, self._shared = encode, memory, shared
         self.tiles = [range(start, min(start + tile, size)) for start in range(0, size, tile)]
         self._kept: dict[range, ImageFeatures] = {}
 
     def own_tiles(self) -> Iterator[range]:
-        yield from self.tiles[rank() :: world_size()]
+        yield from self.tiles[rank() :: world_size()] if self._shared else self.tiles
 
     def encoded(self, tile: range) -> ImageFeatures:
         """From memory where it was kept."""
         if tile in self._kept:
             return self._kept[tile]
-        features = encode_images(self._model, [self._pixels(tile)])
+        features = self._encode(tile)
         size = features.embeds.nbytes
         if size <= self._room:
             self._room -= size
             self._kept[tile] = features
         return features
 
-    def features(self, look: Callable[[range, ImageFeatures], None]) -> Tensor:
+    def features(self, look: Callable[[range, ImageFeatures], None] | None = None) -> Tensor:
         """(G, D) of all pictures, on every rank; look(tile, features) is called for each tile of this rank."""
         found: Tensor | None = None
         for tile in self.own_tiles():
@@ -50,10 +51,28 @@ class Gallery:
             if found is None:
                 found = encoded.feat.new_zeros(self.size, encoded.feat.shape[1])
             found[tile.start : tile.stop] = encoded.feat
-            look(tile, encoded)
+            if look:
+                look(tile, encoded)
         if found is None:  # more ranks than tiles
-            found = torch.zeros(self.size, self._model.config.embed_dim, device=self._model.temp.device)
-        return sum_over_ranks(found)
+            one = self.encoded(self.tiles[0]).feat
+            found = one.new_zeros(self.size, one.shape[1])
+        return sum_over_ranks(found) if self._shared else found
+
+    def fill(self, top: Tensor, scores: Tensor, match: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Write into scores (Q, K) what match(rows, embeds) says of the pairs whose pictures this rank holds, tile by tile.
+
+        top (Q, K): places of the pictures; rows (P,): which text; embeds (P, N, W) of the picture beside it, PAIRS at a time.
+        """
+        flat = top.flatten()
+        order = flat.argsort(stable=True)
+        wanted = flat[order]
+        for tile in self.own_tiles():
+            edges = torch.tensor([tile.start, tile.stop], device=wanted.device)
+            start, stop = torch.searchsorted(wanted, edges).tolist()
+            if start < stop:
+                embeds = self.encoded(tile).embeds
+                for pairs in order[start:stop].split(PAIRS):
+                    scores.view(-1)[pairs] = match(pairs // top.shape[1], embeds[flat[pairs] - tile.start])
 
 
 @torch.no_grad()
@@ -71,19 +90,10 @@ def shortlist_logits(model: APTM, ids: Tensor, mask: Tensor, gallery: Gallery, t
     chunk = max(TEXT_BATCH, memory // one // TEXT_BATCH * TEXT_BATCH)
     for start in range(0, len(ids), chunk):
         texts = encode_ids(model, ids[start : start + chunk], mask[start : start + chunk], TEXT_BATCH)
-        _fill(model, texts, gallery, top[start : start + chunk], logits[start : start + chunk])
+        part = slice(start, start + chunk)
+        gallery.fill(top[part], logits[part], partial(_match, model, texts))
     return sum_over_ranks(logits)
 
 
-def _fill(model: APTM, texts: TextFeatures, gallery: Gallery, top: Tensor, logits: Tensor) -> None:
-    """Write the logits of the pairs whose pictures this rank holds, tile by tile."""
-    flat = top.flatten()
-    order = flat.argsort(stable=True)
-    wanted = flat[order]
-    for tile in gallery.own_tiles():
-        edges = torch.tensor([tile.start, tile.stop], device=wanted.device)
-        start, stop = torch.searchsorted(wanted, edges).tolist()
-        if start < stop:
-            pairs = order[start:stop]
-            rows, columns = pairs // top.shape[1], flat[pairs] - tile.start
-            logits.view(-1)[pairs] = match_scores(model, texts, gallery.encoded(tile), rows, columns)
+def _match(model: APTM, texts: TextFeatures, rows: Tensor, embeds: Tensor) -> Tensor:
+    return model.match(texts.embeds[rows], texts.mask[rows], embeds)[:, 1].float()

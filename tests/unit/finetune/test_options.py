@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from finetune import tasks
 from finetune.colour import coloured_lines
 from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.challenge import read_labels
 from finetune.datasets.lines import TrainingLines
 from finetune.datasets.retrieval_split import of_kinds, read_test
 from finetune.losses.matching import same_identity
-from finetune.methods.base import embed_gallery
+from finetune.methods.base import embed
 from finetune.methods.irra_step import _consensus
 from finetune.methods.pairs import PairBatch
 from finetune.methods.start import start_method
 from finetune.recipes import BlipRecipe
 from finetune.tasks import rank_split, rerank_cost
 from pipeline.config import build
+from pretrain.retrieval.gallery import Gallery
 from tests.unit.finetune.test_methods import lines_of, recipe
 from tests.unit.finetune.tiny_models import BLIP
 
@@ -164,14 +166,24 @@ def test_the_suffix_goes_behind_vehicle_queries_only_and_changes_their_features(
     torch.testing.assert_close(one[1], other[1])
 
 
+def test_pictures_that_do_not_fit_into_memory_are_computed_again_for_the_same_scores(miniature, monkeypatch):
+    searcher = method_of("blip", miniature, kinds=("vehicle",)).searcher
+    split, config = read_test(miniature), EvalConfig(batch_size=2, shortlist=3)
+    whole, computed, embed_images = rank_split(searcher, split, config), [], type(searcher).embed_images
+    monkeypatch.setattr(tasks, "Gallery", lambda encode, size, tile, memory, shared: Gallery(encode, size, tile, 1, shared))
+    monkeypatch.setattr(type(searcher), "embed_images", lambda self, pixels: computed.append(len(pixels)) or embed_images(self, pixels))
+    np.testing.assert_allclose(rank_split(searcher, split, config), whole, atol=1e-5)
+    assert sum(computed) > len(split.gallery)
+
+
 def test_flipping_gives_a_picture_and_its_mirror_image_the_same_feature(miniature):
     searcher = method_of("irra", miniature).searcher
     searcher.model.eval()
     pixels = torch.randn(3, 3, 32, 16, generator=torch.Generator().manual_seed(0))
-    plain, mirrored = (embed_gallery(searcher, [p], flip=True).feat for p in (pixels, pixels.flip(-1)))
+    plain, mirrored = (embed(searcher, p, flip=True).feat for p in (pixels, pixels.flip(-1)))
     torch.testing.assert_close(plain, mirrored)
     torch.testing.assert_close(plain.norm(dim=1), torch.ones(3))
-    assert not torch.allclose(plain, embed_gallery(searcher, [pixels]).feat)
+    assert not torch.allclose(plain, embed(searcher, pixels).feat)
     split = read_test(miniature)
     once, twice = (rank_split(searcher, split, EvalConfig(flip=flip)) for flip in (False, True))
     assert not np.array_equal(once, twice)

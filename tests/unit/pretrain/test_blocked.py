@@ -97,12 +97,12 @@ def test_match_logits_within_a_memory_are_those_of_the_whole(model: APTM, memory
     texts, images = encode_ids(model, ids, mask), encode_images(model, [pixels])
     encoded: list[range] = []
 
-    def read(tile: range) -> Tensor:
+    def encode(tile: range) -> ImageFeatures:
         encoded.append(tile)
-        return pixels[tile.start : tile.stop]
+        return encode_images(model, [pixels[tile.start : tile.stop]])
 
-    gallery = Gallery(model, 9, 4, read, memory)
-    feat = gallery.features(lambda tile, features: None)
+    gallery = Gallery(encode, 9, 4, memory)
+    feat = gallery.features()
     assert torch.allclose(feat, images.feat, atol=1e-6)
     assert torch.allclose(text_features(model, ids, mask), texts.feat, atol=1e-6)
     found = shortlists(texts.feat, images.feat, 3)
