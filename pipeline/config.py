@@ -14,10 +14,22 @@ from pipeline.fileio import digest
 T = TypeVar("T")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML lets the last one win and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A mapping from a YAML file. Raises ConfigError naming the file, and the line where YAML itself says so."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 -- a SafeLoader
     except FileNotFoundError as err:
         raise ConfigError(f"config file {path} does not exist") from err
     except OSError as err:
@@ -47,7 +59,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             if not isinstance(node, dict):
                 raise ConfigError(f"--set {item!r}: {name!r} is a value, not a section")
         try:
-            node[last] = yaml.safe_load(text)
+            node[last] = yaml.load(text, _Loader)  # noqa: S506 -- a SafeLoader
         except yaml.YAMLError as err:
             raise ConfigError(f"--set {item!r}: the value is not valid YAML; put quotes around text with special characters") from err
     return result

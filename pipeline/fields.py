@@ -4,7 +4,9 @@ YAML 1.1 reads 1e-4 as text, 1 as a whole number where a float is meant, a list 
 """
 
 import dataclasses
+import datetime
 import difflib
+import math
 import re
 import types
 import typing
@@ -49,7 +51,7 @@ def _section(kind: Any, value: Any, name: str, where: str) -> dict[str, Any]:
     if value is None:
         value = {}  # a section whose every line is commented out
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: {name}={value!r}; accepted: a section with {', '.join(f.name for f in dataclasses.fields(kind))}")
+        raise _refusal(kind, value, name, where)
     hints = typing.get_type_hints(kind)
     names = [f.name for f in dataclasses.fields(kind) if f.init]
     prefix = f"{name}." if name else ""
@@ -99,9 +101,9 @@ def _scalar(kind: Any, value: Any, name: str, where: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind in (int, float) and isinstance(value, str) and _EXPONENT.fullmatch(value):
         value, number = float(value), True
-    if kind is float and number:
+    if kind is float and number and math.isfinite(value):
         return float(value)
-    if kind is int and number and float(value).is_integer():
+    if kind is int and number and math.isfinite(value) and float(value).is_integer():
         return int(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
@@ -111,7 +113,12 @@ def _scalar(kind: Any, value: Any, name: str, where: str) -> Any:
 
 
 def _refusal(kind: Any, value: Any, name: str, where: str) -> ConfigError:
-    return ConfigError(f"{where}: {name}={value!r}; accepted: {type_name(kind)}")
+    hint = ""
+    if isinstance(value, float) and not math.isfinite(value):
+        hint = ", finite"
+    elif str in (kind, *typing.get_args(kind)) and isinstance(value, int | float | datetime.date):
+        hint = " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date)"
+    return ConfigError(f"{where}: {name}={value!r}; accepted: {type_name(kind)}{hint}")
 
 
 def type_name(kind: Any) -> str:
@@ -123,6 +130,8 @@ def type_name(kind: Any) -> str:
         return " or ".join(type_name(a) for a in args)
     if origin in (list, tuple, Sequence):
         inner = type_name(args[0]) if len(set(args) - {Ellipsis}) == 1 else ", ".join(type_name(a) for a in args)
-        return f"a list of {inner}"
+        return f"a list of {inner.replace('a section', 'sections', 1)}"
+    if dataclasses.is_dataclass(kind):
+        return f"a section with {', '.join(f.name for f in dataclasses.fields(kind))}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
     return words.get(kind) or str(getattr(kind, "__name__", kind))

@@ -7,6 +7,8 @@ import pytest
 from pipeline.config import apply_overrides, build, config_digest, load, to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError
 
+IN_QUOTES = " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
@@ -67,7 +69,11 @@ def test_defaults_and_nested_values():
         ({"sizes": 1}, "c.yaml: sizes=1; accepted: a list of a whole number"),
         ({"weights": {"itc": "x"}}, "c.yaml: weights.itc='x'; accepted: a number"),
         ({"flag": 1}, "c.yaml: flag=1; accepted: true or false"),
-        ({"name": 7}, "c.yaml: name=7; accepted: text"),
+        ({"name": 7}, f"c.yaml: name=7; accepted: text{IN_QUOTES}"),
+        ({"revision": 14400}, f"c.yaml: revision=14400; accepted: text{IN_QUOTES}"),
+        ({"optim": {"lr": float("nan")}}, "c.yaml: optim.lr=nan; accepted: a number, finite"),
+        ({"optim": {"steps": float("inf")}}, "c.yaml: optim.steps=inf; accepted: a whole number, finite"),
+        ({"stages": {"lr": 1}}, "c.yaml: stages={'lr': 1}; accepted: a list of sections with lr, steps, betas, kind"),
         ({"limit": "x"}, "c.yaml: limit='x'; accepted: a whole number or a number or null"),
     ],
 )
@@ -136,7 +142,13 @@ def test_yaml_and_digest_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a: [", "is not valid YAML"), (b"- 1", "holds a list"), (b"a: \xff", "is not valid YAML"), (b"", "name is missing")],
+    [
+        (b"a: [", "is not valid YAML"),
+        (b"- 1", "holds a list"),
+        (b"a: \xff", "is not valid YAML"),
+        (b"", "name is missing"),
+        (b"name: a\noptim: {lr: 1, lr: 2}", "'lr' stands twice"),
+    ],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path, content, message):
     (tmp_path / "c.yaml").write_bytes(content)
