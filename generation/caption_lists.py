@@ -47,7 +47,9 @@ def _raw(records: list[Any], path: Path, splits: Sequence[str]) -> list[str]:
         if record["split"] in splits:
             captions += _clean(texts)
     if not captions:
-        raise ContractError(f"{path} holds no caption of prompts.splits={list(splits)}; its records have {sorted(found)}")
+        raise ContractError(
+            f"{path} holds no caption of prompts.splits={list(splits)}; its records have {', '.join(sorted(found)) or 'none'}"
+        )
     return captions
 
 

@@ -22,6 +22,8 @@ def load_prompts(source: Path, overrides: Sequence[str]) -> tuple[PromptsConfig,
     if source.is_dir() or source.suffix in (".yaml", ".yml"):
         config = load_recipe(source, overrides)
         return config.prompts, make_prompts(config.prompts, config.run.seed)
+    if overrides:
+        raise ConfigError(f"--set {overrides[0]!r} with the prompt file {source}; accepted with a recipe or a run folder only")
     kind = _KIND_OF_SUFFIX.get(source.suffix)
     if kind is None:
         raise ConfigError(f"{source}: unknown kind of file; accepted: a recipe (.yaml), a run folder, {', '.join(_KIND_OF_SUFFIX)}")
@@ -33,6 +35,8 @@ def check(prompts: Sequence[PromptText], against: Sequence[str], min_similarity:
     """{"prompts", "against", "min_similarity", "leaks": [...]}; raises ConfigError if there is nothing to compare with."""
     if not against:
         raise ConfigError("no test captions to compare with; give --against FILE, or prompts.check_against in the recipe")
+    if not 0 < min_similarity <= 1:  # a range of click lets nan pass
+        raise ConfigError(f"--min-similarity {min_similarity}; accepted: above 0, up to 1")
     leaks = find_leaks([prompt.text for prompt in prompts], against, min_similarity)
     return {"prompts": len(prompts), "against": list(against), "min_similarity": min_similarity, "leaks": [asdict(leak) for leak in leaks]}
 

@@ -15,6 +15,7 @@ EMBEDDED = "embedded"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 EXECUTIONS = ("staged", "fused")
+MAX_SIDE_PX = 8192  # of a picture: more is a slip of the pen
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -25,7 +26,12 @@ def _refuse(condition: bool, field_name: str, value: Any, accepted: str) -> None
 
 def _check_device(section: str, device: str, dtype: str) -> None:
     name, _, index = device.partition(":")
-    _refuse(name not in DEVICES or bool(index and not index.isdigit()), f"{section}.device", device, f"{', '.join(DEVICES)}, or cuda:N")
+    _refuse(
+        name not in DEVICES or (":" in device and not (name == "cuda" and index.isdigit())),
+        f"{section}.device",
+        device,
+        f"{', '.join(DEVICES)}, or cuda:N",
+    )
     _refuse(dtype not in DTYPES, f"{section}.dtype", dtype, ", ".join(DTYPES))
 
 
@@ -112,7 +118,12 @@ class GenerateConfig:
         _refuse(self.steps < 1, "generate.steps", self.steps, "1 or more")
         for name in ("height", "width"):
             value = getattr(self, name)
-            _refuse(value is not None and (value < 8 or value % 8 != 0), f"generate.{name}", value, "a multiple of 8")
+            _refuse(
+                value is not None and (not 8 <= value <= MAX_SIDE_PX or value % 8 != 0),
+                f"generate.{name}",
+                value,
+                f"a multiple of 8 up to {MAX_SIDE_PX}",
+            )
         _refuse((self.height is None) != (self.width is None), "generate.height", self.height, "height and width together, or neither")
 
 
@@ -170,7 +181,7 @@ class RecropConfig:
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "min_height_px"):
-            _refuse(getattr(self, name) < 1, f"recrop.{name}", getattr(self, name), "1 or more")
+            _refuse(not 1 <= getattr(self, name) <= MAX_SIDE_PX, f"recrop.{name}", getattr(self, name), f"1 to {MAX_SIDE_PX}")
         for name in ("pad_top", "pad_bottom", "pad_side"):
             _refuse(not 0 <= getattr(self, name) <= 1, f"recrop.{name}", getattr(self, name), "0 to 1")
         _refuse(not 1 <= self.jpeg_quality <= 100, "recrop.jpeg_quality", self.jpeg_quality, "1 to 100")

@@ -5,6 +5,7 @@ from typing import Any
 
 from generation.annotation.lexicon import RULES_FILE
 from generation.backends.model_files import find_model, weights_sha256
+from generation.backends.pipeline_options import check_scheduler
 from generation.config import EMBEDDED, GenerationConfig
 from generation.prompts import count_prompts
 from pipeline.config import to_dict
@@ -12,9 +13,11 @@ from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file
 
 STAGE_NAMES = ("prompts", "generate", "filter", "recrop", "caption", "annotate", "shard")
-_NO_RESULT = {  # fields that say how fast, or whether to start at all, but not what comes out
+_NO_RESULT = {  # fields that say how fast, where, or whether to start at all, but not what comes out; pixels may change by rounding
     "prompts": ("check_against", "max_similarity", "allow_leak"),
+    "generate": ("batch_size", "device"),
     "filter": ("num_workers", "batch_size"),
+    "caption": ("batch_size", "device"),
 }
 
 
@@ -23,6 +26,7 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
 
     Raises ConfigError or ContractError if a model folder or the prompt file is missing: before anything is queued.
     """
+    _refuse_absent(config)
     digests: dict[str, str] = {}
     before: Any = {"seed": config.run.seed, "unit_size": config.run.unit_size}
     for name in STAGE_NAMES:
@@ -60,6 +64,8 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
         if absent := [file for file in config.prompts.check_against if not Path(file).is_file()]:
             raise ContractError(f"prompts.check_against: {', '.join(absent)} does not exist; give the paths of test caption files")
         return " ".join(_sha256(Path(file)) for file in config.prompts.files)
+    if stage == "filter":
+        return _pose_sha256(config.filter.pose_model) if config.filter.pose_model != EMBEDDED else ""
     if stage == "annotate":
         return sha256_file(RULES_FILE)
     if stage == "generate":
@@ -70,9 +76,26 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
     return ""
 
 
+def _refuse_absent(config: GenerationConfig) -> None:
+    """What a digest does not need, but a stage would miss hours later. Raises ConfigError."""
+    if config.generate.scheduler is not None:
+        check_scheduler(config.generate.scheduler)
+    for plugin in config.filter.plugins:
+        find_model(plugin.model, f"filter.plugins.{plugin.name}.model", None, "config.json")
+
+
 def _model_digest(configured: str, field: str, embedded: str, marker: str) -> str:
     folder, _ = find_model(configured, field, embedded, marker)
     return weights_sha256(folder) if configured == EMBEDDED else ""
+
+
+def _pose_sha256(name: str) -> str:
+    try:
+        return sha256_file(Path(name).expanduser())
+    except OSError as err:
+        raise ConfigError(
+            f"filter.pose_model={name!r} cannot be read ({err.strerror}); accepted: embedded, the path of a .task file"
+        ) from err
 
 
 def _lora_sha256(name: str) -> str:

@@ -16,6 +16,7 @@ from generation.prompt_files import normalised, read_table_prompts, read_text_pr
 
 NUM_HASHES = 128
 _FAVOUR_RECALL = (0.1, 0.9)  # weights of false positives, which are checked again, and of false negatives, which are lost
+_MAX_LSH_THRESHOLD = 0.95  # of the search for candidates; datasketch finds no bands for 1
 _WORDS = re.compile(r"\w+")
 
 
@@ -52,7 +53,7 @@ class LeakIndex:
         self._exact = {text: i for i, (_, text) in reversed(list(enumerate(self._captions)))}
         self._normalised = {normalised(text): i for i, (_, text) in reversed(list(enumerate(self._captions)))}
         self._pairs = [word_pairs(text) for _, text in self._captions]
-        self._lsh = MinHashLSH(threshold=min_similarity, num_perm=NUM_HASHES, weights=_FAVOUR_RECALL)
+        self._lsh = MinHashLSH(threshold=min(min_similarity, _MAX_LSH_THRESHOLD), num_perm=NUM_HASHES, weights=_FAVOUR_RECALL)
         with self._lsh.insertion_session() as session:
             for i, pairs in enumerate(self._pairs):
                 session.insert(i, self._signature(pairs))

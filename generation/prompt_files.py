@@ -1,6 +1,7 @@
 """Prompts from files: plain text, caption lists (JSON), and tables (JSON Lines, Parquet) whose rows may name their source and licence."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipeline.contracts.errors import ContractError
 
 TEXT_COLUMNS = ("prompt", "caption", "text")  # of a table, in order of preference
 KINDS = ("text", "json", "table")
+_JSON_START = re.compile(r"""\[\s*($|[{\["])|\{\s*($|")""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,19 @@ def read_prompts(path: Path, kind: str, splits: Sequence[str]) -> list[PromptTex
 
 
 def read_text_prompts(path: Path) -> list[str]:
-    """One prompt a line; empty lines are skipped. Raises ContractError: no file, not UTF-8 (naming line and byte), no prompt in it."""
+    """One prompt a line; empty lines are skipped.
+
+    Raises ContractError: no file, not UTF-8 (naming line and byte), no prompt in it, or a caption list: taken line by line it would make
+    prompts of brackets, file names, and test captions.
+    """
     prompts = []
     for number, line in enumerate(_read(path).split(b"\n"), 1):
         text = _decode(line, path, number).strip()
+        if not prompts and _JSON_START.match(text):
+            raise ContractError(
+                f"{path}, line {number}: {text[:40]!r} looks like JSON, not a sentence; set prompts.kind=json for the caption lists of "
+                "data sets, prompts.kind=table for .jsonl"
+            )
         if text:
             prompts.append(text)
     if not prompts:
@@ -102,10 +113,14 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as err:
-        raise ContractError(f"prompts.file={path} cannot be read ({err.strerror}); give the path of an existing file") from err
+        raise ContractError(f"{path} cannot be read ({err.strerror}); give the path of an existing file") from err
 
 
 def _decode(data: bytes, path: Path, line: int) -> str:
+    if b"\0" in data:
+        raise ContractError(
+            f"{path}, line {line}, byte {data.index(0) + 1}: 0x00 is no text; save the file as UTF-8 (UTF-16 has such bytes)"
+        )
     try:
         return data.decode("utf-8-sig")  # a byte order mark is no part of the first prompt
     except UnicodeDecodeError as err:

@@ -23,5 +23,7 @@ def load_recipe(source: Path, overrides: Sequence[str]) -> GenerationConfig:
 def load_started(source: Path) -> GenerationConfig:
     """The config of a run as it was started: source is the run's folder."""
     if not source.is_dir():
-        raise ConfigError(f"{source} is no folder; accepted: the folder of a run that was started")
+        raise ConfigError(
+            f"{source} {'is no folder' if source.exists() else 'does not exist'}; accepted: the folder of a run that was started"
+        )
     return load_recipe(source, ())

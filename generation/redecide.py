@@ -12,8 +12,9 @@ from typing import Any
 from generation.config import GenerationConfig
 from generation.digests import STAGE_NAMES, stage_digests
 from generation.filter_decision import Thresholds, decide
+from generation.recipes import load_started
 from pipeline.completion import read_record
-from pipeline.config import load, to_dict, to_yaml
+from pipeline.config import to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.contracts.stage import Row
@@ -61,24 +62,29 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
     yet another config.
     """
     paths = RunPaths(new.run.path)
-    if not paths.config.exists():
-        raise ContractError(f"{paths.root} holds no config.yaml; accepted: the folder of a run that was started, or its recipe")
-    old = load(GenerationConfig, paths.config, (f"run.folder={str(new.run.path)!r}",))
+    old = load_started(paths.root)
     _refuse_other_changes(old, new)
     changes = Changes()
-    if not apply:
+    digest = stage_digests(new)[STAGE]
+    if not apply or _is_so_already(_checked_records(paths, old, new), digest, old, new):
         for _, rows in _units(paths, old, new):
             changes.add(rows, redecided(rows, new.filter.thresholds))
-        return to_json(paths, changes, applied=False)
+        return to_json(paths, changes, applied=False) | ({"later": {}} if old.filter == new.filter else {})
     with run_lock(paths):
+        _checked_records(paths, old, new)  # all of them, before anything is removed
         answer = to_json(paths, changes, applied=True)
         removed = remove_stages(paths, LATER)
         for record, rows in _units(paths, old, new):
             decided = redecided(rows, new.filter.thresholds)
             changes.add(rows, decided)
-            _commit(paths, record, decided, stage_digests(new)[STAGE])
+            _commit(paths, record, decided, digest)
         write_bytes(paths.config, to_yaml(new).encode())
     return {**to_json(paths, changes, applied=True), "later": answer["later"], "removed": removed}
+
+
+def _is_so_already(records: list[DoneRecord], digest: str, old: GenerationConfig, new: GenerationConfig) -> bool:
+    """Whether nothing would be written that is not there: later stages must not be lost for that."""
+    return old.filter == new.filter and all(record.config_digest == digest for record in records)
 
 
 def redecided(rows: list[Row], thresholds: Thresholds) -> list[Row]:
@@ -91,10 +97,17 @@ def _decided(row: Row, reason: str | None) -> Row:
 
 
 def _units(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> Iterator[tuple[DoneRecord, list[Row]]]:
+    for record in _checked_records(paths, old, new):
+        yield record, read_rows(paths.units(STAGE, record.unit, "parquet"))
+
+
+def _checked_records(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> list[DoneRecord]:
+    """Of the filtered units. Raises ContractError if there are none, or one is of neither config."""
     known = {stage_digests(config)[STAGE] for config in (old, new)}  # the new one: a redecide that was killed has got so far
     units = paths.done_units(STAGE)
     if not units:
         raise ContractError(f"{paths.root}: no unit of {STAGE!r} is done; there is nothing to decide anew")
+    records = []
     for unit in units:
         record = read_record(paths, STAGE, unit)
         assert record is not None, "listed a moment ago"
@@ -103,7 +116,8 @@ def _units(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> Ite
                 f"{paths.done(STAGE, unit)} was made with a config that is neither {paths.config} nor the new one; "
                 f"make it again with `passerby run {paths.root} --redo {STAGE}`"
             )
-        yield record, read_rows(paths.units(STAGE, unit, "parquet"))
+        records.append(record)
+    return records
 
 
 def _commit(paths: RunPaths, record: DoneRecord, rows: list[Row], config_digest: str) -> None:
@@ -118,7 +132,8 @@ def _commit(paths: RunPaths, record: DoneRecord, rows: list[Row], config_digest:
 
 
 def _refuse_other_changes(old: GenerationConfig, new: GenerationConfig) -> None:
-    aligned = replace(new, filter=replace(new.filter, thresholds=old.filter.thresholds))
+    here = replace(new.run, name=old.run.name, folder=old.run.folder)  # the run is where it lies now, whatever a file calls it
+    aligned = replace(new, run=here, filter=replace(new.filter, thresholds=old.filter.thresholds))
     one, other = to_dict(old), to_dict(aligned)
     differing = [f"{section}.{name}" for section in one for name in one[section] if one[section][name] != other[section][name]]
     if differing:
@@ -152,5 +167,7 @@ def to_lines(answer: dict[str, Any]) -> list[str]:
     lines.append(f"  kept: {answer['kept_before']} -> {answer['kept_after']}" + ("" if answer["moves"] else " (nothing changes)"))
     if later := ", ".join(f"{name} ({units} units)" for name, units in answer["later"].items()):
         lines.append(f"  {'removed, to be made again' if answer['applied'] else 'will have to be made again'}: {later}")
+    if not answer["applied"] and not answer["later"] and not answer["moves"]:
+        return [*lines, "nothing to do; name other thresholds with --set filter.thresholds.X=V"]
     end = f"done; go on with `passerby run {answer['run']}`" if answer["applied"] else "nothing was changed; add --yes to do it"
     return [*lines, end]

@@ -10,7 +10,7 @@ from generation.generate import GenerateStage
 from generation.images import decode_rgb
 from generation.prompts import image_items, read_prompt_rows
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.contracts.sample import parse_key
+from pipeline.contracts.sample import make_key, parse_key
 from pipeline.contracts.stage import Item, Keep, Row
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
@@ -47,7 +47,8 @@ def batch_of(config: GenerationConfig, paths: RunPaths, key: str) -> tuple[list[
     prompts = read_prompt_rows(paths)
     index, variant = _parsed(key)
     if index >= len(prompts) or variant >= config.prompts.variants:
-        raise ConfigError(f"{key}: this run has prompts 0 to {len(prompts) - 1} in {config.prompts.variants} variants each")
+        last = make_key(len(prompts) - 1, config.prompts.variants - 1)
+        raise ConfigError(f"{key} is not of this run; its keys go from {make_key(0, 0)} to {last}")
     unit, place = divmod(index * config.prompts.variants + variant, config.run.unit_size)
     items = image_items(prompts, unit, config.run.unit_size, config.prompts.variants)
     size = GenerateStage(config.generate, config.run.seed).batch_size

@@ -96,10 +96,11 @@ def judge(record: DoneRecord, config_digest: str, inputs: str, has_files: Callab
     return State.DONE if has_files(record) else State.MISSING
 
 
-def refuse_foreign(paths: RunPaths, record: DoneRecord, config_digest: str) -> ContractError:
-    """The error for a record of another config, with the way out."""
+def refuse_foreign(paths: RunPaths, record: DoneRecord, config_digest: str, changed: str = "", way_out: str = "") -> ContractError:
+    """The error for a record of another config, with the ways out. changed: what differs, where that is known; way_out: one more."""
     return ContractError(
         f"{paths.done(record.stage, record.unit)} was made with another config of stage {record.stage!r} "
-        f"(digest {record.config_digest}, now {config_digest}); go back to the old settings, give the new ones another run.name, "
+        f"({f'{changed}; ' if changed else ''}digest {record.config_digest}, now {config_digest}); "
+        f"go back to the old settings, give the new ones another run.name, {way_out}"
         f"or remove this stage's and all later outputs with `passerby run CONFIG --redo {record.stage}`"
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import graph
 from pipeline.completion import State, judge, refuse_foreign
+from pipeline.config import read_yaml
 from pipeline.contracts.manifest import DoneRecord
 from pipeline.describe import RunPlan
 from pipeline.record_cache import RecordCache
@@ -81,7 +82,30 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
         for unit, state in stage.states.items():
             record = stage.records[unit]
             if record and state is State.FOREIGN:
-                raise refuse_foreign(plan.paths, record, plan.digests[stage.spec.name])
+                changes = _changes(plan, stage.spec.name)
+                only_thresholds = bool(changes) and all(change.startswith("filter.thresholds.") for change in changes)
+                way_out = (
+                    f"judge the stored measures anew with `passerby redecide {plan.paths.root} --set ...`, " if only_thresholds else ""
+                )
+                known = ", ".join(changes) or "the settings are those of config.yaml, but a file that they name has changed"
+                raise refuse_foreign(plan.paths, record, plan.digests[stage.spec.name], known, way_out)
+
+
+def _changes(plan: RunPlan, stage: str) -> list[str]:
+    """Fields of a stage, and of the run, whose values are not those of RUN/config.yaml: `generate.steps 20 -> 30`."""
+    if not plan.paths.config.exists():
+        return []
+    old, new = _flat(read_yaml(plan.paths.config)), _flat(plan.config)
+    relevant = [name for name in new if name.startswith(f"{stage}.") or name in ("run.seed", "run.unit_size")]
+    return [f"{name} {old[name]!r} -> {new[name]!r}" for name in relevant if name in old and old[name] != new[name]]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"filter.thresholds.min_x": 1, ...}; a section without fields is a value."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
+    return flat
 
 
 def totals(stage: StageSurvey) -> Totals:

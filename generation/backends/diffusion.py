@@ -4,7 +4,6 @@ The embedded model, a local folder and a name on the hub take the same path: a n
 """
 
 import copy
-import difflib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
-from generation.backends.pipeline_options import add_lora, tune
+from generation.backends.pipeline_options import add_lora, check_scheduler, tune
 from generation.config import GenerateConfig
 from generation.images import Image
 from pipeline.contracts.errors import ConfigError
@@ -171,10 +170,7 @@ def _scheduler(name: str, current: Any) -> Any:
     """The named scheduler with the settings of the checkpoint's own. Raises ConfigError with near names."""
     import diffusers
 
-    names = [n for n in dir(diffusers) if n.endswith("Scheduler")]
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3) or ["DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "DDIMScheduler"]
-        raise ConfigError(f"generate.scheduler={name!r} is no scheduler of diffusers; did you mean {', '.join(near)}?")
+    check_scheduler(name)
     return getattr(diffusers, name).from_config(current.config)
 
 

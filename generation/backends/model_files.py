@@ -12,13 +12,15 @@ _WEIGHTS = ("*.safetensors",)
 _FOREIGN_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 
 
-def find_model(configured: str, field: str, embedded: str, marker: str) -> tuple[str, bool]:
+def find_model(configured: str, field: str, embedded: str | None, marker: str) -> tuple[str, bool]:
     """(folder or hub name, whether it is a folder).
 
-    configured: "embedded", an existing folder, or a name on the model hub ("org/name"). embedded: folder below generation/embedded/weights.
+    configured: "embedded", an existing folder, or a name on the model hub ("org/name"). embedded: folder below generation/embedded/weights,
+    None where there is no such model.
     marker: a file that every such folder holds. Raises ConfigError for a missing folder, or one that is no such model.
     """
-    if configured == EMBEDDED:
+    choices = "" if embedded is None else "embedded, "
+    if configured == EMBEDDED and embedded is not None:
         path = EMBEDDED_WEIGHTS / embedded
         if not (path / marker).is_file():
             raise ConfigError(
@@ -29,12 +31,12 @@ def find_model(configured: str, field: str, embedded: str, marker: str) -> tuple
     if path.is_dir():
         if not (path / marker).is_file():
             raise ConfigError(
-                f"{field}={configured!r}: the folder holds no {marker}; accepted: embedded, a folder saved by its library, a hub name"
+                f"{field}={configured!r}: the folder holds no {marker}; accepted: {choices}a folder saved by its library, a hub name"
             )
         return str(path), True
     if _looks_like_path(configured):
         raise ConfigError(
-            f"{field}={configured!r}: no such folder; accepted: embedded, a model folder, or a name on the model hub (org/name)"
+            f"{field}={configured!r}: no such folder; accepted: {choices}a model folder, or a name on the model hub (org/name)"
         )
     return configured, False
 

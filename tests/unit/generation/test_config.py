@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
-from generation.config import CaptionConfig, GenerateConfig, GenerationConfig, PromptsConfig, RunConfig, ShardConfig
+from generation.config import CaptionConfig, GenerateConfig, GenerationConfig, PluginConfig, PromptsConfig, RunConfig, ShardConfig
 from generation.digests import STAGE_NAMES, describe, stage_digests
 from pipeline import graph
 from pipeline.config import build, load, to_dict
@@ -55,6 +56,10 @@ def test_unknown_key_names_the_nearest() -> None:
         ("run", {"unit_size": 0}),
         ("generate", {"device": "cdua"}),
         ("generate", {"device": "cuda:x"}),
+        ("generate", {"device": "cuda:"}),
+        ("generate", {"device": "cpu:1"}),
+        ("generate", {"height": 80_000, "width": 64}),
+        ("recrop", {"height": 10**6}),
         ("generate", {"dtype": "int8"}),
         ("generate", {"height": 250, "width": 128}),
         ("generate", {"height": 256}),
@@ -93,6 +98,31 @@ def test_digest_changes_from_the_changed_stage_on(config: GenerationConfig) -> N
 def test_names_folders_and_workers_change_no_digest(config: GenerationConfig) -> None:
     moved = replace(config, run=RunConfig(name="other", folder="/elsewhere"), filter=replace(config.filter, num_workers=7, batch_size=3))
     assert stage_digests(moved) == stage_digests(config)
+
+
+def test_a_smaller_batch_or_another_device_goes_on_with_what_is_done(config: GenerationConfig) -> None:
+    smaller = {"batch_size": 1, "device": "cuda:1"}
+    moved = replace(config, generate=replace(config.generate, **smaller), caption=replace(config.caption, **smaller))
+    assert stage_digests(moved) == stage_digests(config)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("generate", {"scheduler": "DDIMSheduler"}, "did you mean DDIMScheduler"),
+        ("filter", {"pose_model": "/none.task"}, "filter.pose_model='/none.task' cannot be read"),
+        (
+            "filter",
+            {"plugins": (PluginConfig(name="a", kind="classifier", model="/none"),)},
+            "filter.plugins.a.model='/none': no such folder",
+        ),
+    ],
+)
+def test_what_a_stage_would_miss_hours_later_is_refused_before(
+    config: GenerationConfig, section: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        stage_digests(replace(config, **{section: replace(getattr(config, section), **values)}))
 
 
 def test_digest_follows_the_prompt_files_content(config: GenerationConfig, tmp_path: Path) -> None:

@@ -103,3 +103,22 @@ def test_checking_does_not_change_what_is_made(tmp_path: Path, captions: Path) -
     checked = config(tmp_path, captions, "a man")
     unchecked = replace(checked, prompts=replace(checked.prompts, check_against=()))
     assert stage_digests(checked) == stage_digests(unchecked)
+
+
+def test_a_similarity_of_one_asks_for_the_same_pairs_of_words() -> None:
+    index = LeakIndex({"f": [SECRET]}, 1.0)
+    assert [leak.kind for leak in index.find([SECRET.replace("jacket", "coat"), SECRET.lower()])] == ["normalised"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--min-similarity", "nan"), "--min-similarity nan; accepted: above 0, up to 1"),
+        (("--set", "prompts.num_prompts=3"), "accepted with a recipe or a run folder only"),
+    ],
+)
+def test_what_check_leak_would_ignore_is_refused(
+    captions: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert main(["check-leak", str(captions), "--against", str(captions), *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -82,6 +82,10 @@ def test_text_file_gives_a_prompt_a_line(tmp_path: Path) -> None:
         (b"", "holds no prompt"),
         (b"\n \n", "holds no prompt"),
         (b"a man\na w\xf6man\n", r"line 2, byte 4: 0xf6 is not UTF-8"),
+        ("a man\n".encode("utf-16-le"), r"line 1, byte 2: 0x00 is no text"),
+        (b'[{"split": "test", "captions": []}]', r"line 1: .* looks like JSON.*set prompts.kind=json"),
+        (b"\n[\n  {\n", r"line 2: '\[' looks like JSON"),
+        (b'{"prompt": "a man"}\n', r"prompts.kind=table for .jsonl"),
     ],
 )
 def test_bad_text_files_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
@@ -89,6 +93,12 @@ def test_bad_text_files_are_refused(tmp_path: Path, data: bytes, message: str) -
     file.write_bytes(data)
     with pytest.raises(ContractError, match=message):
         make_prompts(PromptsConfig(kind="text", file=str(file)), 0)
+
+
+def test_brackets_of_a_sentence_are_no_json(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("[a red coat], a woman\n{x|y} a man\n")
+    assert len(make_prompts(PromptsConfig(kind="text", file=str(file)), 0)) == 2
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_other_changes_and_foreign_units_are_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_has_not_filtered_is_refused(tmp_path: Path) -> None:
     config = GenerationConfig(run=RunConfig(folder=str(tmp_path)))
-    with pytest.raises(ContractError, match=r"holds no config\.yaml"):
+    with pytest.raises(ConfigError, match=r"holds no config\.yaml"):
         redecide(config, apply=False)
     write_bytes(tmp_path / "config.yaml", to_yaml(config).encode())
     with pytest.raises(ContractError, match="no unit of 'filter' is done"):
@@ -178,3 +178,39 @@ def test_rows_keep_everything_else(tmp_path: Path) -> None:
     verdict = {"status": None, "reason": None}
     assert [row | verdict for row in before] == [row | verdict for row in after]
     assert [r["status"] for r in after] == ["kept"] * 5 + ["failed"] + ["kept"] * 2
+
+
+def test_the_same_thresholds_remove_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path, 6.0)
+    write_bytes(tmp_path / "recrop" / "done" / "000000.json", b"{}")
+    before = files(tmp_path)
+    assert main(["redecide", str(tmp_path), "--yes"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert files(tmp_path) == before
+
+
+def test_a_unit_of_yet_another_config_is_refused_before_anything_is_removed(tmp_path: Path) -> None:
+    config = make_run(tmp_path, 6.0)
+    write_bytes(tmp_path / "recrop" / "done" / "000000.json", b"{}")
+    record = RunPaths(tmp_path).done("filter", 1)
+    record.write_text(record.read_text().replace(stage_digests(config)["filter"], "0" * 16))
+    before = files(tmp_path)
+    with pytest.raises(ContractError, match="neither"):
+        redecide(with_sharpness(config, 7.0), apply=True)
+    assert files(tmp_path) == before
+
+
+def test_the_recipe_of_a_run_may_stand_for_it_and_its_folder_may_have_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "it's a\\n run"
+    make_run(Path("runs") / name, 6.0)
+    recipe = GenerationConfig(
+        run=RunConfig(name=name, unit_size=8),
+        prompts=PromptsConfig(num_prompts=16),
+        filter=FilterConfig(thresholds=Thresholds(min_laplacian_variance=9.0)),
+    )
+    Path("recipe.yaml").write_text(to_yaml(recipe))
+    main(["redecide", "recipe.yaml"])
+    assert "3  kept -> blurred_image" in capsys.readouterr().out
