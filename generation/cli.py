@@ -45,7 +45,7 @@ def _part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which units: all of the run by default."""
     for option in (
         click.option("--units", metavar="LIST", help="Only these units: 3,7,10-20,30-60:5."),
-        click.option("--num-tasks", type=int, default=1, show_default=True),
+        click.option("--num-tasks", type=int, default=1, show_default=True, help="Into how many tasks the units are divided."),
         click.option("--task", type=int, default=0, show_default=True, help="Only the units with unit % num-tasks == task."),
     ):
         command = option(command)
@@ -128,7 +128,7 @@ def describe(config_file: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Recipe whose `filter` section is used.")
 @_SET
 def check_images(folder: Path, as_json: bool, config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """Verdict, reason and measures of the filter for the pictures in FOLDER."""
+    """Verdict, reason and measures of the filter for the pictures in FOLDER and below it."""
     from generation.check_images import check_folder, to_json, to_line
 
     for row in check_folder(folder, _load(config_file, overrides).filter):
@@ -202,14 +202,17 @@ def redecide(source: Path, yes: bool, as_json: bool, overrides: tuple[str, ...])
 @click.option("--alone", is_flag=True, help="Make this picture only, not the batch it was made in: faster, may differ by rounding.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def regenerate(run: Path, key: str, out: Path | None, alone: bool, as_json: bool) -> None:
-    """Make the picture KEY of a run again, and compare it with the stored one."""
+    """Make the picture KEY (as in ledgers and shards: 000000012_00) of a run again, and compare it with the stored one."""
     from generation.recipes import load_started
     from generation.regenerate import regenerate as make_again
     from generation.regenerate import to_lines
+    from pipeline.contracts.errors import ConfigError
     from pipeline.fileio import write_bytes
 
-    image, report = make_again(load_started(run), key, alone)
     file = out or Path(f"{key}.png")
+    if file.is_dir():
+        raise ConfigError(f"--out {file} is a folder; accepted: the name of a PNG file")
+    image, report = make_again(load_started(run), key, alone)
     write_bytes(file, image)
     for line in [json.dumps({**report, "file": str(file)}, ensure_ascii=False)] if as_json else to_lines(report, str(file)):
         click.echo(line)
@@ -218,9 +221,9 @@ def regenerate(run: Path, key: str, out: Path | None, alone: bool, as_json: bool
 @cli.command("export-mals")
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN|SHARDS")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="May be repeated.")
+@click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="train or val; may be repeated.")
 def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
-    """Write samples in the published layout of MALS: gene_attrs/g_*_attrs.json (91 lists) and gene_crop."""
+    """Write samples to the new folder OUT in the published layout of MALS: gene_attrs/g_*_attrs.json (91 lists) and gene_crop."""
     from generation.exchange import mals, shards
 
     click.echo(json.dumps(mals.export_mals(shards.shards_folder(source), out, splits)))
@@ -229,11 +232,11 @@ def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
 @cli.command("import-mals")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--samples-per-shard", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--samples-per-shard", type=click.IntRange(min=1), default=1000, show_default=True, help="At most.")
 @click.option("--val-fraction", type=click.FloatRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of the captions.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
 def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: float, seed: int) -> None:
-    """Make shards, index and manifest from a MALS download (gene_attrs and gene_crop)."""
+    """Make shards, index and manifest in the new folder OUT from a MALS download (FOLDER with gene_attrs and gene_crop)."""
     from dataclasses import asdict
 
     from generation.exchange import mals
@@ -247,7 +250,7 @@ def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: f
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--name", help="Title of the data card; default: the name of SOURCE.")
 def export_hf(source: Path, out: Path, name: str | None) -> None:
-    """Write a folder for Hugging Face `datasets`, with a data card filled in from the run."""
+    """Write the new folder OUT for Hugging Face `datasets`, with a data card filled in from the run."""
     from generation.exchange import hf, shards
     from pipeline.paths import RunPaths
     from pipeline.stats import stage_counts

@@ -3,6 +3,7 @@
 Nothing heavy is imported above the commands, so that `passerby --help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.entry import call
+from pipeline.entry import TYPED_AS, call
 
 if TYPE_CHECKING:
     from pipeline.describe import RunPlan
@@ -46,7 +47,7 @@ def passerby() -> None:
 
 
 def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """CONFIG or RUN with --set, --json and --print-config."""
+    """CONFIG (a recipe) or RUN (a folder that `run` or `submit` has begun) with --set, --json and --print-config."""
     for option in (
         click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing."),
         click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout."),
@@ -74,7 +75,11 @@ def plan(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: 
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes a stage; default: one a GPU for stages that want one, else one a core."
 )
-@click.option("--redo", metavar="STAGE", help="First remove the outputs of this stage and of all later ones.")
+@click.option(
+    "--redo",
+    metavar="STAGE",
+    help="First remove the outputs of this stage (prompts, generate, filter, recrop, caption, annotate, shard) and of all later ones.",
+)
 @click.option("--fresh", is_flag=True, help="First remove the outputs of all stages.")
 def run(
     config: Path,
@@ -276,7 +281,12 @@ def _add_hand_over(verb: str, module: str, front: tuple[str, ...], takes_config:
         from pipeline import children
 
         chosen = evaluation_module(arguments) if verb == "evaluate" else module
-        return children.hand_over(hand_over_command(chosen, front, takes_config, arguments))
+        if front == (verb,):  # the usage line of `passerby VERB --help` then names what was typed
+            os.environ[TYPED_AS] = "passerby"
+        try:
+            return children.hand_over(hand_over_command(chosen, front, takes_config, arguments))
+        finally:
+            os.environ.pop(TYPED_AS, None)
 
 
 def evaluation_module(arguments: Sequence[str]) -> str:

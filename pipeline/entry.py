@@ -1,5 +1,6 @@
 """How every command line of the project ends: messages without a traceback, exit codes 0 done, 1 failed, 2 refused."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -7,9 +8,12 @@ import click
 
 from pipeline.contracts.errors import ConfigError, ProjectError
 
+TYPED_AS = "PASSERBY_TYPED_AS"  # environment: the command that the user typed, for usage lines; nothing else depends on it
+
 
 def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> int:
     """Run a click command and return its exit code. Errors that a user can cause go to stderr as `ConfigError: …`, bugs are raised."""
+    name = os.environ.pop(TYPED_AS, name)
     try:
         result = command.main(arguments, prog_name=name, standalone_mode=False)
     except click.ClickException as err:

@@ -72,6 +72,11 @@ def _unit_findings(paths: RunPaths, spec: graph.StageSpec, unit: int) -> Iterato
     columns = read_columns(ledger, _LEDGER)
     yield from _ledger_findings(paths.relative(ledger), columns, record)
     if spec.kind == "units" and spec.rows_from not in (None, "prompts"):
+        if not paths.done(str(spec.rows_from), unit).exists():
+            yield Finding(
+                paths.relative(paths.done(spec.name, unit)), f"is there, but unit {unit} of {spec.rows_from!r} before it is not done"
+            )
+            return
         earlier = paths.ledger(str(spec.rows_from), unit)
         before = read_columns(earlier, ("key", "status"))
         kept = [key for key, status in zip(before["key"], before["status"], strict=True) if status == "kept"]

@@ -122,10 +122,14 @@ def _tar_problems(shard: _Shard, space: AttributeSpace, decode: bool) -> list[Pr
         return [(name, problem) for problem in [*found, str(err)]]
     found += _name_problems([member.name for member in members], [row["key"] for row in shard.rows])
     by_name = {member.name: member for member in members}
+    keys: dict[str, list[str]] = {}  # problem -> samples: where one member has moved, all behind it have
     for row in shard.rows:
         image, meta = (by_name.get(f"{row['key']}.{ext}") for ext in (IMAGE_EXTENSION, META_EXTENSION))
         if image is not None and meta is not None:
-            found += [f"{row['key']}: {problem}" for problem in _sample_problems(row, image, meta, space, decode)]
+            for problem in _sample_problems(row, image, meta, space, decode):
+                keys.setdefault(problem, []).append(row["key"])
+    for problem, samples in keys.items():
+        found += [f"{key}: {problem}" for key in samples] if len(samples) <= NUM_NAMED else [f"{_named(samples)}: {problem}"]
     return [(name, problem) for problem in found]
 
 

@@ -1,7 +1,9 @@
 """One `passerby run` at a time in a run folder. The kernel lets go of the lock when its holder ends, however it ends."""
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import platform
 import time
@@ -10,6 +12,9 @@ from contextlib import contextmanager
 
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.paths import RunPaths
+
+log = logging.getLogger(__name__)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Lustre without -o flock, some NFS: better no lock than no run
 
 
 @contextmanager
@@ -50,6 +55,10 @@ def _try(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as err:
+        if err.errno not in _NO_LOCKS:
+            raise
+        log.warning("this file system knows no locks (%s): two runs at once in one folder are not noticed", err.strerror)
     return True
 
 

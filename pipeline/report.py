@@ -10,6 +10,7 @@ from pipeline.survey import StageSurvey, to_json
 
 TOP_REASONS = 3
 _WORDS = ("stage", "device", "top reasons", "attribute", "measure")  # columns that stand to the left
+_NAMES = ("attribute", "measure")  # a name that is cut off names nothing
 
 
 def plan_json(plan: RunPlan, stages: Sequence[StageSurvey]) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
     table = Table(title=Text(title), title_justify="left")
     for column in columns:
-        table.add_column(column, justify="left" if column in _WORDS else "right")
+        table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=column in _NAMES)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: a name in brackets is no markup
     Console().print(table)

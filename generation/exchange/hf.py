@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.exchange.data_card import CardFacts, write_card
-from generation.exchange.shards import iter_samples, read_manifest, shard_names
-from pipeline.contracts.errors import ContractError
+from generation.exchange.shards import iter_samples, read_manifest, require_new_folder, shard_names
 from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SampleMeta
 from pipeline.fileio import write_bytes
 from pipeline.tars import write_tar
@@ -21,8 +20,7 @@ def export_hf(shards: Path, out: Path, name: str, stages: dict[str, Any] | None)
 
     Raises ContractError if `out` holds files already, or a shard is broken.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ContractError(f"{out} is not empty; give a new folder")
+    require_new_folder(out)
     manifest = read_manifest(shards)
     facts = CardFacts(name, manifest, stages)
     for shard in shard_names(manifest, sorted(manifest.split_counts)):

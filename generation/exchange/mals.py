@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from generation.exchange.shards import ShardSeries, iter_samples, read_manifest, shard_names
+from generation.exchange.shards import ShardSeries, iter_samples, read_manifest, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from generation.split import prompt_identity
 from pipeline.contracts.attributes import PERSON_27
@@ -35,8 +35,7 @@ def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[s
     keys.jsonl says which sample each image is, with its prompt and licence: what the four published fields cannot hold. Raises
     ContractError if `out` holds files already.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ContractError(f"{out} is not empty; give a new folder")
+    require_new_folder(out)
     manifest = read_manifest(shards)
     names = shard_names(manifest, splits)
     total = sum(manifest.shards[name]["samples"] for name in names)
@@ -78,8 +77,9 @@ def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction
     """Shards, index and manifest from the published layout. `folder` holds gene_attrs and gene_crop.
 
     A record that cannot become a sample is counted with its reason (missing_image, corrupt_image, empty_caption, bad_label), the rest
-    goes on. Raises ContractError if there is no list, or one that is not of this layout.
+    goes on. Raises ContractError if `out` holds files already, if there is no list, or one that is not of this layout.
     """
+    require_new_folder(out)
     lists = find_lists(folder)
     reasons: Counter[str] = Counter()
     seen = 0
@@ -106,6 +106,8 @@ def find_lists(folder: Path) -> list[Path]:
         found = {match[1]: path for path in sorted(place.glob("*.json")) if (match := _LIST_NAME.fullmatch(path.name))}
         if found:
             return [found[part] for part in (*PARTS, *sorted(set(found) - set(PARTS))) if part in found]
+    if not folder.exists():
+        raise ContractError(f"{folder} does not exist; accepted: the folder of a MALS download")
     raise ContractError(f"{folder} holds no g_*_attrs.json, in gene_attrs or beside it; accepted: the folder of a MALS download")
 
 

@@ -18,10 +18,20 @@ from pipeline.version import code_version
 
 def shards_folder(source: Path) -> Path:
     """The folder of shards of a run, or the folder itself if it holds shards. Raises ContractError if neither."""
+    if not source.exists():
+        raise ContractError(f"{source} does not exist; accepted: a run whose shard stage is done, or a folder of shards")
     for folder in (source, RunPaths(source).stage("shard")):
         if (folder / "manifest.json").is_file():
             return folder
     raise ContractError(f"{source} holds no manifest.json; accepted: a run whose shard stage is done, or a folder of shards")
+
+
+def require_new_folder(out: Path) -> None:
+    """Raises ContractError if `out` is a file or holds something: what is written beside other files, or over them, is no data set."""
+    if out.exists() and not out.is_dir():
+        raise ContractError(f"{out} is a file; give a new folder")
+    if out.exists() and any(out.iterdir()):
+        raise ContractError(f"{out} is not empty; give a new folder")
 
 
 def read_manifest(folder: Path) -> ShardManifest:

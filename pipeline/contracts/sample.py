@@ -60,6 +60,11 @@ class Sample:
 
 
 _FIELDS = frozenset(f.name for f in fields(SampleMeta))
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("key", "caption", "prompt", "licence", "source"), str),
+    **dict.fromkeys(("captions", "labels", "crop_xyxy_px"), list),
+    **dict.fromkeys(("attributes", "measures", "generator", "captioner"), dict),
+}
 
 
 def encode_meta(meta: SampleMeta) -> bytes:
@@ -68,7 +73,7 @@ def encode_meta(meta: SampleMeta) -> bytes:
 
 
 def decode_meta(data: bytes, where: str) -> SampleMeta:
-    """Inverse of encode_meta. Raises ContractError naming `where` for bad JSON, a missing field or another schema."""
+    """Inverse of encode_meta. Raises ContractError naming `where` for bad JSON, another schema, a missing field or one of another type."""
     try:
         values = json.loads(data)
     except ValueError as err:
@@ -80,6 +85,9 @@ def decode_meta(data: bytes, where: str) -> SampleMeta:
         )
     if missing := sorted(_FIELDS - values.keys()):
         raise ContractError(f"{where}: fields missing: {', '.join(missing)}")
+    for name, kind in _KINDS.items():
+        if not isinstance(values[name], kind):
+            raise ContractError(f"{where}: {name} is a {type(values[name]).__name__}; accepted: {kind.__name__}")
     return SampleMeta(**{name: values[name] for name in _FIELDS})
 
 

@@ -120,8 +120,14 @@ def max_array_size() -> int:
 def _run(argv: Sequence[str], may_fail: bool = False) -> str:
     done = _call(argv)
     if done.returncode != 0 and not may_fail:
-        raise StageError(f"`{' '.join(argv)}` failed: {done.stderr.strip() or done.returncode}")
+        raise StageError(f"`{' '.join(argv)}` failed: {_short(done.stderr) or done.returncode}")
     return done.stdout
+
+
+def _short(text: str) -> str:
+    """The first complaint and the last one: between them Slurm says where else it has looked."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else ""
 
 
 def _call(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":

@@ -134,11 +134,17 @@ def test_folders_that_are_no_mals_are_refused(tmp_path: Path, records: Any, mess
     assert not list((tmp_path / "out").glob("*.tar"))
 
 
-def test_an_export_never_mixes_with_what_is_there(shards: Path, tmp_path: Path) -> None:
+def test_an_export_or_import_never_mixes_with_what_is_there(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x").touch()
-    for command in ("export-mals", "export-hf"):
+    for command in ("export-mals", "export-hf", "import-mals"):
         assert main([command, str(shards), str(tmp_path / "out")]) == 2
+        assert "is not empty; give a new folder" in capsys.readouterr().err
+        assert main([command, str(shards), str(tmp_path / "out" / "x")]) == 2
+        assert "is a file; give a new folder" in capsys.readouterr().err
+        assert main([command, str(tmp_path / "none"), str(tmp_path / "new")]) == 2
+        assert "does not exist" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x"]
 
 
 def test_datasets_reads_the_export_and_the_card_says_what_is_in_it(

@@ -149,6 +149,7 @@ def changed_json(old, new):
         (changed_json(b'"hat":-1', b'"hat":1'), "labels and named attributes differ"),
         (changed_json(b'"labels":[-1,', b'"labels":['), "26 labels for the 27 attributes"),
         (changed_json(b'"caption":"person', b'"caption":"" ,"x":"'), "its caption is empty"),
+        (changed_json(b'"caption":"person', b'"caption":3 ,"x":"'), "caption is a int; accepted: str"),
         (changed_json(b'"captions":["person', b'"captions":["another'), "captions does not begin with caption"),
         (changed_json(b'"key":"0', b'"key":"9'), "its JSON names key 9"),
         (changed_json(b'"schema":1', b'"schema":99'), "schema 99, this version reads 1"),
@@ -205,6 +206,11 @@ def test_a_folder_of_shards_alone_is_checked(paths, tmp_path):
     assert [f.text for f in lint(RunPaths(tmp_path / "copied"))] == [
         "manifest, index and folder do not name the same shards: val-000000.tar"
     ]
+
+
+def test_a_unit_whose_source_is_not_done_is_found(paths):
+    paths.done("filter", 0).unlink()
+    assert "recrop/done/000000.json: is there, but unit 0 of 'filter' before it is not done" in texts(paths)
 
 
 def test_missing_and_extra_keys_between_stages_are_named(paths):

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 
 import pytest
@@ -23,3 +25,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StageError, match=r"cannot write .*file/run/\.lock"), run_lock(RunPaths(tmp_path / "file" / "run")):
         raise AssertionError("unreachable")
+
+
+def test_a_file_system_without_locks_is_worked_on_with_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(descriptor, kind):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with run_lock(RunPaths(tmp_path)):
+        assert "two runs at once in one folder are not noticed" in caplog.text
