@@ -57,8 +57,9 @@ def stop(children: Sequence[subprocess.Popen[bytes]], grace_s: float) -> None:
 
 
 def hand_over(argv: Sequence[str]) -> int:
-    """Run a command in place of ours: same terminal, its exit code returned (128 + n after signal n). SIGTERM and Ctrl-C are passed on."""
-    child = subprocess.Popen(list(argv), preexec_fn=_leash())  # noqa: S603 -- argv list, no shell
+    """Run a command in place of ours: same terminal, same open files (`passerby annotate-text <(zcat captions.gz)`), its exit code returned
+    (128 + n after signal n). SIGTERM and Ctrl-C are passed on."""
+    child = subprocess.Popen(list(argv), preexec_fn=_leash(), close_fds=False)  # noqa: S603 -- argv list, no shell
     before = signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number))
     try:
         while True:

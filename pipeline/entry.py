@@ -1,5 +1,6 @@
 """How every command line of the project ends: messages without a traceback, exit codes 0 done, 1 failed, 2 refused."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,19 @@ import click
 from pipeline.contracts.errors import ConfigError, ProjectError
 
 TYPED_AS = "PASSERBY_TYPED_AS"  # environment: the command that the user typed, for usage lines; nothing else depends on it
+
+# what disks, quotas and permissions do to files that no stage has opened (those say more: pipeline/fileio.py)
+_NOT_OUR_BUG = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENAMETOOLONG,
+    errno.EMFILE,
+}
 
 
 def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> int:
@@ -25,4 +39,9 @@ def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> 
     except ProjectError as err:
         print(f"{type(err).__name__}: {err}", file=sys.stderr)
         return err.exit_code
+    except OSError as err:
+        if err.errno not in _NOT_OUR_BUG:
+            raise
+        print(f"{err.filename or 'standard output'}: {err.strerror}; mend that, then do it again", file=sys.stderr)
+        return ProjectError.exit_code
     return result if isinstance(result, int) else 0

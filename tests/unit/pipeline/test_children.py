@@ -62,3 +62,12 @@ def test_hand_over_returns_the_exit_code(code, expected):
     before = signal.getsignal(signal.SIGTERM)
     assert children.hand_over([sys.executable, "-c", code]) == expected
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_that_was_handed_over_has_our_open_files():
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    assert children.hand_over([sys.executable, "-c", f"import os; os.write({writing}, b'read me')"]) == 0
+    os.close(writing)
+    with open(reading, "rb") as file:
+        assert file.read() == b"read me"

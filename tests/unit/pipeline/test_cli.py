@@ -1,7 +1,9 @@
+import errno
 import json
 import sys
 from types import SimpleNamespace
 
+import click
 import pytest
 import yaml
 
@@ -128,6 +130,27 @@ def test_verbs_hand_over_to_the_packages_and_pass_on_the_exit_code(monkeypatch, 
     monkeypatch.setattr(children, "hand_over", lambda argv: seen.append(argv) or 7)
     assert passerby(*arguments) == 7
     assert seen == [[sys.executable, "-m", *command]]
+
+
+@pytest.mark.parametrize(("verb", "usage"), [("regenerate", "passerby regenerate"), ("pretrain", "python -m pretrain train")])
+def test_usage_lines_name_what_was_typed(monkeypatch, capsys, verb, usage):
+    def child(argv):
+        group = click.Group("group", commands={argv[3]: click.Command(argv[3], params=[click.Argument(["run"])])})
+        return call(group, [argv[3]], f"python -m {argv[2]}")
+
+    monkeypatch.setattr(children, "hand_over", child)
+    assert passerby(verb) == 2
+    assert f"Usage: {usage} " in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_traceback_but_a_bug_is(capsys):
+    def fail(number):
+        raise OSError(number, "words of the system", "file")
+
+    assert call(click.Command("x", callback=lambda: fail(errno.ENOSPC)), [], "x") == 1
+    assert "file: words of the system" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):
+        call(click.Command("x", callback=lambda: fail(errno.ENOENT)), [], "x")
 
 
 def test_main_ends_the_process_with_the_exit_code():
