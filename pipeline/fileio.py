@@ -64,11 +64,13 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ContractError naming the file if it is absent or not JSON."""
+    """Raises ContractError naming the file if it is absent, cannot be read or is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist") from err
+    except OSError as err:
+        raise ContractError(f"{path} cannot be read ({err.strerror})") from err
     except ValueError as err:
         raise ContractError(f"{path} is not JSON: {err}") from err
 

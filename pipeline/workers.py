@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -112,6 +113,8 @@ def _failure(task: Task, code: int, begin: int) -> Exception:
     end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
         end += " (by the system when memory runs out; then try --workers 1 or a smaller batch_size)"
-    tail = "\n".join(f"  {line}" for line in last_lines(task.log, LOG_LINES, begin))
+    # a full disk has no room for the words that say so
+    words = last_lines(task.log, LOG_LINES, begin) or [f"(nothing; {shutil.disk_usage(task.log.parent).free / 1e6:.1f} MB are free there)"]
+    tail = "\n".join(f"  {line}" for line in words)
     kind = ConfigError if code == ConfigError.exit_code else StageError
     return kind(f"{task.name} {end}; the end of its log {task.log}:\n{tail}")

@@ -94,7 +94,7 @@ def test_an_unknown_stage_to_redo_removes_nothing(finished_copy):
             r"stage 'generate', task \d of 2 ended with exit code 1; the end of its log .*generate-000\d\.log:\n.*does not load",
         ),
         ("refuse", ConfigError, r"ended with exit code 2; .*\n.*caption\.model='nowhere'"),
-        ("die", StageError, r"was killed by SIGKILL \(by the system when memory runs out"),
+        ("die", StageError, r"was killed by SIGKILL \(by the system when memory runs out[^\n]*\n  \(nothing; [0-9.]+ MB are free there\)"),
         ("lie", StageError, r"ended well, but units 0, 1, 2, 3 are not done"),
     ],
 )
