@@ -24,11 +24,19 @@ def check_folder(folder: Path, config: FilterConfig) -> Iterator[dict[str, Any]]
     try:
         for first in range(0, len(files), config.batch_size):
             batch = files[first : first + config.batch_size]
-            outcomes = stage.process([Item(path.name, {}, path.read_bytes()) for path in batch])
+            outcomes = stage.process([Item(path.name, {}, _bytes(path)) for path in batch])
             for path, outcome in zip(batch, outcomes, strict=True):
                 yield _row(path.name, outcome)
     finally:
         stage.teardown()
+
+
+def _bytes(path: Path) -> bytes:
+    """Nothing, which is no picture, for a link that leads nowhere and a file that may not be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def to_line(row: dict[str, Any]) -> str:

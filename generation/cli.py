@@ -128,7 +128,7 @@ def describe(config_file: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Recipe whose `filter` section is used.")
 @_SET
 def check_images(folder: Path, as_json: bool, config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """Verdict, reason and measures of the filter for the pictures in FOLDER and below it."""
+    """Verdict, reason and measures of the filter for the pictures in FOLDER, not below it."""
     from generation.check_images import check_folder, to_json, to_line
 
     for row in check_folder(folder, _load(config_file, overrides).filter):

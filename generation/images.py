@@ -65,7 +65,7 @@ def list_pictures(folder: Path) -> list[Path]:
     """Picture files directly in `folder`, by name. Raises ContractError if there is no such folder or no picture in it."""
     if not folder.is_dir():
         raise ContractError(f"{folder} is not a folder; give the folder that holds the pictures")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir())
     if not files:
-        raise ContractError(f"{folder} holds no picture; accepted: {', '.join(PICTURE_SUFFIXES)}")
+        raise ContractError(f"{folder} holds no picture; accepted: {', '.join(PICTURE_SUFFIXES)}, not in folders below it")
     return files

@@ -283,6 +283,13 @@ def test_published_examples_are_judged_as_published(shared: Path) -> None:
     assert sum(found[name] == "drop" for name, verdict in wanted.items() if verdict == "drop") >= 9
 
 
+def test_check_folder_has_a_verdict_on_links_to_nowhere_and_none_on_folders(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere")
+    rows = list(check_folder(tmp_path, IN_PROCESS))
+    assert [(row["file"], row["verdict"], row["reason"]) for row in rows] == [("link.png", "drop", "corrupt_image")]
+
+
 def test_check_folder_gives_a_row_for_every_picture(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(encode_jpeg(figure(3), 95))
     (tmp_path / "a.png").write_bytes(b"broken")
