@@ -31,8 +31,11 @@ def run(plan: RunPlan, *, workers: int | None = None, redo: str | None = None, f
     if redo:
         graph.find(redo)
     with run_lock(plan.paths):
-        if fresh or redo:
-            for line in remove_outputs(plan.paths, graph.STAGES[0].name if fresh or redo is None else redo):
+        first = graph.STAGES[0].name if fresh else redo
+        if first is not None:
+            removed = {spec.name for spec in graph.from_stage(first)}
+            refuse_any_foreign(plan, [stage for stage in survey(plan) if stage.spec.name not in removed])  # before anything is lost
+            for line in remove_outputs(plan.paths, first):
                 say(line)
         stages = {stage.spec.name: stage for stage in survey(plan)}
         refuse_any_foreign(plan, list(stages.values()))

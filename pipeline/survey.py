@@ -87,7 +87,10 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
                 way_out = (
                     f"judge the stored measures anew with `passerby redecide {plan.paths.root} --set ...`, " if only_thresholds else ""
                 )
-                known = ", ".join(changes) or "the settings are those of config.yaml, but a file that they name has changed"
+                known = (
+                    ", ".join(changes)
+                    or "the settings are those of config.yaml, but a file that they name, or passerby itself, has changed"
+                )
                 raise refuse_foreign(plan.paths, record, plan.digests[stage.spec.name], known, way_out)
 
 

@@ -68,6 +68,13 @@ def test_redo_removes_the_stage_and_all_later_ones_and_says_so(finished_copy):
     run(finished_copy, overrides=["salt={caption: 1}"])
 
 
+def test_redo_removes_nothing_where_an_earlier_stage_is_of_another_config(finished_copy):
+    before = snapshot(finished_copy / "run")
+    with pytest.raises(ContractError, match=r"another config of stage 'filter'"):
+        run(finished_copy, redo="caption", overrides=["salt={filter: 1}"])
+    assert snapshot(finished_copy / "run") == before
+
+
 def test_fresh_removes_all_stages_and_nothing_else_and_takes_any_config(finished_copy):
     (finished_copy / "run" / "notes.txt").write_text("mine")
     lines = []

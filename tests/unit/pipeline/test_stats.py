@@ -109,6 +109,19 @@ def test_the_page_shows_numbers_samples_and_dropped_pictures(paths):
     assert not re.search(r'(?:src|href)="https?:', page)
 
 
+def test_the_page_of_a_run_that_lost_everything_opens(paths):
+    """When a user needs it most: no text, no measure, no label is there."""
+    for folder in ("caption", "annotate"):
+        for path in (paths.root / folder / "units").glob("*.parquet"):
+            write_rows(path, [{**row, "status": "dropped", "reason": "short_caption"} for row in read_rows(path)])
+    done = CliRunner().invoke(passerby, ["report", str(paths.root), "--samples", "0"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "<td>captions</td><td>0</td>" in (paths.root / "report.html").read_text(encoding="utf-8")
+    printed = CliRunner().invoke(passerby, ["stats", str(paths.root)])
+    assert printed.exit_code == 0, (printed.output, printed.exception)
+    assert "captions: 0, 0 different" in printed.output
+
+
 def test_samples_are_drawn_from_the_whole_index_and_always_the_same(paths):
     keys = [sample["key"] for sample in kept_samples(paths, 4)]
     assert len(set(keys)) == 4
