@@ -150,4 +150,7 @@ def _nothing_left(paths: RunPaths, num_units: int) -> str:
         if lost:
             parts.append(f"{stage} lost {lost.total()} of {seen} ({', '.join(f'{n} {reason}' for reason, n in lost.most_common())})")
     found = "; ".join(parts) or "no stage saw a sample"
-    return f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report RUN`), then change the prompts, the model or filter.thresholds"
+    return (
+        f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report RUN`), then change the prompts, "
+        "the model or filter.thresholds"
+    )

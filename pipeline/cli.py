@@ -126,26 +126,22 @@ def _site_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @passerby.command()
 @_config_options
 @_site_options
-def submit(
-    config: Path,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    print_config: bool,
-    site: Path | None,
-    site_set: tuple[str, ...],
-    dry_run: bool,
-) -> None:
+def submit(**options: Any) -> None:
     """Send what is missing of a run to Slurm, as one array a stage, chained task by task. Sends nothing that is done or in the queue."""
-    from pipeline.slurm.commands import run_submit
-
-    run_plan = _describe(config, overrides, print_config)
-    run_submit(run_plan, site, site_set, dry_run=dry_run, only_failed=False, as_json=as_json)
+    _send(only_failed=False, **options)
 
 
 @passerby.command()
 @_config_options
 @_site_options
-def retry(
+def retry(**options: Any) -> None:
+    """Send again only what was submitted before, is over and is not done, for instance with more memory: --site-set gpu.memory=64G."""
+    _send(only_failed=True, **options)
+
+
+def _send(
+    *,
+    only_failed: bool,
     config: Path,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -154,11 +150,10 @@ def retry(
     site_set: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    """Send again only what was submitted before, is over and is not done, for instance with more memory: --site-set gpu.memory=64G."""
     from pipeline.slurm.commands import run_submit
 
     run_plan = _describe(config, overrides, print_config)
-    run_submit(run_plan, site, site_set, dry_run=dry_run, only_failed=True, as_json=as_json)
+    run_submit(run_plan, site, site_set, dry_run=dry_run, only_failed=only_failed, as_json=as_json)
 
 
 @passerby.command()

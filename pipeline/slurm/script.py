@@ -3,7 +3,6 @@
 import shlex
 import string
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.contracts.errors import ConfigError
@@ -85,7 +84,3 @@ def refuse_folder(path: Path) -> None:
 
 def _directive(text: str) -> str:
     return f'"{text}"' if any(c.isspace() or c in "'#;$" for c in text) else text
-
-
-def submit_lines(commands: Sequence[Sequence[str]]) -> list[str]:
-    return [shlex.join(command) for command in commands]

@@ -3,9 +3,6 @@
 from generation.embedded.render.palette import LOWER_COLORS, UPPER_COLORS
 from generation.embedded.render.person import VIEWS, Person
 
-NUM_ATTRIBUTES = 27
-NUM_BITS = 21
-
 
 def labels27(person: Person) -> list[int]:
     """27 ints of 0 or 1 in the order and polarity of APTM: 0 selects the first prompt (woman, child, short hair, *has* the item)."""

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from generation.embedded.render.background import BACKGROUNDS, draw_background
@@ -142,10 +141,3 @@ def _occlude(canvas: Canvas, figure: Figure, rng: np.random.Generator) -> None:
     else:
         frame = Frame(scale, x, bottom - scale, 0.5)
         canvas.loft(frame, [(0.80, 0.10, 0.08), (1.0, 0.10, 0.08)], np.array((166, 128, 88)), flat=0.6)
-
-
-def resize_to(image: np.ndarray, height: int) -> np.ndarray:
-    """The picture enlarged or reduced to this height, proportions kept, cubic (area when it shrinks)."""
-    factor = height / image.shape[0]
-    method = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-    return cv2.resize(image, (max(round(image.shape[1] * factor), 1), height), interpolation=method)
