@@ -5,6 +5,7 @@ The embedded model, a local folder and a name on the hub take the same path: a n
 
 import copy
 import inspect
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ import numpy as np
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
-from generation.backends.pipeline_options import add_lora, check_scheduler, tune
+from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
 from generation.config import GenerateConfig
 from generation.images import Image
 from pipeline.contracts.errors import ConfigError
 from pipeline.machine import num_cpus
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class DiffusionModel:
         self._pipeline.set_progress_bar_config(disable=True)
         tune(self._pipeline, config)
         self._batch = BatchSize(config.batch_size)
+        self._has_warned = False
         self.provenance: dict[str, Any] = {
             "model": config.model,
             "weights_sha256": weights_sha256(folder),
@@ -104,6 +108,7 @@ class DiffusionModel:
         if self._config.compile:  # a compiled model is made for one size; what is added is thrown away
             missing = self._batch.size - count
             prompts, seeds = [*prompts, *[prompts[-1]] * missing], [*seeds, *[seeds[-1]] * missing]
+        self._warn_of_cut(prompts)
         wanted = self._arguments(prompts, [torch.Generator("cpu").manual_seed(seed) for seed in seeds])
         accepted = inspect.signature(self._pipeline.__call__).parameters  # some families know no negative prompt
         try:
@@ -114,6 +119,19 @@ class DiffusionModel:
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
         images = [np.round(np.nan_to_num(picture) * 255).astype(np.uint8) for picture in made.images]
         return [Picture(image, bool(flag)) for image, flag in zip(images, unsafe, strict=True)][:count]
+
+    def _warn_of_cut(self, prompts: Sequence[str]) -> None:
+        """Once: diffusers cuts in silence here, and the picture then lacks what the caption's end says."""
+        if self._has_warned:
+            return
+        for prompt in prompts:
+            text = self._config.prefix + prompt + self._config.suffix
+            if cut := num_tokens_cut(self._pipeline, text):
+                self._has_warned = True
+                log.warning(
+                    "the last %d tokens of %r are more than %s reads; longer prompts are cut (said once)", cut, text, self._config.model
+                )
+                return
 
     def _arguments(self, prompts: Sequence[str], generators: list[Any]) -> dict[str, Any]:
         config = self._config

@@ -225,3 +225,12 @@ def test_what_the_safety_checker_takes_for_unsafe_is_dropped(tmp_path: Path) -> 
     assert len(run(replace(checked, safety_checker=False), ("000000000_00",))) == 1
     calm = save_checker(save_diffusion(tmp_path / "calm"), flags=False)
     assert len(run(replace(checked, model=str(calm)), ("000000000_00",))) == 1
+
+
+def test_a_prompt_that_is_too_long_for_the_encoder_is_named_once(config: GenerateConfig, caplog: pytest.LogCaptureFixture) -> None:
+    model = DiffusionModel(replace(config, steps=1))
+    model.generate(PROMPTS, [1, 2, 3])
+    assert "tokens of" not in caplog.text
+    for _ in range(2):
+        model.generate(["a man " * 40], [1])
+    assert caplog.text.count("longer prompts are cut (said once)") == 1
