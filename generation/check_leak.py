@@ -35,10 +35,14 @@ def check(prompts: Sequence[PromptText], against: Sequence[str], min_similarity:
     """{"prompts", "against", "min_similarity", "leaks": [...]}; raises ConfigError if there is nothing to compare with."""
     if not against:
         raise ConfigError("no test captions to compare with; give --against FILE, or prompts.check_against in the recipe")
-    if not 0 < min_similarity <= 1:  # a range of click lets nan pass
-        raise ConfigError(f"--min-similarity {min_similarity}; accepted: above 0, up to 1")
     leaks = find_leaks([prompt.text for prompt in prompts], against, min_similarity)
     return {"prompts": len(prompts), "against": list(against), "min_similarity": min_similarity, "leaks": [asdict(leak) for leak in leaks]}
+
+
+def refuse_overwriting(clean: Path | None, read: Sequence[Path]) -> None:
+    """Raises ConfigError if the clean prompts would take the place of a file that they are made from."""
+    if clean is not None and clean.exists() and any(path.exists() and clean.samefile(path) for path in read):
+        raise ConfigError(f"--clean {clean} is one of the files that are read; accepted: another name")
 
 
 def write_clean(path: Path, prompts: Sequence[PromptText], answer: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from pipeline.entry import call
+from pipeline.entry import FiniteRange, call
 
 if TYPE_CHECKING:
     from generation.config import GenerationConfig
@@ -160,7 +160,7 @@ def annotate_text(file: IO[bytes], coverage: bool, coverage_json: Path | None, j
 @click.option(
     "--against", multiple=True, metavar="FILE", help="Test captions (.json, .jsonl, .parquet, .txt); default: prompts.check_against."
 )
-@click.option("--min-similarity", type=click.FloatRange(0, 1, min_open=True), help="Near from here on; default: prompts.max_similarity.")
+@click.option("--min-similarity", type=FiniteRange(0, 1, min_open=True), help="Near from here on; default: prompts.max_similarity.")
 @click.option("--clean", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write the prompts without a leak to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 @_SET
@@ -168,9 +168,10 @@ def check_leak(
     source: Path, against: tuple[str, ...], min_similarity: float | None, clean: Path | None, as_json: bool, overrides: tuple[str, ...]
 ) -> int:
     """Compare prompts with test captions: exact, normalised, near. Exit code 1 if one leaks."""
-    from generation.check_leak import check, load_prompts, to_lines, write_clean
+    from generation.check_leak import check, load_prompts, refuse_overwriting, to_lines, write_clean
 
     config, prompts = load_prompts(source, overrides)
+    refuse_overwriting(clean, [source, *map(Path, (*config.files, *(against or config.check_against)))])
     answer = check(prompts, against or config.check_against, min_similarity or config.max_similarity)
     for line in [json.dumps(answer, ensure_ascii=False)] if as_json else to_lines(answer):
         click.echo(line)
@@ -233,7 +234,7 @@ def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--samples-per-shard", type=click.IntRange(min=1), default=1000, show_default=True, help="At most.")
-@click.option("--val-fraction", type=click.FloatRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of the captions.")
+@click.option("--val-fraction", type=FiniteRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of the captions.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
 def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: float, seed: int) -> None:
     """Make shards, index and manifest in the new folder OUT from a MALS download (FOLDER with gene_attrs and gene_crop)."""

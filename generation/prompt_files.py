@@ -39,7 +39,7 @@ def read_text_prompts(path: Path) -> list[str]:
     Raises ContractError: no file, not UTF-8 (naming line and byte), no prompt in it, or a caption list: taken line by line it would make
     prompts of brackets, file names, and test captions.
     """
-    prompts = []
+    prompts: list[str] = []
     for number, line in enumerate(_read(path).split(b"\n"), 1):
         text = _decode(line, path, number).strip()
         if not prompts and _JSON_START.match(text):

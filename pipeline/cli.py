@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.entry import TYPED_AS, call
+from pipeline.entry import TYPED_AS, FiniteRange, call
 
 if TYPE_CHECKING:
     from pipeline.describe import RunPlan
@@ -102,9 +102,7 @@ def run(
 
 @passerby.command()
 @_config_options
-@click.option(
-    "--watch", type=click.FloatRange(min=0.1), is_flag=False, flag_value=30.0, help="Again every so many seconds [30] while it runs."
-)
+@click.option("--watch", type=FiniteRange(min=0.1), is_flag=False, flag_value=30.0, help="Again every so many seconds [30] while it runs.")
 def status(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool, watch: float | None) -> None:
     """Show what is done, kept, dropped and failed, stage by stage; of a submitted run also what waits, runs, and failed from what cause."""
     from pipeline.slurm.commands import run_status

@@ -1,9 +1,11 @@
 """How every command line of the project ends: messages without a traceback, exit codes 0 done, 1 failed, 2 refused."""
 
 import errno
+import math
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -23,6 +25,16 @@ _NOT_OUR_BUG = {
     errno.ENAMETOOLONG,
     errno.EMFILE,
 }
+
+
+class FiniteRange(click.FloatRange):
+    """click's own lets `nan` pass: no comparison with it is true, nor is one that it lies outside."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
 
 
 def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> int:

@@ -20,9 +20,14 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that is renamed to `path` when the block ends well, and removed when it does not.
 
     The temporary name carries host and process id: two tasks that write the same file do not mix, as when Slurm takes a node for lost and
-    starts its task again elsewhere while it still runs. Raises StageError when the disk is full or
-    the folder cannot be written; an OSError from other work inside the block passes unchanged, so that it is not blamed on this file.
+    starts its task again elsewhere while it still runs. Raises StageError when the disk is full,
+    the folder cannot be written, or `path` is no file; an OSError from other work inside the block passes unchanged, so that it is not
+    blamed on this file.
     """
+    with _told(path):
+        is_taken = path.exists() and not path.is_file()
+    if is_taken:  # a rename would put a file in the place of /dev/null
+        raise StageError(f"cannot write {path}: it is a {'folder' if path.is_dir() else 'device'}; give the name of a file")
     temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         with _told(path):

@@ -113,12 +113,19 @@ def test_a_similarity_of_one_asks_for_the_same_pairs_of_words() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--min-similarity", "nan"), "--min-similarity nan; accepted: above 0, up to 1"),
+        (("--min-similarity", "nan"), "nan is no finite number"),
+        (("--clean", "reid_raw.json"), "--clean reid_raw.json is one of the files that are read"),
         (("--set", "prompts.num_prompts=3"), "accepted with a recipe or a run folder only"),
     ],
 )
-def test_what_check_leak_would_ignore_is_refused(
-    captions: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+def test_what_check_leak_would_ignore_or_destroy_is_refused(
+    captions: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
 ) -> None:
+    monkeypatch.chdir(captions.parent)
     assert main(["check-leak", str(captions), "--against", str(captions), *arguments]) == 2
     assert message in capsys.readouterr().err
+    assert json.loads(captions.read_text()) == RECORDS

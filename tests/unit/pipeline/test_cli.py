@@ -143,6 +143,12 @@ def test_usage_lines_name_what_was_typed(monkeypatch, capsys, verb, usage):
     assert f"Usage: {usage} " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_watch_that_would_never_wake_is_refused(capsys, value):
+    assert passerby("status", "run", "--watch", value) == 2
+    assert f"{value} is no finite number" in capsys.readouterr().err
+
+
 def test_a_full_disk_is_no_traceback_but_a_bug_is(capsys):
     def fail(number):
         raise OSError(number, "words of the system", "file")

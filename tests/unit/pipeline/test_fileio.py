@@ -93,3 +93,13 @@ def test_read_json_names_the_file(tmp_path):
 def test_digest_ignores_the_order_of_keys_only():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_a_folder_and_a_device_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, kind in (("pipe", "device"), ("folder", "folder")):
+        with pytest.raises(StageError, match=f"cannot write .*{name}: it is a {kind}"):
+            write_bytes(tmp_path / name, b"data")
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == []
