@@ -18,11 +18,11 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice: YAML lets the last one win and says nothing."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
-            if key.value in seen and key.value != "<<":
+            if (name := (key.tag, str(key.value))) in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-            seen.add(str(key.value))
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
