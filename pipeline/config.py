@@ -17,13 +17,14 @@ T = TypeVar("T")
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice: YAML lets the last one win and says nothing."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> Any:  # as written: merges (<<) come later
+        node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             if (name := (key.tag, str(key.value))) in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
             seen.add(name)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

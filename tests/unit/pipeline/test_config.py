@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from pipeline.config import apply_overrides, build, config_digest, load, to_dict, to_yaml
+from pipeline.config import apply_overrides, build, config_digest, load, read_yaml, to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError
 
 IN_QUOTES = " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date)"
@@ -138,6 +138,11 @@ def test_yaml_and_digest_round_trip(tmp_path):
     assert again == config
     assert config_digest(again) == config_digest(config) != config_digest(make())
     assert to_dict(config)["optim"]["betas"] == [0.5, 0.6]
+
+
+def test_a_key_that_overrides_a_merged_one_does_not_stand_twice(tmp_path):
+    (tmp_path / "c.yaml").write_text("a: &a {x: 1}\np: {b: &b {<<: *a, x: 2}}\nc: {<<: *b, y: 3}\n")
+    assert read_yaml(tmp_path / "c.yaml")["c"] == {"x": 2, "y": 3}
 
 
 @pytest.mark.parametrize(
