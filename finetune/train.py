@@ -51,7 +51,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
     identity = digest([config.training_digest(), lines.digest, method.weights, num_steps])
-    newest = loop.newest(root, identity)
+    newest = loop.newest(root, identity, config)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json") if rank() == 0 else {}
