@@ -60,7 +60,7 @@ class FinetuneObjective:
     second_view: float = 0.8  # of ITC and ITM on the second view of the caption, beside their own weights
     attribute_weight: float = 0.0  # of the mean of IAC, IAM and MAM over the attributes of the data set
     label_smoothing: float = 0.0  # of the labels in IAC and IAM
-    num_matching_prompts: int = 5  # prompts that IAM draws per step
+    num_matching_prompts: int = 5  # prompts that IAM draws per step; all where there are fewer
 
     def __post_init__(self) -> None:
         for name in ("itc_weight", "itm_weight", "mlm_weight", "second_view", "attribute_weight"):
@@ -112,11 +112,13 @@ class FinetuneConfig:
             raise ConfigError("text.masking.mlm_candidates=padded hides padding, so it depends on its length; set text.pad=max with it")
         if self.model and self.text.max_tokens > self.model.text.max_positions:
             raise ConfigError(f"text.max_tokens={self.text.max_tokens} exceeds model.text.max_positions={self.model.text.max_positions}")
-
         check_selection(self.data, self.eval)
 
+    def training_tree(self) -> dict[str, Any]:
+        return training_tree(self)
+
     def training_digest(self) -> str:
-        return training_digest(self)
+        return digest(training_tree(self))
 
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
@@ -130,11 +132,11 @@ def check_selection(data: DataConfig, config: EvalConfig) -> None:
         raise ConfigError(f"eval.select={config.select}; accepted for data.name={data.name}: {accepted}")
 
 
-def training_digest(config: Any) -> str:
-    """Equal for configs whose trainings may continue one another."""
+def training_tree(config: Any) -> dict[str, Any]:
+    """The fields that a continuation must share; configs of equal trees may continue one another."""
     tree: dict[str, Any] = to_dict(config)
     del tree["out"], tree["init"]  # the weights themselves are told apart by their sha256
     for section, names in _FREE.items():
         for name in names:
             del tree[section][name]
-    return digest(tree)
+    return tree

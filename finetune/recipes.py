@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.augment_settings import PictureConfig
-from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_digest
+from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_tree
 from finetune.models.clip_settings import ClipConfig
 from pipeline.config import apply_overrides, build, read_yaml
 from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import digest
 from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import TrainConfig
 from pretrain.settings import EngineConfig, OptimConfig
@@ -150,8 +151,11 @@ class _Recipe:
                 f"(irra), layer_decay, warmup_epochs, warmup_start (irra, blip), warmup_steps"
             )
 
+    def training_tree(self) -> dict[str, Any]:
+        return training_tree(self)
+
     def training_digest(self) -> str:
-        return training_digest(self)
+        return digest(training_tree(self))
 
     def with_seed(self, seed: int, out: str) -> Any:
         return replace(self, seed=seed, out=out)

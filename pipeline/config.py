@@ -98,10 +98,9 @@ def config_digest(config: Any) -> str:
 
 
 def changed_fields(old: Any, new: Any, name: str = "") -> list[str]:
-    """What differs between two resolved trees, as `a.b: 1, now 2`."""
+    """The fields of the resolved tree `new` that the tree `old` has otherwise, as `a.b: 1, now 2`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        names = list(dict.fromkeys((*old, *new)))
-        return [line for key in names for line in changed_fields(old.get(key), new.get(key), f"{name}.{key}" if name else str(key))]
+        return [line for key in new for line in changed_fields(old.get(key), new[key], f"{name}.{key}" if name else str(key))]
     return [] if old == new else [f"{name}: {old!r}, now {new!r}"]
 
 

@@ -183,14 +183,18 @@ class PretrainConfig:
             return dict(tree)
         return _merged(PAPER, {name: value for name, value in tree.items() if name != "objective"})
 
-    def training_digest(self) -> str:
-        """Equal for configs whose trainings may continue one another."""
+    def training_tree(self) -> dict[str, Any]:
+        """The fields that a continuation must share."""
         tree: dict[str, Any] = to_dict(self)
         del tree["out"], tree["eval"]
         for section, names in _FREE.items():
             for name in names:
                 del tree[section][name]
-        return digest(tree)
+        return tree
+
+    def training_digest(self) -> str:
+        """Equal for configs whose trainings may continue one another."""
+        return digest(self.training_tree())
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.config import changed_fields, read_yaml, to_dict
+from pipeline.config import changed_fields, read_yaml
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.fileio import read_json
 from pipeline.signals import StopRequest
@@ -79,7 +79,7 @@ def newest(root: Path, identity: str, config: Any = None) -> Path | None:
 def _changes(out: Path, config: Any) -> str:
     """In brackets, at most four fields that are not as OUT/config.yaml has them; nothing where that cannot be said."""
     try:
-        changed = changed_fields(read_yaml(out / "config.yaml"), to_dict(config)) if config else []
+        changed = changed_fields(read_yaml(out / "config.yaml"), config.training_tree()) if config else []
     except ConfigError:
         return ""
     return f" ({'; '.join(changed[:4])}{'; …' if len(changed) > 4 else ''})" if changed else ""

@@ -47,7 +47,7 @@ class ObjectiveConfig:
 
     attribute_weight: float = 0.8  # of the mean of IAC, IAM and MAM
     label_smoothing: float = 0.4  # of attribute labels in IAC and IAM
-    num_matching_prompts: int = 5  # prompts that IAM draws per step
+    num_matching_prompts: int = 5  # prompts that IAM draws per step; all where there are fewer
     itc_group_size: int = 0  # ranks that gather features for ITC together; 0: all; 1: each rank by itself
     itc_chunk: int = 0  # rows of ITC computed at a time, and again in the backward pass; 0: all at once
     itc_gradient: Literal["exact", "published"] = "exact"  # "published": through the features, 1 / ranks of the exact one

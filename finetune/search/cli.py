@@ -88,7 +88,7 @@ def search(
 
 
 def _filters(items: tuple[str, ...]) -> dict[str, int]:
-    chosen = {}
+    chosen: dict[str, int] = {}
     for item in items:
         name, _, label = item.partition("=")
         if label not in ("0", "1"):
