@@ -150,7 +150,8 @@ class _Judge:
                 measured = self.task.run(self.method.searcher, self.config.eval)
                 scores, best = measured["all"], best_metadata(self.root)
                 if best is None or scores[select] > best["val"]["all"][select]:
-                    save_best(self.root, step, self.method.save, {"val": measured, PROTOCOL: protocol_json(self.config)})
+                    facts = {"val": measured, "seed": self.config.seed, PROTOCOL: protocol_json(self.config)}
+                    save_best(self.root, step, self.method.save, facts)
             self.method.model.train()
             log.info("step %d/%d, validation %s %.3f", step, self.num_steps, select, scores[select])
         barrier()
