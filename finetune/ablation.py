@@ -72,7 +72,7 @@ class _Cell:
 
     @property
     def recipe(self) -> Recipe:
-        rows = [row for row in range(self.row + 1) if self._of(row, "") == self._of(self.row, "")]
+        rows = [row for row in range(self.row + 1) if self._of(row, "any") == self._of(self.row, "any")]
         return self._of(self.row, str(self._folder(rows[0])))
 
     def _folder(self, row: int) -> Path:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.contracts.errors import ConfigError
+from pipeline.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 from pretrain.settings import AugmentConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -25,13 +25,8 @@ class PictureConfig:
     std: tuple[float, float, float] = CLIP_STD
 
     def __post_init__(self) -> None:
-        shares = {"flip": self.flip, "erasing": self.erasing, "degrade": self.degrade}
-        if bad := {name: value for name, value in shares.items() if not 0 <= value <= 1}:
-            raise ConfigError(f"image: {bad}; accepted: probabilities in [0, 1]")
-        if not 0 < self.crop_scale <= 1 or self.pad_px < 0 or not 0 <= self.level <= 10:
-            raise ConfigError(
-                f"image: crop_scale={self.crop_scale}, pad_px={self.pad_px}, level={self.level}; accepted: (0, 1], 0 and more, 0 to 10"
-            )
+        check_ranges("image", self, flip=SHARE, erasing=SHARE, degrade=SHARE, crop_scale=Range(0, 1, open_below=True))
+        check_ranges("image", self, pad_px=NOT_NEGATIVE, level=Range(0, 10), operations=NOT_NEGATIVE, mean=SHARE, std=POSITIVE)
 
     def plain(self) -> AugmentConfig:
         """The part that `pretrain.augment` understands."""

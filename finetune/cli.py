@@ -11,12 +11,11 @@ import click
 
 from finetune.challenge_cli import challenge
 from finetune.search.cli import index, search
-from pipeline.entry import call
+from pipeline.entry import call, config_argument
 
 if TYPE_CHECKING:
     from finetune.recipes import Recipe
 
-_CONFIG = click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
 _PRINT = click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing.")
 
@@ -33,7 +32,7 @@ finetune.add_command(search)
 
 
 @finetune.command()
-@_CONFIG
+@config_argument
 @_SET
 @_PRINT
 @click.option("--paper-protocol", is_flag=True, help="Choose the checkpoint on the test split, as published codes do; tables say so.")
@@ -45,7 +44,7 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_prot
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     from pipeline.signals import stop_requests
 
-    with stop_requests() as stop:  # before torch loads: a warning that comes meanwhile is kept
+    with stop_requests(interrupts=True) as stop:  # before torch loads: a warning that comes meanwhile is kept
         from finetune.seeds import train_seeds
         from finetune.train import train
         from pretrain.rendezvous import lost_ranks_named
@@ -57,7 +56,7 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_prot
 
 
 @finetune.command()
-@_CONFIG
+@config_argument
 @_SET
 @_PRINT
 @click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the best of `out`.")

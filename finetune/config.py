@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import digest
+from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, check_filled, check_ranges
 from pretrain.config import TextsConfig, TrainConfig
 from pretrain.models.settings import AptmConfig
 from pretrain.settings import AugmentConfig, EngineConfig, OptimConfig
@@ -31,7 +32,9 @@ class DataConfig:
     cache_mb: int = 256  # resized pictures kept in memory by each loading process
 
     def __post_init__(self) -> None:
-        if not self.kinds or set(self.kinds) - {"pedestrian", "vehicle"}:
+        check_ranges("data", self, workers=NOT_NEGATIVE, cache_mb=NOT_NEGATIVE)
+        check_filled("data", self, "folder")
+        if not self.kinds or set(self.kinds) - {"pedestrian", "vehicle"} or len(set(self.kinds)) < len(self.kinds):
             raise ConfigError(f"data.kinds={list(self.kinds)}; accepted: pedestrian, vehicle, or both")
         if not 0 < self.val_share < 1:
             raise ConfigError(f"data.val_share={self.val_share}; accepted: above 0 and below 1")
@@ -42,6 +45,9 @@ class InitConfig:
     """Where weights come from."""
 
     checkpoint: str | None = None  # a folder that a pre-training wrote; null: random weights, the architecture of `model`
+
+    def __post_init__(self) -> None:
+        check_filled("init", self, "checkpoint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +60,12 @@ class FinetuneObjective:
     second_view: float = 0.8  # of ITC and ITM on the second view of the caption, beside their own weights
     attribute_weight: float = 0.0  # of the mean of IAC, IAM and MAM over the attributes of the data set
     label_smoothing: float = 0.0  # of the labels in IAC and IAM
-    num_matching_prompts: int = 5  # prompts that IAM draws per step
+    num_matching_prompts: int = 5  # prompts that IAM draws per step; all where there are fewer
 
     def __post_init__(self) -> None:
         for name in ("itc_weight", "itm_weight", "mlm_weight", "second_view", "attribute_weight"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"objective.{name}={getattr(self, name)}; accepted: 0 and more")
-        if not 0 <= self.label_smoothing < 1 or self.num_matching_prompts < 1:
-            raise ConfigError(
-                f"objective.label_smoothing={self.label_smoothing}, num_matching_prompts={self.num_matching_prompts}; "
-                f"accepted: 0 to below 1, and 1 and more"
-            )
+            check_ranges("objective", self, **{name: NOT_NEGATIVE})
+        check_ranges("objective", self, label_smoothing=BELOW_1, num_matching_prompts=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +82,7 @@ class EvalConfig:
     flip: bool = False  # mean of the features of a picture and of its mirror image
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "shortlist", "memory_mb", "times"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"eval.{name}={getattr(self, name)}; accepted: 1 and more")
+        check_ranges("eval", self, batch_size=COUNT, shortlist=COUNT, memory_mb=COUNT, times=COUNT, expand=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +104,21 @@ class FinetuneConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
+        check_ranges("", self, seed=NOT_NEGATIVE)
+        check_filled("", self, "out")
         if self.model is None and not self.init.checkpoint:
             raise ConfigError("model is missing: give init.checkpoint, or the architecture to train from random weights")
         if self.text.masking.mlm_candidates == "padded" and self.text.pad != "max":
             raise ConfigError("text.masking.mlm_candidates=padded hides padding, so it depends on its length; set text.pad=max with it")
-
+        if self.model and self.text.max_tokens > self.model.text.max_positions:
+            raise ConfigError(f"text.max_tokens={self.text.max_tokens} exceeds model.text.max_positions={self.model.text.max_positions}")
         check_selection(self.data, self.eval)
 
+    def training_tree(self) -> dict[str, Any]:
+        return training_tree(self)
+
     def training_digest(self) -> str:
-        return training_digest(self)
+        return digest(training_tree(self))
 
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
@@ -127,11 +132,11 @@ def check_selection(data: DataConfig, config: EvalConfig) -> None:
         raise ConfigError(f"eval.select={config.select}; accepted for data.name={data.name}: {accepted}")
 
 
-def training_digest(config: Any) -> str:
-    """Equal for configs whose trainings may continue one another."""
+def training_tree(config: Any) -> dict[str, Any]:
+    """The fields that a continuation must share; configs of equal trees may continue one another."""
     tree: dict[str, Any] = to_dict(config)
     del tree["out"], tree["init"]  # the weights themselves are told apart by their sha256
     for section, names in _FREE.items():
         for name in names:
             del tree[section][name]
-    return digest(tree)
+    return tree

@@ -75,7 +75,8 @@ def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
     task = tasks.validation_task(config.data) if split_name == "val" else tasks.test_task(config.data)
     if task is None:
         raise ContractError(
-            f"data.folder={config.data.folder} holds no answers for its test split (test_gt.txt), so nothing can be measured"
+            f"data.folder={config.data.folder} has no test split with answers (data.name={config.data.name}; the challenge's are in "
+            f"test_gt.txt), so nothing can be measured on it; score --split val"
         )
     return task.run(searcher, config.eval)
 

@@ -23,7 +23,7 @@ from finetune.methods.files import architecture
 from finetune.methods.pairs import Size
 from finetune.methods.start import open_searcher
 from finetune.models import clip
-from pipeline.contracts.errors import StageError
+from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.fileio import read_json, sha256_file, write_bytes
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
 from pretrain.engine import pick_device
@@ -37,15 +37,24 @@ def from_pretrained(folder: str | Path, device: str = "auto") -> Searcher:
 
 
 def export_checkpoint(checkpoint: Path, out: Path, encoders: bool = False) -> dict[str, Any]:
-    """Copy what searching needs, write the card; raises StageError if an exported encoder differs from the model it came from."""
+    """Copy what searching needs, write the card.
+
+    Raises StageError if an exported encoder differs from the model it came from, ContractError for a checkpoint that is not whole.
+    """
     folder = resolve(find_checkpoint(checkpoint))
-    out.mkdir(parents=True, exist_ok=True)
+    if out.resolve() == folder.resolve():
+        raise ConfigError(f"--out {out} is the checkpoint itself; give another folder")
+    searcher = open_searcher(folder, torch.device("cpu"))  # half a model, or another's, must not be given away
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise StageError(f"--out {out} cannot be made ({err.strerror}); give another folder") from err
     for path in sorted(folder.iterdir()):
         if path.name not in (TRAINING_STATE, METADATA_FILE) and path.is_file():
             shutil.copyfile(path, out / path.name)
     report: dict[str, Any] = {"out": str(out), "architecture": architecture(folder), "sha256": sha256_file(out / MODEL_FILE)}
     if encoders:
-        report["largest_difference"] = _export_encoders(open_searcher(folder, torch.device("cpu")), out)
+        report["largest_difference"] = _export_encoders(searcher, out)
     write_bytes(out / "README.md", _card(folder, report).encode())
     shutil.copyfile(folder / METADATA_FILE, out / METADATA_FILE)  # last: it says that the folder is whole
     return report

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.augment_settings import PictureConfig
-from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_digest
+from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_tree
 from finetune.models.clip_settings import ClipConfig
 from pipeline.config import apply_overrides, build, read_yaml
 from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import digest
+from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import TrainConfig
 from pretrain.settings import EngineConfig, OptimConfig
 
@@ -28,8 +30,8 @@ class WeightsConfig:
     def __post_init__(self) -> None:
         if self.checkpoint and self.weights:
             raise ConfigError("init.checkpoint and init.weights: give one of the two")
-        if not 0 <= self.least_loaded <= 1:
-            raise ConfigError(f"init.least_loaded={self.least_loaded}; accepted: 0 to 1")
+        check_ranges("init", self, least_loaded=SHARE)
+        check_filled("init", self, "checkpoint", "weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,7 @@ class MiningConfig:
     distance: int = 2  # most bits (or parts of a tag) that differ; equal ones are no negatives
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1 or self.distance < 1:
-            raise ConfigError(f"mining.share={self.share}, distance={self.distance}; accepted: 0 to below 1, and 1 and more")
+        check_ranges("mining", self, share=BELOW_1, distance=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,9 @@ class LoraConfig:
     rank: int = 0  # 0: no adapters
     alpha: int = 16
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges("lora", self, rank=NOT_NEGATIVE, alpha=COUNT, dropout=BELOW_1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,11 @@ class AdamConfig(OptimConfig):
     warmup_start: float = 0.1
     warmup_steps: int = 0  # above 0: a linear warm-up from 0 over so many steps in place of warmup_epochs (A3R: 10,000)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges("optim", self, cross_factor=NOT_NEGATIVE, bias_factor=NOT_NEGATIVE, layer_decay=Range(0, 1, open_below=True))
+        check_ranges("optim", self, warmup_epochs=NOT_NEGATIVE, warmup_start=SHARE, warmup_steps=NOT_NEGATIVE)
+
 
 _OF_APTM = ("boosted", "boost", "schedule", "warmup")  # of OptimConfig: what these recipes have fields of their own for
 
@@ -77,6 +86,9 @@ class IrraModel:
     height: int = 384
     width: int = 128
     cross_layers: int = 4
+
+    def __post_init__(self) -> None:
+        check_ranges("model", self, height=COUNT, width=COUNT, cross_layers=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +117,12 @@ class IrraObjective:
 
     def __post_init__(self) -> None:
         names = ("sdm", "irm", "mlm", "id", "ac", "itc", "tal")
-        if any(getattr(self, name) < 0 for name in names) or not any(getattr(self, name) for name in names):
-            raise ConfigError(f"objective: weights {[getattr(self, name) for name in names]}; accepted: 0 and more, one above 0")
-        if not 0 < self.mask_probability <= 1 or not 0 <= self.noise_masking < 1:
-            raise ConfigError(f"objective.mask_probability={self.mask_probability}, noise_masking={self.noise_masking}; accepted: shares")
+        for name in names:
+            check_ranges("objective", self, **{name: NOT_NEGATIVE})
+        if not any(getattr(self, name) for name in names):
+            raise ConfigError(f"objective: {', '.join(names)} are all 0; accepted: one of them above 0")
+        check_ranges("objective", self, mask_probability=Range(0, 1, open_below=True), noise_masking=BELOW_1, equal_bits=Range(0, 20))
+        check_ranges("objective", self, ac_focus=NOT_NEGATIVE, ac_prior=NOT_NEGATIVE, margin=NOT_NEGATIVE, tau=POSITIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +142,8 @@ class _Recipe:
     ema: float = 0.0  # decay of averaged weights, which are validated and saved as best; 0: none
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"ema={self.ema}; accepted: 0 to below 1")
+        check_ranges("", self, seed=NOT_NEGATIVE, ema=BELOW_1)
+        check_filled("", self, "out")
         check_selection(self.data, self.eval)
         if given := [name for name in _OF_APTM if getattr(self.optim, name) != getattr(AdamConfig(), name)]:
             raise ConfigError(
@@ -137,8 +151,11 @@ class _Recipe:
                 f"(irra), layer_decay, warmup_epochs, warmup_start (irra, blip), warmup_steps"
             )
 
+    def training_tree(self) -> dict[str, Any]:
+        return training_tree(self)
+
     def training_digest(self) -> str:
-        return training_digest(self)
+        return digest(training_tree(self))
 
     def with_seed(self, seed: int, out: str) -> Any:
         return replace(self, seed=seed, out=out)
@@ -176,6 +193,9 @@ class BlipModel:
     config: dict[str, Any] | None = None
     queue_size: int | None = None  # null: a quarter of the lines, 57,600 at most, so that no picture waits there for long
 
+    def __post_init__(self) -> None:
+        check_ranges("model", self, queue_size=COUNT)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlipObjective:
@@ -190,8 +210,10 @@ class BlipObjective:
     colour_patch: bool = False  # paste the colour: training lines from their tag, all others from the trained classifier
 
     def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1 or not 0 <= self.alpha <= 1:
-            raise ConfigError(f"objective.momentum={self.momentum}, alpha={self.alpha}; accepted: 0 to below 1, and 0 to 1")
+        check_ranges("objective", self, itc=NOT_NEGATIVE, itm=NOT_NEGATIVE, momentum=BELOW_1, alpha=SHARE, max_words=COUNT)
+        check_ranges("objective", self, max_tokens=Range(2))
+        if not self.itc and not self.itm:
+            raise ConfigError("objective: itc and itm are both 0; accepted: one of them above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

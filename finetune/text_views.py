@@ -13,10 +13,15 @@ SHARE = 0.1  # EDA's alpha: one swap per ten words, each word deleted with this 
 def second_view(text: str, rng: Random) -> str:
     """Lower-case words of `text`, with random swaps or random deletions (never all). Same rng state, same view. Never empty for a text
     that holds a letter or digit; any other text comes back unchanged."""
-    words = re.findall(r"[a-z0-9]+", text.lower().replace("'", ""))
+    words = words_of(text)
     if not words:
         return text
     return " ".join(_swapped(words, rng) if rng.random() < 0.5 else _thinned(words, rng))
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words; apostrophes, straight or typographic, join what they stand between."""
+    return re.findall(r"[a-z0-9]+", re.sub(r"['\u2019]", "", text).lower())
 
 
 def _swapped(words: list[str], rng: Random) -> list[str]:

@@ -51,7 +51,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
     identity = digest([config.training_digest(), lines.digest, method.weights, num_steps])
-    newest = loop.newest(root, identity)
+    newest = loop.newest(root, identity, config)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json") if rank() == 0 else {}
@@ -150,7 +150,8 @@ class _Judge:
                 measured = self.task.run(self.method.searcher, self.config.eval)
                 scores, best = measured["all"], best_metadata(self.root)
                 if best is None or scores[select] > best["val"]["all"][select]:
-                    save_best(self.root, step, self.method.save, {"val": measured, PROTOCOL: protocol_json(self.config)})
+                    facts = {"val": measured, "seed": self.config.seed, PROTOCOL: protocol_json(self.config)}
+                    save_best(self.root, step, self.method.save, facts)
             self.method.model.train()
             log.info("step %d/%d, validation %s %.3f", step, self.num_steps, select, scores[select])
         barrier()

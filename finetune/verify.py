@@ -11,7 +11,9 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from finetune.datasets.catalog import DataSet, Sizes, data_set
-from finetune.datasets.records import SPLITS, Split
+from finetune.datasets.records import PEDESTRIAN, SPLITS, Split
+from pipeline.contracts.challenge import BITS_21
+from pipeline.contracts.challenge_sentences import mentioned
 from pipeline.contracts.errors import ContractError
 
 MAX_LISTED = 20
@@ -19,7 +21,7 @@ MAX_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """kind: bad_annotation, missing_picture, unreadable_picture, count, leak_name, leak_identity, leak_content, leak_caption.
+    """kind: bad_annotation, missing_picture, unreadable_picture, count, wrong_bits, leak_name, leak_identity, leak_content, leak_caption.
 
     A caption that two splits share is a note (harm: False): people dress alike. The rest is harm.
     """
@@ -55,7 +57,7 @@ def verify(name: str, folder: Path, pictures: bool = True) -> Verdict:
     digests: dict[str, dict[str, str]] = {}
     for split in splits:
         found, digests[split.name] = _check_pictures(split) if pictures else ([], {})
-        findings += found + _check_counts(split, chosen.published.get(split.name))
+        findings += found + _check_counts(split, chosen.published.get(split.name)) + _contradictions(split)
     for one, other in combinations(splits, 2):
         findings += _leaks(one, other, digests, chosen.disjoint)
     counts = {s.name: {"images": len(s.records), "captions": s.num_captions, "identities": s.num_identities} for s in splits}
@@ -68,6 +70,8 @@ def _read(chosen: DataSet, folder: Path) -> tuple[list[Split], list[Finding]]:
         names = chosen.splits(folder)
     except ContractError as err:
         return [], [Finding("bad_annotation", "", str(err))]
+    if not names:
+        findings.append(Finding("bad_annotation", "", f"{folder}: no line of any split; accepted: at least one"))
     for name in (split for split in SPLITS if split in names):
         try:
             splits.append(chosen.read(folder, name))
@@ -87,7 +91,9 @@ def _check_pictures(split: Split) -> tuple[list[Finding], dict[str, str]]:
                 image.load()
         except FileNotFoundError:
             missing.append(record.image)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+        except UnidentifiedImageError:
+            broken.append(f"{path}: no picture of a known format")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
             broken.append(f"{path}: {err}")
         else:
             digests[hashlib.sha256(data).hexdigest()] = record.image
@@ -108,6 +114,19 @@ def _check_counts(split: Split, published: Sizes | None) -> list[Finding]:
     found = {"images": len(split.records), "captions": split.num_captions, "identities": split.num_identities}
     wrong = [(name, value, found[name]) for name, value in asdict(published).items() if value is not None and value != found[name]]
     return [Finding("count", split.name, f"{split.source} has {have} {name}, published are {value}") for name, value, have in wrong]
+
+
+def _contradictions(split: Split) -> list[Finding]:
+    """Label lines of the challenge whose sentence says a bit is set that is not. There is none in the published ones."""
+    if split.space is not BITS_21:
+        return []
+    wrong = []
+    for record in split.records:
+        if record.kind == PEDESTRIAN:
+            said = zip(BITS_21.names, mentioned(record.captions[0]), record.labels, strict=True)
+            wrong += [f"{record.image} {name}" for name, says, has in said if says == 1 and has == 0]
+    text = f"{len(wrong)} bits of {split.source} are 0 although the text of the line says 1: {_some(wrong)}"
+    return [Finding("wrong_bits", split.name, text)] if wrong else []
 
 
 def _leaks(one: Split, other: Split, digests: dict[str, dict[str, str]], disjoint: bool) -> list[Finding]:

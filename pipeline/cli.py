@@ -26,7 +26,12 @@ _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain arg
     "export-mals": ("generation", ("export-mals",), False, "Samples in the published layout of MALS."),
     "export-hf": ("generation", ("export-hf",), False, "A folder for Hugging Face datasets, with a data card."),
     "pretrain": ("pretrain", ("train",), True, "Pre-train APTM on shards."),
-    "evaluate": ("pretrain", ("evaluate",), True, "Score a checkpoint: on held-out shards, or directly on a benchmark's folder."),
+    "evaluate": (
+        "pretrain",
+        ("evaluate",),
+        True,
+        "Score a checkpoint: on held-out shards, or directly on a benchmark's folder (then also --split, --cost).",
+    ),
     "import-checkpoint": ("pretrain", ("import-checkpoint",), False, "Published APTM, Swin or BERT weights to a checkpoint folder."),
     "export-checkpoint": ("finetune", ("export",), False, "A checkpoint as a folder to give away, with a model card."),
     "parity": ("finetune", ("parity",), False, "Compare this code with a folder of golden numbers."),
@@ -287,9 +292,9 @@ def evaluation_module(arguments: Sequence[str]) -> str:
     from pipeline.config import read_yaml
     from pipeline.contracts.errors import ConfigError
 
-    words = [word for word in arguments if word != "--config"]
+    files = [word for word in arguments if word.endswith((".yaml", ".yml")) and not word.startswith("-") and "=" not in word]
     try:
-        tree = read_yaml(Path(words[0])) if words and not words[0].startswith("-") else {}
+        tree = read_yaml(Path(files[0])) if files else {}
     except ConfigError:
         tree = {}  # the module says what is wrong with it
     data = tree.get("data")

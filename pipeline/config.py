@@ -110,6 +110,13 @@ def config_digest(config: Any) -> str:
     return digest(to_dict(config))
 
 
+def changed_fields(old: Any, new: Any, name: str = "") -> list[str]:
+    """The fields of the resolved tree `new` that the tree `old` has otherwise, as `a.b: 1, now 2`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [line for key in new for line in changed_fields(old.get(key), new[key], f"{name}.{key}" if name else str(key))]
+    return [] if old == new else [f"{name}: {old!r}, now {new!r}"]
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)

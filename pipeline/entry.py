@@ -1,10 +1,12 @@
 """How every command line of the project ends: messages without a traceback, exit codes 0 done, 1 failed, 2 refused."""
 
 import errno
+import functools
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +37,20 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number", param, ctx)
         return number
+
+
+def config_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A config as `CONFIG` anywhere among the options, or as `--config CONFIG`; the command gets it as `path`."""
+
+    @click.argument("plain", required=False, type=click.Path(path_type=Path), metavar="CONFIG")
+    @click.option("--config", "named", type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training: CONFIG by name.")
+    @functools.wraps(command)
+    def with_path(plain: Path | None, named: Path | None, **options: Any) -> Any:
+        if (plain is None) == (named is None):
+            raise click.UsageError("give one CONFIG: a recipe, or config.yaml of a training")
+        return command(path=named or plain, **options)
+
+    return with_path
 
 
 def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> int:

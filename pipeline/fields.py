@@ -60,6 +60,9 @@ def _section(kind: Any, value: Any, name: str, where: str) -> dict[str, Any]:
             near = difflib.get_close_matches(str(key), names, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"accepted: {', '.join(names)}"
             raise ConfigError(f"{where}: unknown key {prefix}{key}; {hint}")
+    required = (f.name for f in dataclasses.fields(kind) if f.init and f.default is f.default_factory is dataclasses.MISSING)
+    if absent := [key for key in required if key not in value]:
+        raise ConfigError(f"{where}: {prefix}{absent[0]} is missing; it has no default")
     return {key: convert(hints[key], v, f"{prefix}{key}", where) for key, v in value.items()}
 
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.entry import call
+from pipeline.entry import call, config_argument
 
 if TYPE_CHECKING:
     from pretrain.config import PretrainConfig
 
-_CONFIG = click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
 _PRINT = click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing.")
 
@@ -26,7 +25,7 @@ def pretrain() -> None:
 
 
 @pretrain.command()
-@_CONFIG
+@config_argument
 @_SET
 @_PRINT
 def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
@@ -35,7 +34,7 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     from pipeline.signals import stop_requests
 
-    with stop_requests() as stop:  # before torch loads: a warning that comes meanwhile is kept
+    with stop_requests(interrupts=True) as stop:  # before torch loads: a warning that comes meanwhile is kept
         from pretrain.rendezvous import lost_ranks_named
         from pretrain.train import train
 
@@ -46,7 +45,7 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
 
 
 @pretrain.command()
-@_CONFIG
+@config_argument
 @_SET
 @_PRINT
 @click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the newest of `out`.")
@@ -71,7 +70,7 @@ def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder:
 )
 @click.option("--swin", type=click.Path(path_type=Path), help="Swin weights: .pth, .safetensors, or a transformers folder.")
 @click.option("--bert", type=click.Path(path_type=Path), help="BERT weights: .bin, .safetensors, or a transformers folder.")
-@_CONFIG
+@config_argument
 @_SET
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint folder to write.")
 @click.option("--json", "as_json", is_flag=True, help="The whole key report as JSON.")

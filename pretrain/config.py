@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import digest
+from pipeline.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_filled, check_ranges
 from pretrain.models.settings import AptmConfig
 from pretrain.settings import AugmentConfig, EngineConfig, MaskingConfig, ObjectiveConfig, OptimConfig
 
@@ -58,6 +59,8 @@ class DataConfig:
     identity: Literal["pid", "image"] = "pid"  # which samples are positives of each other; "image": a sample only of itself
 
     def __post_init__(self) -> None:
+        check_ranges("data", self, workers=NOT_NEGATIVE, cache_mb=NOT_NEGATIVE)
+        check_filled("data", self, "shards", "train_split", "eval_split", "attributes")
         if isinstance(self.shards, tuple):
             folders = [part.shards.rstrip("/") for part in self.shards]
             if not folders or len(set(folders)) < len(folders):
@@ -79,6 +82,8 @@ class TextsConfig:
     masking: MaskingConfig = field(default_factory=MaskingConfig)
 
     def __post_init__(self) -> None:
+        check_ranges("text", self, max_words=COUNT)
+        check_filled("text", self, "vocab")
         if self.max_tokens < 2:
             raise ConfigError(f"text.max_tokens={self.max_tokens}; accepted: 2 and more, [CLS] is one of them")
 
@@ -95,11 +100,7 @@ class TrainConfig:
     keep: int = 2  # newest checkpoints that stay
 
     def __post_init__(self) -> None:
-        for name in ("global_batch", "log_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name}={getattr(self, name)}; accepted: 1 and more")
-        if self.epochs <= 0 or (self.steps is not None and self.steps < 1):
-            raise ConfigError(f"train.epochs={self.epochs}, train.steps={self.steps}; accepted: above 0")
+        check_ranges("train", self, global_batch=COUNT, log_every=COUNT, save_every=COUNT, keep=COUNT, epochs=POSITIVE, steps=COUNT)
 
     def num_steps(self, num_samples: int) -> int:
         """Epochs, rounded up to whole steps."""
@@ -118,10 +119,7 @@ class PretrainTrainConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.accumulation < 1 or self.validate_every < 0:
-            raise ConfigError(
-                f"train.accumulation={self.accumulation}, validate_every={self.validate_every}; accepted: 1 and more, and 0 and more"
-            )
+        check_ranges("train", self, accumulation=COUNT, validate_every=NOT_NEGATIVE, spike_factor=NOT_NEGATIVE)
         if self.spike_factor and self.spike_factor <= 1:
             raise ConfigError(f"train.spike_factor={self.spike_factor}; accepted: above 1, or 0 for no guard")
 
@@ -135,6 +133,7 @@ class InitConfig:
     bert: str | None = None  # BERT masked-LM weights: .safetensors, .bin, or a transformers folder
 
     def __post_init__(self) -> None:
+        check_filled("init", self, "checkpoint", "swin", "bert")
         if self.checkpoint and (self.swin or self.bert):
             raise ConfigError("init.checkpoint is a whole model; leave it out, or init.swin and init.bert")
 
@@ -149,9 +148,7 @@ class EvalConfig:
     memory_mb: int = 4096  # for token embeddings, half for pictures, half for texts; what does not fit is computed again when needed
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "shortlist", "published_processes", "memory_mb"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"eval.{name}={getattr(self, name)}; accepted: 1 and more")
+        check_ranges("eval", self, batch_size=COUNT, shortlist=COUNT, published_processes=COUNT, memory_mb=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +169,8 @@ class PretrainConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
+        check_ranges("", self, seed=NOT_NEGATIVE)
+        check_filled("", self, "out")
         if self.text.masking.mlm_candidates == "padded" and self.text.pad != "max":
             raise ConfigError("text.masking.mlm_candidates=padded hides padding, so it depends on its length; set text.pad=max with it")
         if self.text.max_tokens > self.model.text.max_positions:
@@ -184,14 +183,18 @@ class PretrainConfig:
             return dict(tree)
         return _merged(PAPER, {name: value for name, value in tree.items() if name != "objective"})
 
-    def training_digest(self) -> str:
-        """Equal for configs whose trainings may continue one another."""
+    def training_tree(self) -> dict[str, Any]:
+        """The fields that a continuation must share."""
         tree: dict[str, Any] = to_dict(self)
         del tree["out"], tree["eval"]
         for section, names in _FREE.items():
             for name in names:
                 del tree[section][name]
-        return digest(tree)
+        return tree
+
+    def training_digest(self) -> str:
+        """Equal for configs whose trainings may continue one another."""
+        return digest(self.training_tree())
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class Engine(Protocol):
 def pick_device(name: str) -> torch.device:
     """ "auto", "cpu" or "cuda" to a device of this rank. Raises ConfigError where there is none."""
     adopt_slurm(os.environ)
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device {name!r}; accepted: auto, cpu, cuda")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

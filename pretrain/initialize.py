@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, first_line
 from pretrain import checkpoint
 from pretrain.config import InitConfig
 from pretrain.huggingface import original_bert, original_swin
@@ -71,7 +71,9 @@ def read_weights(path: Path, field: str) -> dict[str, Tensor]:
     except FileNotFoundError as err:
         raise ConfigError(f"{field}={path} does not exist") from err
     except Exception as err:  # torch and safetensors raise a dozen kinds for a file that is not theirs
-        raise ContractError(f"{field}={path} is no readable weight file ({type(err).__name__}: {err})") from err
+        raise ContractError(f"{field}={path} is no readable weight file ({type(err).__name__}: {first_line(err)})") from err
+    if not isinstance(state, Mapping):
+        raise ContractError(f"{field}={path} holds a {type(state).__name__}; accepted: a state dict, or one under the key 'model'")
     state = state.get("model", state)
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 

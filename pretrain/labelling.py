@@ -65,8 +65,9 @@ def _entry(entry: Any, where: str) -> tuple[Attribute, Keywords]:
     if not isinstance(entry, Mapping) or set(entry) - set(known) or not isinstance(entry.get("name"), str):
         raise ConfigError(f"{where} is {entry!r}; accepted: a mapping with name, prompts and, if wanted, keywords")
     prompts, keywords = entry.get("prompts"), entry.get("keywords", [[], []])
-    if not isinstance(prompts, list) or len(prompts) != 2 or not all(isinstance(p, str) and p.strip() for p in prompts):
-        raise ConfigError(f"{where} ({entry['name']}): prompts={prompts!r}; accepted: two sentences, true at label 0 and at label 1")
+    given = [p.strip().lower() for p in prompts if isinstance(p, str)] if isinstance(prompts, list) else []
+    if not isinstance(prompts, list) or len(prompts) != 2 or len({*given} - {""}) != 2:
+        raise ConfigError(f"{where} ({entry['name']}): prompts={prompts!r}; accepted: two different sentences, for label 0 and 1")
     if not isinstance(keywords, list) or len(keywords) != 2 or not all(isinstance(side, list) for side in keywords):
         raise ConfigError(f"{where} ({entry['name']}): keywords={keywords!r}; accepted: two lists, for label 0 and label 1")
     words = {str(word).lower(): label for label, side in enumerate(keywords) for word in side}

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.contracts.errors import ContractError, StageError
+from pipeline.config import changed_fields, read_yaml
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.fileio import read_json
 from pipeline.signals import StopRequest
 from pretrain import checkpoint
@@ -62,12 +63,26 @@ def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
     return "; ".join(f"rank {number}: {samples}" for number, samples in named or [(n, s) for n, (_, s) in enumerate(found)])
 
 
-def newest(root: Path, identity: str) -> Path | None:
-    """The newest checkpoint of the training `identity` below OUT/checkpoint. Raises ContractError if the folder holds another training."""
+def newest(root: Path, identity: str, config: Any = None) -> Path | None:
+    """The newest checkpoint of the training `identity` below OUT/checkpoint.
+
+    Raises ContractError if the folder holds another training; with `config`, it says what differs from OUT/config.yaml.
+    """
     folder = checkpoint.latest(root)
     if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
-        raise ContractError(f"{root} holds the training of another config or other data; delete it, or give another `out`")
+        raise ContractError(
+            f"{root} holds the training of another config or other data{_changes(root.parent, config)}; delete it, or give another `out`"
+        )
     return folder
+
+
+def _changes(out: Path, config: Any) -> str:
+    """In brackets, at most four fields that are not as OUT/config.yaml has them; nothing where that cannot be said."""
+    try:
+        changed = changed_fields(read_yaml(out / "config.yaml"), config.training_tree()) if config else []
+    except ConfigError:
+        return ""
+    return f" ({'; '.join(changed[:4])}{'; …' if len(changed) > 4 else ''})" if changed else ""
 
 
 def is_finished(folder: Path | None, num_steps: int) -> bool:

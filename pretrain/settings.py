@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.contracts.errors import ConfigError
+from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 
 MALS_MEAN = (0.4416847, 0.41812873, 0.4237452)
 MALS_STD = (0.3088255, 0.29743394, 0.301009)
@@ -20,8 +21,8 @@ class MaskingConfig:
     mlm_candidates: Literal["tokens", "padded"] = "tokens"  # "padded": padding is hidden and predicted too, as published
 
     def __post_init__(self) -> None:
-        if not 0 < self.probability <= 1 or self.max_masks < 1:
-            raise ConfigError(f"masking.probability={self.probability}, max_masks={self.max_masks}; accepted: above 0 to 1, and 1 and more")
+        check_ranges("text.masking", self, probability=Range(0, 1, open_below=True), skipgram_probability=SHARE)
+        check_ranges("text.masking", self, max_masks=COUNT, skipgram_size=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +38,7 @@ class AugmentConfig:
     std: tuple[float, float, float] = MALS_STD
 
     def __post_init__(self) -> None:
-        if not (0 <= self.flip <= 1 and 0 <= self.erasing <= 1 and 0 <= self.level <= 10 and self.operations >= 0):
-            raise ConfigError(
-                f"image: flip={self.flip}, erasing={self.erasing}, level={self.level}, operations={self.operations}; "
-                f"accepted: probabilities in [0, 1], level in [0, 10], operations 0 and more"
-            )
+        check_ranges("image", self, flip=SHARE, erasing=SHARE, level=Range(0, 10), operations=NOT_NEGATIVE, mean=SHARE, std=POSITIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +47,7 @@ class ObjectiveConfig:
 
     attribute_weight: float = 0.8  # of the mean of IAC, IAM and MAM
     label_smoothing: float = 0.4  # of attribute labels in IAC and IAM
-    num_matching_prompts: int = 5  # prompts that IAM draws per step
+    num_matching_prompts: int = 5  # prompts that IAM draws per step; all where there are fewer
     itc_group_size: int = 0  # ranks that gather features for ITC together; 0: all; 1: each rank by itself
     itc_chunk: int = 0  # rows of ITC computed at a time, and again in the backward pass; 0: all at once
     itc_gradient: Literal["exact", "published"] = "exact"  # "published": through the features, 1 / ranks of the exact one
@@ -59,15 +56,8 @@ class ObjectiveConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.itc_group_size < 0 or self.itc_chunk < 0:
-            raise ConfigError(
-                f"objective.itc_group_size={self.itc_group_size}, itc_chunk={self.itc_chunk}; accepted: 1 and more, or 0 for all"
-            )
-        if not 0 <= self.label_smoothing < 1 or self.num_matching_prompts < 1:
-            raise ConfigError(
-                f"objective.label_smoothing={self.label_smoothing}, num_matching_prompts={self.num_matching_prompts}; "
-                f"accepted: 0 to below 1, and 1 and more"
-            )
+        check_ranges("objective", self, itc_group_size=NOT_NEGATIVE, itc_chunk=NOT_NEGATIVE)
+        check_ranges("objective", self, attribute_weight=NOT_NEGATIVE, label_smoothing=BELOW_1, num_matching_prompts=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +76,8 @@ class OptimConfig:
     clip_norm: float = 0.0  # gradient norm above which gradients are scaled down; 0: never, as published
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ConfigError(f"optim.lr={self.lr}; accepted: above 0")
-        if self.warmup < 0:
-            raise ConfigError(f"optim.warmup={self.warmup}; accepted: steps from 1, a share of all steps below 1, or 0")
-        if self.clip_norm < 0:
-            raise ConfigError(f"optim.clip_norm={self.clip_norm}; accepted: above 0, or 0 for no clipping")
+        check_ranges("optim", self, lr=POSITIVE, betas=BELOW_1, eps=POSITIVE, weight_decay=NOT_NEGATIVE, boost=NOT_NEGATIVE)
+        check_ranges("optim", self, warmup=NOT_NEGATIVE, clip_norm=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True, kw_only=True)

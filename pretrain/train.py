@@ -65,7 +65,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     num_steps = config.train.num_steps(len(reader))
     labels = labelling(config.data.attributes, reader.attribute_space)
     identity = digest([config.training_digest(), reader.digest(), num_steps, *labels.own_facts()])
-    newest = loop.newest(out / "checkpoint", identity)
+    newest = loop.newest(out / "checkpoint", identity, config)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")

@@ -171,6 +171,8 @@ def _lines(path: Path) -> list[str]:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist") from err
+    except OSError as err:
+        raise ContractError(f"{path} cannot be read: {err.strerror}; give a text file") from err
     except UnicodeDecodeError as err:
         raise ContractError(f"{path} is not UTF-8 (byte {err.start}); convert it first") from err
     if not text.strip():

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.contracts.errors import ConfigError
+from pipeline.ranges import COUNT, check_ranges
 
 Activation = Literal["quick_gelu", "gelu"]
 
@@ -18,6 +19,7 @@ class TowerConfig:
     hidden: int  # width inside its MLPs
 
     def __post_init__(self) -> None:
+        check_ranges("model.clip tower", self, width=COUNT, layers=COUNT, heads=COUNT, hidden=COUNT)
         if self.width % self.heads:
             raise ConfigError(f"width {self.width} is not a multiple of {self.heads} heads; use another number of heads")
 
@@ -37,6 +39,7 @@ class ClipConfig:
     activation: Activation = "quick_gelu"
 
     def __post_init__(self) -> None:
+        check_ranges("model.clip", self, height=COUNT, width=COUNT, patch=COUNT, embed_dim=COUNT, vocab_size=COUNT, context=COUNT)
         if self.height % self.patch or self.width % self.patch:
             raise ConfigError(
                 f"picture {self.height}x{self.width} is not a multiple of the patch {self.patch}; use multiples of {self.patch}"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from finetune.models.clip_settings import Activation, ClipConfig, TowerConfig
 from finetune.models.torchscript import is_torchscript, read_torchscript
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, first_line
 from pipeline.fileio import read_json
 
 OPENAI_HEAD_WIDTH = 64
@@ -73,10 +73,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as err:
         raise ConfigError(f"{path} does not exist") from err
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as err:
-        raise ContractError(f"{path} is no readable weight file ({type(err).__name__}: {err})") from err
+        raise ContractError(f"{path} is no readable weight file ({type(err).__name__}: {first_line(err)})") from err
     except Exception as err:  # pickle.UnpicklingError and its kin: something else than tensors is inside
         raise ContractError(
-            f"{path} holds more than tensors ({type(err).__name__}: {err}); convert it to safetensors where you trust it"
+            f"{path} holds more than tensors ({type(err).__name__}: {first_line(err)}); convert it to safetensors where you trust it"
         ) from err
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, Mapping) else state

@@ -1,5 +1,6 @@
 """The tiny IRRA, its tokens and masks, schedule, position table and parameter groups."""
 
+import re
 from random import Random
 
 import torch
@@ -14,6 +15,7 @@ from finetune.parity.fixture import FLOAT64, Arrays, ChallengeFixture, relative
 from pretrain.models.layout import load_published
 from pretrain.parity.fixture import Check, close, equal
 
+_TABLE = re.compile(r"pos_(in|out)_(\d+)x(\d+)")  # a position table of a grid of so many rows and columns
 MODEL = 5e-6  # absolute, float32 over six blocks
 
 
@@ -84,8 +86,18 @@ def schedule_checks(fixture: ChallengeFixture) -> list[Check]:
             epochs = int(name.split("_")[1])
             ours = [1e-5 * irra_epoch_factor(epoch, epochs) for epoch in range(1, len(rates) + 1)]
             checks.append(Check(f"schedule/{name}", float((torch.tensor(ours, dtype=torch.float64) - rates).abs().max() / 1e-5), FLOAT64))
-    table, wanted = golden["pos_in_7x7"], golden["pos_out_24x8"]
-    return [*checks, relative("schedule/positions 7x7 to 24x8", resize_positions(table, (24, 8)), wanted)]
+    return checks + _position_checks(golden)
+
+
+def _position_checks(golden: Arrays) -> list[Check]:
+    """Every table `pos_in_AxB` resized to every grid `pos_out_CxD` of its width."""
+    tables = {name: (match[1], (int(match[2]), int(match[3]))) for name in golden if (match := _TABLE.fullmatch(name))}
+    sources, targets = ([(name, grid) for name, (side, grid) in tables.items() if side == wanted] for wanted in ("in", "out"))
+    return [
+        relative(f"schedule/{name} to {other}", resize_positions(golden[name], grid, source), golden[other])
+        for name, source in sources
+        for other, grid in targets
+    ]
 
 
 def group_checks(fixture: ChallengeFixture) -> list[Check]:

@@ -59,7 +59,10 @@ def run(folder: Path) -> list[Check]:
         )
     checks: list[Check] = []
     if is_aptm(folder):
-        from pretrain.parity.report import run_parity
+        from finetune.parity.aptm import finetuning_checks
+        from pretrain.parity.fixture import Fixture
+        from pretrain.parity.report import run_groups, run_parity
 
         checks += run_parity(folder)
+        checks += run_groups(Fixture(folder), [(("text.json",), finetuning_checks)])
     return checks + (run_challenge_parity(folder) if is_challenge(folder) else [])

@@ -1,6 +1,7 @@
 """`passerby index` and `passerby search`."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -33,7 +34,7 @@ def index(folder: Path, checkpoint: Path, out: Path, device: str, as_json: bool)
 @click.option("--space", type=click.Choice(("person27", "challenge21")), default="person27", show_default=True)
 @click.option("--html", type=PATH, help="Also write a contact sheet.")
 @click.option("--serve", is_flag=True, help="Open a page on this machine instead of answering one query.")
-@click.option("--port", default=8765, show_default=True)
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--device", default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def search(
@@ -57,6 +58,7 @@ def search(
     from finetune.search.query import SPACES, SearchEngine
     from pretrain.engine import pick_device
 
+    wanted = _filters(filters)
     opened = open_index(index_folder)
     engine = SearchEngine(opened, open_searcher(opened.checkpoint, pick_device(device)), SPACES[space])
     if serve:
@@ -64,9 +66,11 @@ def search(
 
         server = make_server(engine, port)
         click.echo(f"http://127.0.0.1:{server.server_address[1]}/  (Ctrl-C ends it)")
-        server.serve_forever()
+        with suppress(KeyboardInterrupt), server:
+            server.serve_forever()
+        return
     assert text is not None
-    hits = engine.search(text, count, shortlist, _filters(filters))
+    hits = engine.search(text, count, shortlist, wanted)
     if html:
         from finetune.search.page import contact_sheet
         from pipeline.fileio import write_bytes
@@ -75,6 +79,8 @@ def search(
     if as_json:
         click.echo(json.dumps({"query": text, "hits": [hit.to_json() for hit in hits]}, ensure_ascii=False))
         return
+    if not hits:
+        click.echo("no picture of the index passes the filters", err=True)
     for hit in hits:
         match = "" if hit.match is None else f"  match {hit.match:7.3f}"
         why = "; ".join(map(str, hit.reasons(engine.space, 3)))
@@ -82,10 +88,11 @@ def search(
 
 
 def _filters(items: tuple[str, ...]) -> dict[str, int]:
-    chosen = {}
+    chosen: dict[str, int] = {}
     for item in items:
         name, _, label = item.partition("=")
         if label not in ("0", "1"):
             raise ConfigError(f"--filter {item!r}; accepted: NAME=0 or NAME=1")
-        chosen[name] = int(label)
+        if chosen.setdefault(name, int(label)) != int(label):
+            raise ConfigError(f"--filter {name}=0 and {name}=1: no picture has both; give one of them")
     return chosen

@@ -72,12 +72,13 @@ def build_index(pictures: Path, checkpoint: Path, out: Path, device: str = "auto
         "checkpoint": str(folder.resolve()),
     }
     _refuse_another(out, facts)
-    write_json(out / "parts" / "source.json", facts)
     known = _known(out)
     wanted = {name: _stamp(pictures / name) for name in names}
     new = [name for name in names if known.get(name, (None,))[0] != wanted[name]]
-    if new:
-        _embed(open_searcher(folder, pick_device(device)), pictures, new, wanted, out, say)
+    searcher = open_searcher(folder, pick_device(device)) if new else None  # before anything is written: it may not load
+    write_json(out / "parts" / "source.json", facts)
+    if searcher:
+        _embed(searcher, pictures, new, wanted, out, say)
     return _finish(out, names, facts)
 
 
@@ -87,14 +88,28 @@ def open_index(folder: Path) -> Index:
 
     if not (folder / META).is_file():
         raise ConfigError(f"{folder} holds no whole index (no {META}); run `passerby index FOLDER --checkpoint C --out {folder}`")
-    facts, names = read_json(folder / META), json.loads((folder / "names.json").read_text(encoding="utf-8"))
-    features = np.load(folder / "features.npy", mmap_mode="r")
-    index = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP)
-    if not len(names) == len(features) == index.ntotal == facts["images"]:
+    count, pictures, checkpoint = _part(folder / META, _facts)
+    names = _part(folder / "names.json", lambda path: json.loads(path.read_text(encoding="utf-8")))
+    features = _part(folder / "features.npy", lambda path: np.load(path, mmap_mode="r"))
+    index = _part(folder / "index.faiss", lambda path: faiss.read_index(str(path), faiss.IO_FLAG_MMAP))
+    if not len(names) == len(features) == index.ntotal == count:
         raise ContractError(f"{folder}: {len(names)} names, {len(features)} features, {index.ntotal} indexed; run `passerby index` again")
     if hasattr(index, "nprobe"):
         index.nprobe = PROBED
-    return Index(folder, Path(facts["pictures"]), Path(facts["checkpoint"]), names, features, index)
+    return Index(folder, pictures, checkpoint, names, features, index)
+
+
+def _facts(path: Path) -> tuple[int, Path, Path]:
+    facts = read_json(path)
+    return facts["images"], Path(facts["pictures"]), Path(facts["checkpoint"])
+
+
+def _part(path: Path, read: Callable[[Path], Any]) -> Any:
+    """One file of an index. Raises ContractError naming it if it cannot be read."""
+    try:
+        return read(path)
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError, TypeError) as err:
+        raise ContractError(f"{path} is damaged or missing; delete {path.parent} and run `passerby index` again") from err
 
 
 def make_faiss(features: np.ndarray) -> Any:

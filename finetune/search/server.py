@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from finetune.search.page import contact_sheet, short
 from finetune.search.query import SearchEngine
-from pipeline.contracts.errors import ProjectError
+from pipeline.contracts.errors import ConfigError, ProjectError
 
 HOST = "127.0.0.1"
 MOST = 100
@@ -28,7 +28,10 @@ POLICY = "; ".join(
 
 
 def make_server(engine: SearchEngine, port: int = 0) -> ThreadingHTTPServer:
-    """Bound and not yet serving; port 0 takes a free one. Answers to other host names than loopback's are refused."""
+    """Bound and not yet serving; port 0 takes a free one. Answers to other host names than loopback's are refused.
+
+    Raises ConfigError for a port that is taken.
+    """
     lock = Lock()  # torch is asked by one request at a time
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,14 +58,17 @@ def make_server(engine: SearchEngine, port: int = 0) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    return ThreadingHTTPServer((HOST, port), Handler)
+    try:
+        return ThreadingHTTPServer((HOST, port), Handler)
+    except OSError as err:
+        raise ConfigError(f"--port {port} of {HOST} cannot be listened on ({err.strerror}); give another one, or 0 for any") from err
 
 
 def answer(engine: SearchEngine, fields: dict[str, str]) -> str:
     """The page for the fields of the form: q, n and one per attribute ("", "0" or "1"). A mistake is said on the page."""
     text = fields.get("q", "")
     filters = {name: int(fields[name]) for name in engine.space.names if fields.get(name) in ("0", "1")}
-    count = min(MOST, int(fields["n"])) if fields.get("n", "").isdigit() and int(fields["n"]) else 12
+    count = _count(fields.get("n", ""))
     title, hits = f"Search in {len(engine.index.names):,} pictures", []
     if text.strip():
         try:
@@ -70,7 +76,15 @@ def answer(engine: SearchEngine, fields: dict[str, str]) -> str:
             title = f"{len(hits)} of {len(engine.index.names):,} pictures for “{text}”"
         except ProjectError as err:
             title = f"{text}: {err}"
+    elif filters:
+        title = "Describe someone; the filters then choose among the pictures that fit"
     return contact_sheet(title, hits, engine.space, _box(text, count), _filters(engine, filters), f"<script>{SCRIPT}</script>")
+
+
+def _count(text: str) -> int:
+    """1 to MOST; 12 for what is no number of pictures."""
+    number = int(text[:9]) if text.isascii() and text.isdigit() else 0
+    return min(MOST, number) or 12
 
 
 def _box(text: str, count: int) -> str:

@@ -11,6 +11,11 @@ class ProjectError(Exception):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says, without the advice that it puts on further lines."""
+    return next(iter(str(error).splitlines()), "")
+
+
 class ConfigError(ProjectError):
     """A config, an option or a combination of them is refused before any work starts."""
 

@@ -6,6 +6,7 @@ Written into `config.json` of every checkpoint; defaults are the published model
 from dataclasses import dataclass, field, replace
 
 from pipeline.contracts.errors import ConfigError
+from pipeline.ranges import BELOW_1, COUNT, POSITIVE, check_ranges
 
 PATCH = 4  # pixels, side of a Swin patch
 
@@ -24,7 +25,9 @@ class VisionConfig:
     init_std: float = 0.02  # of random linear weights; about embed_dim ** -0.5 lets a narrow model start
 
     def __post_init__(self) -> None:
-        if len(self.depths) != len(self.num_heads):
+        check_ranges("model.vision", self, height=COUNT, width=COUNT, embed_dim=COUNT, depths=COUNT, num_heads=COUNT, window_size=COUNT)
+        check_ranges("model.vision", self, drop_path=BELOW_1, init_std=POSITIVE)
+        if not self.depths or len(self.depths) != len(self.num_heads):
             raise ConfigError(f"model.vision: {len(self.depths)} depths but {len(self.num_heads)} num_heads; one of each per stage")
         stride = PATCH * 2 ** (len(self.depths) - 1)
         if self.height % stride or self.width % stride:
@@ -76,6 +79,8 @@ class TextConfig:
     init_std: float = 0.02  # of random linear weights; about hidden_size ** -0.5 lets a narrow model start
 
     def __post_init__(self) -> None:
+        check_ranges("model.text", self, vocab_size=COUNT, hidden_size=COUNT, intermediate_size=COUNT, num_heads=COUNT, num_layers=COUNT)
+        check_ranges("model.text", self, max_positions=COUNT, dropout=BELOW_1, init_std=POSITIVE)
         if self.hidden_size % self.num_heads:
             raise ConfigError(f"model.text.hidden_size={self.hidden_size} is not a multiple of num_heads={self.num_heads}")
         if not 0 < self.fusion_layer < self.num_layers:
@@ -90,6 +95,9 @@ class AptmConfig:
     text: TextConfig = field(default_factory=TextConfig)
     embed_dim: int = 256  # of the shared space of images and texts
     temperature: float = 0.07  # initial value; learned, never clamped
+
+    def __post_init__(self) -> None:
+        check_ranges("model", self, embed_dim=COUNT, temperature=POSITIVE)
 
     def with_vocab(self, vocab_size: int) -> "AptmConfig":
         """The same model for a vocabulary of that size. Raises ConfigError if the config names another size."""

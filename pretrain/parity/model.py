@@ -24,7 +24,17 @@ def checkpoint_checks(fixture: Fixture) -> list[Check]:
         equal("checkpoint/keys loaded", [*report.missing, *report.unexpected], []),
         equal("checkpoint/keys saved", sorted(saved), sorted(given)),
         equal("checkpoint/tensors saved", changed, []),
+        *_new_parameters(fixture, model),
     ]
+
+
+def _new_parameters(fixture: Fixture, model: APTM) -> list[Check]:
+    """Which parameters a plain BERT does not bring: those that pre-training gives the larger learning rate."""
+    golden = fixture.json("losses.json").get("init_params_from_missing_keys") if fixture.has("losses.json") else None
+    if golden is None:
+        return []
+    is_boosted = boosted_names("cross_attention", fixture.model_config())
+    return [equal("checkpoint/new parameters", sorted(n for n, _ in model.named_parameters() if is_boosted(n)), sorted(golden))]
 
 
 def full_size_checks(fixture: Fixture) -> list[Check]:

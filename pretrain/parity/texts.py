@@ -30,7 +30,21 @@ def text_checks(fixture: Fixture) -> list[Check]:
         equal("text/tokenize", tokenized, [_expected(case) for case in golden["tokenize"]]),
         equal("text/masking", masked, [(run["masked_ids"], run["masked_pos"]) for run in golden["masking_runs"]]),
         *(_input_check(fixture, tokenizer, name, golden[f"prompts_{space}"]) for name, space in (("attr", "mals"), ("pa", "pa100k"))),
+        *_caption_checks(fixture, tokenizer, golden),
     ]
+
+
+def _caption_checks(fixture: Fixture, tokenizer: CaptionTokenizer, golden: dict) -> list[Check]:
+    """From the captions of the batch to the model's inputs: cut to the most words, then to ids."""
+    most_words, most_tokens = fixture.settings["max_words"], fixture.settings["max_tokens"]
+    truncated = [pre_caption(caption, most_words) for caption in golden["captions"]]
+    views = {"text": truncated, "text_eda": [pre_caption(caption, most_words) for caption in golden["captions_eda_standin"]]}
+    checks = [equal("text/captions truncated", truncated, golden["captions_truncated"])]
+    for view, captions in views.items():
+        suffix = view.removeprefix("text")
+        for kind, ours in zip(("ids", "atts"), tokenizer(captions, most_tokens, "max"), strict=True):
+            checks.append(equal(f"text/{kind} of {view} captions", ours.tolist(), fixture.inputs[f"text_{kind}{suffix}"].tolist()))
+    return checks
 
 
 def _tokenized(tokenizer: CaptionTokenizer, case: dict) -> tuple[list[int], list[int]]:

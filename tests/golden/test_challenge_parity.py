@@ -63,6 +63,13 @@ def test_a_changed_golden_number_fails(folder: Path, tmp_path: Path, name: str, 
     assert [check.name for check in run_challenge_parity(tmp_path) if not check.passed] == [failing]
 
 
+def test_the_grids_of_position_tables_are_read_from_their_names(tmp_path: Path) -> None:
+    table = np.random.default_rng(0).normal(size=(1 + 3 * 5, 4)).astype(np.float32)
+    np.savez(tmp_path / "schedule_pos.npz", pos_in_3x5=table, pos_out_3x5=table, pos_out_6x2=np.zeros((13, 4), np.float32))
+    passed = {check.name: check.passed for check in run_challenge_parity(tmp_path)}
+    assert passed == {"schedule/pos_in_3x5 to pos_out_3x5": True, "schedule/pos_in_3x5 to pos_out_6x2": False}
+
+
 def test_a_folder_without_golden_numbers_or_with_half_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match="holds no golden numbers"):
         run(tmp_path)

@@ -203,6 +203,30 @@ def unknown_filter(place: Place) -> tuple[object, ...]:
     return "search", "a man", "--index", place.index, "--filter", "hats=1", "--device", "cpu"
 
 
+def filters_that_exclude_each_other(place: Place) -> tuple[object, ...]:
+    return "search", "a man", "--index", place.index, "--filter", "hat=1", "--filter", "hat=0"
+
+
+def damaged_index(name: str) -> Case:
+    def case(place: Place) -> tuple[object, ...]:
+        (place.index / name).write_bytes(b"{}")
+        return "search", "a man", "--index", place.index, "--device", "cpu"
+
+    return case
+
+
+def half_to_index(place: Place) -> tuple[object, ...]:
+    return "index", images_folder(place.data, "test"), "--checkpoint", place.halve("aptm"), "--out", place.folder / "out" / "checkpoint"
+
+
+def half_to_give_away(place: Place) -> tuple[object, ...]:
+    return "export", place.halve("irra"), "--out", place.folder / "out" / "checkpoint"
+
+
+def unknown_device(place: Place) -> tuple[object, ...]:
+    return "search", "a man", "--index", place.index, "--device", "gpu"
+
+
 CASES: dict[str, tuple[Case, str]] = {
     "wrong bits": (wrong_bits, "bit_value: bit 0 (female) is '2', accepted: 0 or 1"),
     "missing training picture": (missing_picture("train"), "lacks 1 of the 27 pictures"),
@@ -226,6 +250,13 @@ CASES: dict[str, tuple[Case, str]] = {
     "a query without a positive": (query_without_positive, "accepted: text$image$image..."),
     "an empty query": (empty_query, "line 1 is empty"),
     "an unknown attribute to filter by": (unknown_filter, "unknown attributes hats"),
+    "filters that exclude each other": (filters_that_exclude_each_other, "no picture has both"),
+    "an index with damaged features": (damaged_index("features.npy"), "index/features.npy is damaged or missing; delete"),
+    "an index with a damaged FAISS file": (damaged_index("index.faiss"), "index/index.faiss is damaged or missing; delete"),
+    "an index with damaged facts": (damaged_index("index.json"), "index/index.json is damaged or missing; delete"),
+    "half a checkpoint to index with": (half_to_index, "missing"),
+    "half a checkpoint to give away": (half_to_give_away, "must hold the whole model"),
+    "an unknown device": (unknown_device, "device 'gpu'; accepted: auto, cpu, cuda"),
 }
 
 

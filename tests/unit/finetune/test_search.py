@@ -21,7 +21,7 @@ from finetune.search import index as index_module
 from finetune.search.index import build_index, make_faiss, open_index
 from finetune.search.page import contact_sheet
 from finetune.search.query import SearchEngine
-from finetune.search.server import make_server
+from finetune.search.server import _count, make_server
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError, ContractError
 from pretrain.checkpoint import save_model
@@ -214,3 +214,13 @@ def test_the_page_answers_on_loopback_only(engine):
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 12), ("0", 12), ("-3", 12), ("x", 12), ("\u00b2", 12), ("7", 7), ("9" * 5000, 100)])
+def test_the_page_takes_any_number_of_results(text, count):
+    assert _count(text) == count
+
+
+def test_a_taken_port_is_named(engine):
+    with make_server(engine) as taken, pytest.raises(ConfigError, match=rf"--port {taken.server_address[1]} .*give another one"):
+        make_server(engine, taken.server_address[1])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from finetune import train as train_module
-from finetune.best import best_folder, find_checkpoint
+from finetune.best import best_folder, best_metadata, find_checkpoint
 from finetune.config import FinetuneConfig
 from finetune.evaluate import evaluate
 from finetune.initialize import start_model
@@ -162,6 +162,7 @@ def test_terms_are_computed_where_they_have_weight(tiny_tree, weights, terms):
 def test_several_seeds_give_mean_and_spread(tiny_tree):
     config = build(FinetuneConfig, tiny_tree | {"train": {"steps": 1, "global_batch": 8}, "eval": {"times": 1}}, "test")
     report = train_seeds(config, (0, 1), StopRequest())
+    assert [best_metadata(Path(config.out) / f"seed-{seed}" / "checkpoint")["seed"] for seed in (0, 1)] == [0, 1]
     values = report["test"]["all"]["map"]["values"]
     assert len(values) == 2
     assert report["test"]["all"]["map"]["mean"] == pytest.approx(np.mean(values))

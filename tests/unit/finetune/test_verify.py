@@ -106,3 +106,23 @@ def test_ones_own_sound_folder_is_sound(tmp_path):
     verdict = verify("own", tmp_path)
     assert verdict.sound
     assert verdict.findings == ()
+
+
+def test_a_line_that_says_what_its_bits_deny_is_found(miniature: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(miniature, data)
+    path = data / "train" / "train_label.txt"
+    lines = path.read_text().splitlines()
+    number = next(i for i, line in enumerate(lines) if "$1," in line)
+    lines[number] = lines[number].replace("$1,", "$0,")  # a woman by her text, a man by his bits
+    path.write_text("\n".join(lines) + "\n")
+    wrong = [finding for finding in verify("challenge", data, pictures=False).findings if finding.kind == "wrong_bits"]
+    assert [finding.split for finding in wrong] == ["train"]
+    assert f"1 bits of {path} are 0" in wrong[0].text
+    assert f"{lines[number].split('$')[0]} female" in wrong[0].text
+
+
+@pytest.mark.parametrize("text", ["", "image,caption\n"])
+def test_a_table_without_lines_is_not_sound(tmp_path: Path, text: str) -> None:
+    (tmp_path / "captions.csv").write_text(text)
+    assert not verify("own", tmp_path).sound

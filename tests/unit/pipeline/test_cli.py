@@ -117,6 +117,7 @@ def test_models_missing_or_slurm_absent_do_not_count_alike():
     [
         (("pretrain", "c.yaml", "--set", "a=1"), ["pretrain", "train", "--config", "c.yaml", "--set", "a=1"]),
         (("pretrain", "--help"), ["pretrain", "train", "--help"]),
+        (("pretrain", "--set", "a=1", "c.yaml"), ["pretrain", "train", "--set", "a=1", "c.yaml"]),
         (("evaluate", "c.yaml"), ["pretrain", "evaluate", "--config", "c.yaml"]),
         (("parity", "dir", "--json"), ["finetune", "parity", "dir", "--json"]),
         (("finetune", "c.yaml"), ["finetune", "train", "--config", "c.yaml"]),

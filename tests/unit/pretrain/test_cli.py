@@ -52,7 +52,9 @@ def test_print_config_shows_the_resolved_tree(tmp_path: Path, capsys: pytest.Cap
     [
         (["train", "--config", "absent.yaml"], "absent.yaml does not exist"),
         (["parity", "."], "no config.json and model.safetensors"),
-        (["train"], "--config"),
+        (["train"], "give one CONFIG"),
+        (["train", "a.yaml", "--config", "b.yaml"], "give one CONFIG"),
+        (["train", "--set", "seed=1", "absent.yaml"], "absent.yaml does not exist"),
     ],
 )
 def test_a_mistake_is_refused_with_code_2(

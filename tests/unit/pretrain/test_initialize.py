@@ -53,8 +53,11 @@ def test_a_file_that_fits_nowhere_or_is_no_weight_file_is_refused(model: APTM, t
     with pytest.raises(ContractError, match="no tensor has a name of text_encoder"):
         initialise(model, InitConfig(bert=str(tmp_path / "other.safetensors")))
     (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(ContractError, match="no readable weight file"):
+    with pytest.raises(ContractError, match=r"no readable weight file \([^\n]*\)$"):
         initialise(model, InitConfig(swin=str(tmp_path / "text.pth")))
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(ContractError, match="holds a list; accepted: a state dict"):
+        initialise(model, InitConfig(swin=str(tmp_path / "list.pth")))
     with pytest.raises(ConfigError, match="does not exist"):
         initialise(model, InitConfig(swin=str(tmp_path / "absent.pth")))
 

@@ -43,7 +43,8 @@ def test_a_training_learns_the_space_of_the_file(shards: Path, tmp_path: Path) -
     ("text", "message"),
     [
         ("name: x", "accepted: a list of at least one attribute"),
-        ("attributes: [{name: a, prompts: [one]}]", r"attribute 1 \(a\): prompts=\['one'\]; accepted: two sentences"),
+        ("attributes: [{name: a, prompts: [one]}]", r"attribute 1 \(a\): prompts=\['one'\]; accepted: two different sentences"),
+        ("attributes: [{name: a, prompts: [one, One]}]", r"accepted: two different sentences, for label 0 and 1"),
         ("attributes: [{name: a, prompt: [b, c]}]", "accepted: a mapping with name, prompts"),
         ("attributes: [{name: a, prompts: [b, c], keywords: [[x], [X]]}]", "name a word twice"),
         ("attributes: [{name: a, prompts: [b, c]}, {name: a, prompts: [b, c]}]", "a stands there twice"),

@@ -73,6 +73,8 @@ def test_what_cannot_be_mixed_is_refused(shards: Path, second: Path, tmp_path: P
         tiny_config(shards, tmp_path, data={"shards": _parts(shards, second, (1, 0))})
     with pytest.raises(ConfigError, match=r"unknown key .*wieght"):
         tiny_config(shards, tmp_path, data={"shards": [{"shards": "a", "wieght": 1}]})
+    with pytest.raises(ConfigError, match=r"data\.shards\[0\]\.shards is missing; it has no default"):
+        tiny_config(shards, tmp_path, data={"shards": [{"weight": 1}]})
     with pytest.raises(ConfigError, match="fewer digits"):
         block_quotas((0.33333, 0.66667))
     greedy = tiny_config(shards, tmp_path, data={"shards": _parts(shards, second, (1, 8))}, train={"global_batch": 9})
