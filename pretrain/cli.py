@@ -51,7 +51,10 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
 @click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the newest of `out`.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
 def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, as_json: bool) -> None:
-    """Score a checkpoint on the held-out split of its shards: text-to-image retrieval and attributes."""
+    """Score a checkpoint on the held-out split of its shards: text-to-image retrieval and attributes.
+
+    A fine-tuning recipe is scored on its benchmark, with --split and --cost: passerby evaluate RECIPE --help.
+    """
     config = _config(path, overrides, print_config)
     from pretrain.evaluate import evaluate
 
