@@ -11,9 +11,8 @@ from typing import Any
 from generation.annotation.labels import Labels, labels_by
 from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
-from generation.annotation.pieces import phrases_by_piece
 from generation.annotation.reading import read
-from generation.annotation.subject import find_subject
+from generation.annotation.subject import subject_of
 from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
@@ -32,8 +31,8 @@ def annotate(caption: str) -> dict[str, int]:
 @lru_cache(maxsize=65536)
 def labels_of(caption: str) -> Labels:
     """The same as a tuple in the order of PERSON_27. Remembered: captioners repeat themselves."""
-    tokens, text = read(caption)
-    return labels_by(tokens, find_subject(tokens, text), phrases_by_piece(text))
+    stretches = read(caption)
+    return labels_by(subject_of([stretch.words for stretch in stretches]), stretches)
 
 
 class AnnotateStage:

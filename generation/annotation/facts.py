@@ -1,6 +1,5 @@
 """The noun phrases that are said of the main subject, gathered until the labels can be decided (guideline sections 3 to 6)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from generation.annotation.lexicon import Entry
@@ -11,6 +10,9 @@ _CARRIED = ("hat", *_BAG_KINDS)
 _NOTHING_CARRIED = (None,) * len(_CARRIED)
 
 
+Colours = tuple[str, ...]
+
+
 @dataclass(slots=True)
 class _Garment:
     """A worn garment, or several between which the caption leaves a choice (fields that differ are None)."""
@@ -19,7 +21,7 @@ class _Garment:
     sleeve: int | None
     type: int | None
     length: int | None
-    colours: tuple[str, ...]
+    colours: Colours
     is_open_choice: bool
     excepted: bool
 
@@ -27,11 +29,10 @@ class _Garment:
 class Facts:
     """Everything said of the subject so far; phrases come in the order of the text."""
 
-    def __init__(self, tokens: Sequence[Entry]) -> None:
-        self._tokens = tokens
+    def __init__(self) -> None:
         self._garments: list[_Garment] = []
         self._has_exception = False
-        self._everywhere: tuple[str, ...] = ()  # colours of all the clothes
+        self._everywhere: Colours = ()  # colours of all the clothes
         self._everywhere_is_open = False
         self._has: list[tuple[str, str]] = []  # (hat or kind of bag, word)
         self._lacks: list[tuple[str, str]] = []
@@ -43,14 +44,14 @@ class Facts:
         self._thing: Phrase | None = None
         self._worn_thing: _Garment | None = None
 
-    def add(self, phrase: Phrase, place: int) -> None:
-        """Take in the next noun phrase, which begins at token `place`."""
+    def add(self, phrase: Phrase, colours: Colours) -> None:
+        """Take in the next noun phrase, with the names of its colours."""
         garment = None
         says = phrase.says
         if says == "garment":
-            garment = self._add_garment(phrase, place)
+            garment = self._add_garment(phrase, colours)
         elif says:
-            _ADDERS[says](self, phrase, place)
+            _ADDERS[says](self, phrase, colours)
             if says == "headless":
                 return
         if says != "part" and says != "sleeve":
@@ -63,39 +64,35 @@ class Facts:
         if phrase.head is not None:
             self._before, self._garment_before = phrase, None
 
-    def _colours(self, phrase: Phrase, place: int) -> tuple[str, ...]:
-        tokens = self._tokens
-        return tuple([tokens[place + i].item for i in phrase.colours])
-
-    def _add_headless(self, phrase: Phrase, place: int) -> None:
+    def _add_headless(self, phrase: Phrase, colours: Colours) -> None:
         """Colours or sizes without a noun: of a noun before ("his pants are grey") or of all the clothes ("in black")."""
         if phrase.negated:
             return
         if phrase.is_predicate:
-            self._add_predicate(phrase, place)
+            self._add_predicate(phrase, colours)
         elif phrase.sleeve is not None and not phrase.everywhere:
             self._sleeves.append(phrase.sleeve)  # "with spaghetti straps"
         elif phrase.everywhere and phrase.colours and phrase.relation != "placed":
-            self._everywhere += self._colours(phrase, place)
+            self._everywhere += colours
             self._everywhere_is_open |= phrase.is_open_choice
 
-    def _add_predicate(self, phrase: Phrase, place: int) -> None:
+    def _add_predicate(self, phrase: Phrase, colours: Colours) -> None:
         garment, before = self._garment_before, self._before
         if garment is not None:
-            garment.colours += self._colours(phrase, place)
+            garment.colours += colours
             garment.is_open_choice |= phrase.is_open_choice
             garment.sleeve = garment.sleeve if phrase.sleeve is None else phrase.sleeve
             garment.length = phrase.size if phrase.has_size and garment.part != "upper" else garment.length
         elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
             self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
 
-    def _add_garment(self, phrase: Phrase, place: int) -> _Garment:
+    def _add_garment(self, phrase: Phrase, colours: Colours) -> _Garment:
         head = _head(phrase)
         sleeve = head.sleeve if phrase.sleeve is None else phrase.sleeve
         length = head.length
         if phrase.has_size and head.part != "upper":
             length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
-        garment = _Garment(head.part, sleeve, head.type, length, self._colours(phrase, place), phrase.is_open_choice, phrase.excepted)
+        garment = _Garment(head.part, sleeve, head.type, length, colours, phrase.is_open_choice, phrase.excepted)
         self._has_exception = self._has_exception or phrase.excepted
         other = self._worn_thing if phrase.or_before else None
         if other is not None:
@@ -104,7 +101,7 @@ class Facts:
             self._garments.append(garment)
         return garment
 
-    def _add_part(self, phrase: Phrase, place: int) -> None:
+    def _add_part(self, phrase: Phrase, colours: Colours) -> None:
         """Sleeves, collars, stripes: their colours count for the garment they follow."""
         sleeve, garment = phrase.sleeve, self._worn_thing
         if phrase.says == "sleeve" and phrase.negated:
@@ -112,11 +109,11 @@ class Facts:
         if garment is not None:
             garment.sleeve = garment.sleeve if sleeve is None else sleeve
             if not phrase.negated:
-                garment.colours += self._colours(phrase, place)
+                garment.colours += colours
         elif phrase.says == "sleeve" and sleeve is not None and phrase.relation == "worn":
             self._sleeves.append(sleeve)
 
-    def _add_hair(self, phrase: Phrase, place: int) -> None:
+    def _add_hair(self, phrase: Phrase, colours: Colours) -> None:
         if phrase.relation in ("held", "other"):
             return
         if phrase.negated:
@@ -125,15 +122,15 @@ class Facts:
         elif phrase.size is not None:
             self._hair.add(1 - phrase.size)
 
-    def _add_hairstyle(self, phrase: Phrase, place: int) -> None:
+    def _add_hairstyle(self, phrase: Phrase, colours: Colours) -> None:
         value = _head(phrase).value
         if not phrase.negated and phrase.relation == "worn" and value is not None:
             self._hair.add(value)
 
-    def _add_no_hat(self, phrase: Phrase, place: int) -> None:
+    def _add_no_hat(self, phrase: Phrase, colours: Colours) -> None:
         self._lacks.append(("hat", "hat"))
 
-    def _add_hat(self, phrase: Phrase, place: int) -> None:
+    def _add_hat(self, phrase: Phrase, colours: Colours) -> None:
         head = _head(phrase)
         if phrase.negated:
             if head.absent or head.kind == "headwear":
@@ -141,7 +138,7 @@ class Facts:
         elif head.kind == "hat" and phrase.relation == "worn":
             self._has.append(("hat", _last_word(head)))
 
-    def _add_bag(self, phrase: Phrase, place: int) -> None:
+    def _add_bag(self, phrase: Phrase, colours: Colours) -> None:
         head = _head(phrase)
         if phrase.negated:
             if head.absent:
@@ -182,7 +179,7 @@ class Facts:
         lengths = {g.length for g in worn if g.type == 0 and g.length is not None} or {g.length for g in worn if g.length is not None}
         return lengths.pop() if len(lengths) == 1 else None, 0 if any(g.type == 0 for g in worn) else 1
 
-    def stated_colours(self, part: str) -> tuple[str, ...]:
+    def stated_colours(self, part: str) -> Colours:
         """The colours by which a group is labelled; none: it stays unlabelled."""
         garments, stated, is_open = self._garments, self._everywhere, self._everywhere_is_open
         if self._has_exception and (excepted := [g for g in garments if g.excepted and g.part == part]):

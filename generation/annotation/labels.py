@@ -1,11 +1,10 @@
 """What is said of the main subject -> the 27 labels (guideline sections 3 to 6)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from generation.annotation.facts import Facts
-from generation.annotation.lexicon import Entry
-from generation.annotation.runs import Phrase
+from generation.annotation.reading import Stretch
 from generation.annotation.subject import Subject
 from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
 
@@ -16,18 +15,20 @@ _SINGLE = ("gender", "age", "hair_length", "hat", "backpack", "handbag", "bag", 
 assert PERSON_27.names == (*_SINGLE, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
 
 
-def labels_by(tokens: Sequence[Entry], subject: Subject, pieces: Iterable[tuple[Sequence[Phrase], int]]) -> Labels:
-    """The labels of a caption's subject. pieces: its noun phrases, whose places count from the given one."""
+def labels_by(subject: Subject, stretches: Iterable[Stretch]) -> Labels:
+    """The labels of a caption's subject."""
     if subject.plural:
         return (MISSING if subject.gender is None else subject.gender, *(MISSING,) * (len(PERSON_27) - 1))
-    facts, owned = Facts(tokens), subject.owned
-    for phrases, offset in pieces:
-        for phrase in phrases:
-            place = offset + phrase.start
-            if owned is None or owned[place]:
-                facts.add(phrase, place)
+    facts, owned = Facts(), subject.owned
+    offset = 0
+    for words, said, _, _ in stretches:
+        for phrase, place, colours in said:
+            if owned is None or owned[offset + place]:
+                facts.add(phrase, colours)
             else:
                 facts.add_of_another(phrase)
+        if owned is not None:
+            offset += len(words.tokens)
     single = (subject.gender, subject.age, facts.hair_length(), *facts.carried(), facts.sleeve_length(), *facts.lower_body())
     upper, lower = facts.stated_colours("upper"), facts.stated_colours("lower")
     return (

@@ -10,9 +10,9 @@ import yaml
 RULES_FILE = Path(__file__).with_name("rules.yaml")
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # compared by identity: the lexicon makes each once, and caches want a cheap hash
+@dataclass(slots=True, eq=False)  # compared by identity: each word's is made once
 class Entry:
-    """What one token is. `kind` decides which other fields mean something."""
+    """What one token is. `kind` decides which other fields mean something. Nobody changes one, but for the symbol it gets at first."""
 
     kind: str
     text: str
@@ -26,13 +26,13 @@ class Entry:
     item: str = ""  # bag: its attribute; joiner: and, or, nor; colour: its name
     value: int | None = None  # size, hairstyle, age word, number, decade
     absent: bool = False  # hat, bag: a negated one says something
+    symbol: str = ""  # one character for what it means, see `symbols.py`
 
 
 # Kinds whose entries are plain lists of words. Nouns also get their plural.
 _NOUN_LISTS = {
     "parts": "part",
     "sleeve_nouns": "sleeve",
-    "headwear": "headwear",
     "not_bags": "accessory",
     "hair": "hair",
     "accessories": "accessory",
@@ -43,6 +43,7 @@ _NOUN_LISTS = {
     "pictures": "picture",
 }
 _WORD_LISTS = {
+    "headwear": "headwear",
     "no_hat": "no_hat",
     "negators": "neg",
     "affirmers": "filler",
@@ -67,15 +68,16 @@ _WORD_LISTS = {
     "year_words": "years",
 }
 _VALUE_LISTS = {"age_words": "age", "number_words": "number", "decades": "decade", "sleeve_words": "sleeve_word"}
+Phrases = dict[str, list[tuple[list[str], Entry]]]  # second word -> the listed phrases that go on so, longest first
 _PUNCTUATION = {",": "comma", ".": "stop", ";": "stop", ":": "stop", "!": "stop", "?": "stop"}
 
 
 class Lexicon:
-    """`single[word]` is the entry of one word; `longer[first word][second word]` lists the phrases that begin so, longest first."""
+    """`single[word]` is the entry of one word; `longer[first word][second word]` lists the phrases that begin so."""
 
     def __init__(self, rules: dict[str, Any]) -> None:
         self.single: dict[str, Entry] = {}
-        self.longer: dict[str, dict[str, list[tuple[list[str], Entry]]]] = {}
+        self.longer: dict[str, Phrases] = {}
         self.not_man_words = frozenset(rules["not_man_words"])
         self.spelling: dict[str, str] = dict(rules["spelling"])
         self.spelt: dict[str, frozenset[str]] = {name: frozenset(words) for name, words in rules["spelt"].items()}

@@ -12,6 +12,7 @@ _SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "he
 _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"det", "be", "relative", "in", "neg", "ender", "all", "both"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
+_BREAKS = frozenset({"stop", "comma", "relative"})
 _NO_END = -1
 
 
@@ -23,14 +24,24 @@ class Carry(NamedTuple):
     has_negated: bool = False  # a phrase stands in the scope already
     excepted: bool = False
     everywhere: bool = False  # "all", "head to toe" just before
-    target: str = ""  # kind of the phrase before, if a colour may be said of it
+    has_target: bool = False  # a colour may be said of the phrase before
     is_predicated: bool = False  # a colour that comes now is said of it: "his coat is ..."
     or_before: bool = False
     before_of: str | None = None  # the relation that "of" interrupts
+    after_break: bool = False  # a comma, a full stop or "who" just before
     begins: bool = False  # nothing has been read yet
 
 
-START = Carry(begins=True)
+    def up_to(self, kind: str) -> "Carry":
+        """What of this counts if a token of this kind comes next, at which a stretch of text may begin (`reading.py`)."""
+        carry = self._replace(is_predicated=False)
+        if kind == "pronoun":
+            return carry
+        carry = carry._replace(after_break=False, everywhere=self.everywhere and kind == "wear")
+        return carry if kind in ("comma", "joiner") else carry._replace(relation="worn")
+
+
+START = Carry(after_break=True, begins=True)
 
 
 def phrases(tokens: list[Entry], carry: Carry = START) -> tuple[tuple[Phrase, ...], Carry]:
@@ -58,11 +69,11 @@ class _State:
     def __init__(self, tokens: list[Entry], carry: Carry) -> None:
         self.tokens = tokens
         self.end = _NO_END
-        self.begins = carry.begins
+        self.after_break, self.begins = carry.after_break, carry.begins
         self.relation = carry.relation
         self.negated, self.has_negated = carry.negated, carry.has_negated
         self.excepted, self.everywhere = carry.excepted, carry.everywhere
-        self.target, self.is_predicated = carry.target, carry.is_predicated
+        self.target, self.is_predicated = "before" if carry.has_target else "", carry.is_predicated  # kind of the phrase before
         self.or_before, self.before_of = carry.or_before, carry.before_of
 
     def carry(self) -> Carry:
@@ -72,10 +83,11 @@ class _State:
             self.has_negated and self.negated,
             self.excepted,
             self.everywhere,
-            self.target,
+            self.target != "",
             self.is_predicated,
             self.or_before,
             self.before_of,
+            self._kind(len(self.tokens) - 1) in _BREAKS,
         )
 
     def read(self, i: int) -> None:
@@ -194,7 +206,7 @@ class _State:
 
     def _read_pronoun(self, i: int) -> None:
         """A new clause ("his jacket is blue") starts with what the person wears."""
-        if self._kind(i - 1) in ("stop", "comma", "relative", ""):
+        if self.after_break if i == 0 else self._kind(i - 1) in _BREAKS:
             self.relation = "worn"
 
     def _read_neg(self, i: int) -> None:

@@ -6,7 +6,6 @@ behind a negation, because its scope depends on words far behind. A property tes
 """
 
 import re
-from collections.abc import Iterator
 from functools import cache
 
 from generation.annotation.phrases import START, Carry, phrases
@@ -16,49 +15,40 @@ from generation.annotation.symbols import ANY_VERB, any_of, symbols
 
 _CLAUSE_STARTS = ("wear", "hold", "with", "stop")
 _SETS_RELATION = frozenset({"wear", "hold", "with", "stop", "verb", "place"})  # whatever it was before
-_MAX_REMEMBERED = 1 << 16  # pieces
 
 
-class _Node(dict[str, tuple[tuple[Phrase, ...], "_Node"]]):
+Found = tuple[Phrase, int]  # and the place of its first token
+
+
+class Node(dict[str, tuple[tuple[Phrase, ...], "Node"]]):
     """Piece -> (its phrases, the node behind it)."""
 
     def __init__(self, carry: Carry) -> None:
         self.carry = carry
 
-    def __missing__(self, piece: str) -> tuple[tuple[Phrase, ...], "_Node"]:
-        _forget_if_full()
+    def __missing__(self, piece: str) -> tuple[tuple[Phrase, ...], "Node"]:
         meaning = symbols().meaning
         if self.carry.relation != "worn" and meaning[piece[0]].kind in _SETS_RELATION:
-            self[piece] = _node(self.carry._replace(relation="worn"))[piece]
+            self[piece] = node_of(self.carry._replace(relation="worn"))[piece]
             return self[piece]
         found, carry = phrases([meaning[symbol] for symbol in piece], self.carry)
         # Of phrases that say nothing one is as good as a row of them: it ends what came before.
         found = tuple(phrase for before, phrase in zip((None, *found), found, strict=False) if phrase.says or before is None or before.says)
-        self[piece] = found, _node(carry)
+        self[piece] = found, node_of(carry)
         return self[piece]
 
 
 @cache
-def _node(carry: Carry) -> _Node:
-    return _Node(carry)
-
-
-_remembered = 0
-
-
-def _forget_if_full() -> None:
-    global _remembered
-    _remembered += 1
-    if _remembered > _MAX_REMEMBERED:
-        _node.cache_clear()
-        _remembered = 0
+def node_of(carry: Carry = START) -> Node:
+    """The one node of a carry."""
+    return Node(carry)
 
 
 @cache
 def _piece() -> re.Pattern[str]:
     """Up to: the start of a clause; a verb of no special meaning that is no adjective ("running shoes"); a preposition that never says
     whether the thing before it is worn; a comma or joiner that no list of adjectives runs through; a colour behind a noun."""
-    clause, verb = any_of(*_CLAUSE_STARTS), re.escape(symbols()[ANY_VERB])
+    clause, verb = any_of(*_CLAUSE_STARTS), re.escape(ANY_VERB.symbol)
     place = any_of("place", but=ASKED_BEHIND_A_PHRASE)
     between = rf"(?<!{any_of(*MODIFIERS)}){any_of('comma', 'joiner')}|(?<={any_of('word', *NOUNS)}){any_of('colour')}"
     return re.compile(rf".+?(?={clause}|{verb}(?!{any_of(*NOUNS)})|{place}|{between}|$)")
@@ -74,15 +64,16 @@ def _negator() -> re.Pattern[str]:
     return re.compile(any_of("neg"))
 
 
-def phrases_by_piece(text: str) -> Iterator[tuple[tuple[Phrase, ...], int]]:
-    """Noun phrases of a caption written in symbols, piece by piece with the place of its first token."""
-    node, offset = _node(START), 0
+def phrases_by_piece(text: str, node: Node) -> tuple[list[Found], Node]:
+    """Noun phrases of a text written in symbols, which begins at `node`, and the node behind it."""
+    found: list[Found] = []
+    offset = 0
     for clause in _clause().findall(text) if _negator().search(text) else (text,):
         for piece in (clause,) if node.carry.negated else _pieces(clause):
-            found, node = node[piece]
-            if found:
-                yield found, offset
+            said, node = node[piece]
+            found += [(phrase, offset + phrase.start) for phrase in said]
             offset += len(piece)
+    return found, node
 
 
 def _pieces(clause: str) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
-_MAX_REMEMBERED = 1 << 16  # a process that annotates random words grows by no more than 150 MB
+MAX_REMEMBERED = 1 << 16  # a process that annotates random words grows by no more than 150 MB
 
 
 class Remembered(dict[str, Value], Generic[Value]):
@@ -14,7 +14,7 @@ class Remembered(dict[str, Value], Generic[Value]):
         self._function = function
 
     def __missing__(self, text: str) -> Value:
-        if len(self) >= _MAX_REMEMBERED:
+        if len(self) >= MAX_REMEMBERED:
             self.clear()
         value = self[text] = self._function(text)
         return value

@@ -49,6 +49,10 @@ class Phrase:
     says: str = ""  # the kind of what it says of the subject's look, "headless" without a noun, "" if nothing
     is_predicate: bool = False  # headless, and said of the phrase before: "his pants are grey"
 
+    def colour_names(self, tokens: list[Entry], place: int) -> tuple[str, ...]:
+        """The colours of the phrase that begins with token `place`."""
+        return tuple([tokens[place + i].item for i in self.colours])
+
 
 def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
     """The noun phrase that begins at `start`, article not included; None where none does."""

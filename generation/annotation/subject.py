@@ -4,15 +4,17 @@ The first person named is the main subject. Once another person has appeared, wo
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
+from typing import NamedTuple
 
 from generation.annotation.lexicon import Entry
-from generation.annotation.symbols import any_of
+from generation.annotation.symbols import any_of, symbols
 
 _NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairstyle", "headwear"})
 _BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word"})
-_POSSESSIVE = Entry("pronoun", "'s")
 _HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
 _FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
 _NOBODY = Entry("", "")
@@ -46,6 +48,16 @@ class Subject:
     owned: list[bool] | None
 
 
+class Persons(NamedTuple):
+    """What a stretch of a caption says of persons, as far as that can be said without its neighbours."""
+
+    named: Mention | None  # by a noun
+    has_subject_pronoun: bool  # "he", which names a person where no noun has
+    gender: int | None  # of the first pronoun that has one
+    years: int | None  # as `_stated_years`
+    is_plain: bool  # False: several persons, figures, pictures
+
+
 @dataclass(frozen=True)
 class _Finders:
     """Places of the tokens that matter here, found in a caption written in symbols."""
@@ -55,6 +67,7 @@ class _Finders:
     pictures: re.Pattern[str]
     years: re.Pattern[str]
     nouns: re.Pattern[str]
+    any: re.Pattern[str]
 
 
 @cache
@@ -65,6 +78,7 @@ def _finders() -> _Finders:
         re.compile(any_of("figure", "lifeless", "picture")),
         re.compile(any_of("decade", "years", "number")),
         re.compile(any_of("person", "years")),
+        re.compile(any_of("person", "lifeless", "pronoun", "figure", "picture", "decade", "years", "number")),
     )
 
 
@@ -79,7 +93,7 @@ def settle_modifiers(tokens: list[Entry], text: str) -> list[Entry]:
             if _names_person(tokens, i):
                 changes[i] = _person_of_age(int((tokens[i - 1].value or 0) >= 18))
         elif following.text == "'s" and _owns(tokens, i):
-            changes[i], changes[i + 1] = _POSSESSIVE, None
+            changes[i], changes[i + 1] = _possessive(), None
         elif following.kind in _NOUN_AFTER_MODIFIER:
             changes[i] = _as_modifier(token.text)
     if not changes:
@@ -95,18 +109,62 @@ def _names_person(tokens: list[Entry], i: int) -> bool:
 
 
 @cache
+def _possessive() -> Entry:
+    return symbols().mark(Entry("pronoun", "'s"))
+
+
+@cache
 def _person_of_age(age: int) -> Entry:
-    return Entry("person", "year old", age=age)
+    return symbols().mark(Entry("person", "year old", age=age))
 
 
 @cache
 def _as_modifier(text: str) -> Entry:
-    return Entry("modifier", text)
+    return symbols().mark(Entry("modifier", text))
 
 
 def _owns(tokens: list[Entry], i: int) -> bool:
     """ "a woman's purse", but not "the man's wearing a hat"."""
     return i + 2 >= len(tokens) or tokens[i + 2].kind not in ("wear", "hold", "verb", "det", "in", "neg")
+
+
+def persons_in(tokens: list[Entry], text: str) -> Persons | None:
+    """Persons of a stretch; None: nothing. text: the tokens in symbols."""
+    finders = _finders()
+    if finders.any.search(text) is None:
+        return None
+    places = [match.start() for match in finders.persons.finditer(text)]
+    years = _stated_years(tokens, None) if finders.years.search(text) is not None else None
+    has_pictures = finders.pictures.search(text) is not None
+    mentions = _mentions(tokens, places, has_pictures)
+    is_plain = len(mentions) < 2 and not has_pictures and not (mentions and mentions[0].is_figure)
+    named = next((mention for mention in mentions if tokens[mention.first].kind != "pronoun"), None)
+    return Persons(named, bool(mentions) and named is None, _first_gender(tokens, places, len(tokens)), years, is_plain)
+
+
+def subject_of(stretches: Sequence[tuple[list[Entry], str, Persons | None]]) -> Subject:
+    """The main subject of a caption. stretches: tokens, the same in symbols, persons in them."""
+    subject = _lone_subject([persons for _, _, persons in stretches if persons is not None])
+    if subject is not None:
+        return subject
+    return find_subject(list(chain.from_iterable([tokens for tokens, _, _ in stretches])), "".join([text for _, text, _ in stretches]))
+
+
+def _lone_subject(stretches: list[Persons]) -> Subject | None:
+    """The same as `find_subject` where one person is named, by a noun and before any pronoun; None where that is not so."""
+    main: Mention | None = None
+    gender = age = None
+    for named, has_subject_pronoun, pronoun_gender, years, is_plain in stretches:
+        if not is_plain or (main is None and has_subject_pronoun) or (main is not None and named is not None):
+            return None
+        main = main or named
+        gender = pronoun_gender if gender is None else gender
+        age = years if age is None else age
+    if main is None:
+        return None
+    if main.plural:
+        return Subject(main.gender, None, True, None)
+    return Subject(gender if main.gender is None else main.gender, main.age if age is None else age, False, None)
 
 
 def find_subject(tokens: list[Entry], text: str) -> Subject:

@@ -17,40 +17,41 @@ _SPELLING_COUNTS = frozenset({"hat", "bag", "headwear", "place", "pronoun", "bod
 ANY_VERB = Entry("verb", "")
 
 
-class _Symbols(dict[Entry, str]):
-    """Token -> character; `meaning[character]` is a token that stands for all of them."""
+class _Symbols:
+    """`meaning[character]` is an entry that stands for all which have this character."""
 
     def __init__(self) -> None:
         self.meaning: dict[str, Entry] = {}
         self._special = frozenset().union(*lexicon().spelt.values())
         self._of_fields: dict[tuple[object, ...], str] = {}
+        for entry in (*lexicon().entries, ANY_VERB, Entry("word", ""), Entry("number", ""), Entry("person", "")):
+            self.mark(entry)  # all listed words, and one word of each kind that needs no list
 
-    def __missing__(self, token: Entry) -> str:
-        keeps_text = token.kind in _SPELLING_COUNTS or token.text in self._special
-        meaning = token if keeps_text else replace(token, text="")
-        if token.kind in _KIND_ALONE:
-            meaning = Entry(token.kind, meaning.text)
+    def mark(self, entry: Entry) -> Entry:
+        """Give an entry its symbol."""
+        keeps_text = entry.kind in _SPELLING_COUNTS or entry.text in self._special
+        text = entry.text if keeps_text else ""
+        meaning = Entry(entry.kind, text) if entry.kind in _KIND_ALONE else replace(entry, text=text)
         fields = astuple(meaning)
         symbol = self._of_fields.get(fields)
         if symbol is None:
-            symbol = self._of_fields[fields] = chr(_FIRST + len(self._of_fields))
+            symbol = self._of_fields[fields] = meaning.symbol = chr(_FIRST + len(self._of_fields))
             self.meaning[symbol] = meaning
-        self[token] = symbol
-        return symbol
+        entry.symbol = symbol
+        return entry
 
 
 @cache
 def symbols() -> _Symbols:
-    """The table, with all listed words and one word of each kind that needs no list."""
-    table = _Symbols()
-    for entry in lexicon().entries:
-        table[entry]
-    for entry in (ANY_VERB, Entry("word", ""), Entry("number", ""), Entry("person", "")):
-        table[entry]
-    return table
+    """The table; made when the first caption is read."""
+    return _Symbols()
+
+
+def symbols_of(*kinds: str, but: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The characters of all tokens of these kinds, without these spellings."""
+    return frozenset(symbol for symbol, entry in symbols().meaning.items() if entry.kind in kinds and entry.text not in but)
 
 
 def any_of(*kinds: str, but: frozenset[str] = frozenset()) -> str:
-    """A regular expression's character class of all tokens of these kinds, without these spellings."""
-    found = (symbol for symbol, entry in symbols().meaning.items() if entry.kind in kinds and entry.text not in but)
-    return "[" + "".join(map(re.escape, found)) + "]"
+    """The same as a regular expression's character class."""
+    return "[" + "".join(map(re.escape, symbols_of(*kinds, but=but))) + "]"
