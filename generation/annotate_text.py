@@ -4,6 +4,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import cache
 from itertools import islice
 from json.encoder import encode_basestring
 from multiprocessing import get_context
@@ -11,11 +12,14 @@ from typing import Any, NamedTuple
 
 from generation.annotate import labels_of
 from generation.annotation.labels import Labels
+from generation.annotation.remembered import Remembered
 from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 
 CHUNK_LINES = 2000
-_LABELS_JSON = "{" + ", ".join(f'"{name}": %d' for name in PERSON_27.names) + "}"
+_BYTE_ORDER_MARK = "\ufeff"
+_UPPER, _LOWER = PERSON_27.names.index("upper_black"), PERSON_27.names.index("lower_black")
+_decode = json.JSONDecoder().raw_decode
 
 
 class Chunk(NamedTuple):
@@ -57,25 +61,36 @@ def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: 
     """The answer to lines that begin with number `first`."""
     answers: list[str] = []
     counted: list[Labels] = []
+    text = _label_texts()
     for number, raw in enumerate(lines, first):
         try:
-            line = raw.decode("utf-8-sig").strip()
+            line = raw.decode().removeprefix(_BYTE_ORDER_MARK).strip()
         except UnicodeDecodeError as err:
             raise ContractError(f"{where}, line {number}, byte {err.start + 1}: not UTF-8; save the file as UTF-8") from err
         if not line:
             continue
         identity, caption = _record(line, where, number) if line.startswith("{") else (f'"{number}"', line)
         labels = labels_of(caption)
-        answers.append(f'{{"id": {identity}, "labels": {_LABELS_JSON % labels}}}\n')
+        answers.append(
+            f'{{"id": {identity}, "labels": {{{text[0, labels[:_UPPER]]}, {text[_UPPER, labels[_UPPER:_LOWER]]}, {text[_LOWER, labels[_LOWER:]]}}}}}\n'
+        )
         if with_labels:
             counted.append(labels)
     return Chunk("".join(answers), counted)
 
 
+@cache
+def _label_texts() -> Remembered[tuple[int, Labels], str]:
+    """(place of the first name, labels) -> JSON without braces. Written in parts, because each part takes few values."""
+    return Remembered(lambda part: ", ".join([f'"{name}": {label}' for name, label in zip(PERSON_27.names[part[0] :], part[1], strict=False)]))
+
+
 def _record(line: str, where: str, number: int) -> tuple[str, str]:
     """(id as JSON, caption)."""
     try:
-        record = json.loads(line)
+        record, end = _decode(line)
+        if end < len(line):
+            json.loads(line)  # says what is wrong with the rest
     except ValueError as err:
         raise ContractError(
             f"{where}, line {number}: not JSON ({err}); accepted: a caption, or a JSON object with `id` and `caption`"

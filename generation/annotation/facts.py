@@ -29,6 +29,21 @@ class _Garment:
 class Facts:
     """Everything said of the subject so far; phrases come in the order of the text."""
 
+    __slots__ = (
+        "_before",
+        "_everywhere",
+        "_everywhere_is_open",
+        "_garment_before",
+        "_garments",
+        "_hair",
+        "_has",
+        "_has_exception",
+        "_lacks",
+        "_sleeves",
+        "_thing",
+        "_worn_thing",
+    )
+
     def __init__(self) -> None:
         self._garments: list[_Garment] = []
         self._has_exception = False
@@ -174,10 +189,10 @@ class Facts:
     def lower_body(self) -> tuple[int | None, int | None]:
         """(length, type). A dress or skirt over trousers decides both, if its length is stated."""
         worn = [garment for garment in self._garments if garment.type is not None]
-        if not worn:
-            return None, None
+        if len(worn) < 2:
+            return (worn[0].length, worn[0].type) if worn else (None, None)
         lengths = {g.length for g in worn if g.type == 0 and g.length is not None} or {g.length for g in worn if g.length is not None}
-        return lengths.pop() if len(lengths) == 1 else None, 0 if any(g.type == 0 for g in worn) else 1
+        return lengths.pop() if len(lengths) == 1 else None, min(g.type for g in worn if g.type is not None)
 
     def stated_colours(self, part: str) -> Colours:
         """The colours by which a group is labelled; none: it stays unlabelled."""

@@ -121,7 +121,7 @@ def _place(carry: Carry) -> _Place:
 
 
 @cache
-def _words() -> Remembered[Words]:
+def _words() -> Remembered[str, Words]:
     return Remembered(words_of)
 
 

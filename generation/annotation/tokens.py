@@ -48,14 +48,14 @@ def _split(text: str) -> list[str]:
 
 
 @cache
-def _known_words() -> Remembered[_Word]:
+def _known_words() -> Remembered[str, _Word]:
     return Remembered(_word)
 
 
 def _word(text: str) -> _Word:
-    known = lexicon()
+    known, table = lexicon(), symbols()  # which gives all listed words their symbols
     spelt = text if text in known.words else known.spelling.get(text) or _respelt(text)
-    entry = known.single.get(spelt) or symbols().mark(_unlisted(spelt))
+    entry = known.single.get(spelt) or table.mark(_unlisted(spelt))
     return _Word(None if entry.kind == "filler" else entry, known.longer.get(spelt, {}), spelt)
 
 

@@ -221,7 +221,7 @@ def test_what_is_remembered_by_pieces_is_what_the_caption_says(caption: str) -> 
 
 
 def written(tokens: list[Entry]) -> str:
-    return "".join(symbols()[token] for token in tokens)
+    return "".join(token.symbol for token in tokens)
 
 
 def test_no_listed_phrase_is_cut() -> None:
