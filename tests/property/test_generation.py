@@ -9,12 +9,10 @@ from hypothesis.extra.numpy import arrays
 
 from generation.annotate import annotate, labels_of
 from generation.annotation.labels import labels_by
-from generation.annotation.lexicon import Entry, lexicon
+from generation.annotation.lexicon import lexicon
 from generation.annotation.phrases import phrases
-from generation.annotation.reading import CUT_WORDS
-from generation.annotation.subject import find_subject, settle_modifiers
-from generation.annotation.symbols import symbols
-from generation.annotation.tokens import tokenise
+from generation.annotation.reading import CLAUSE_STARTS, CONTINUING, Said, read, words_of
+from generation.annotation.subject import find_subject
 from generation.caption_gate import longest_loop
 from generation.crop import crop, crop_to_size, person_box
 from generation.near_duplicates import find_repeats
@@ -213,20 +211,15 @@ texts_of_words = st.lists(st.sampled_from(_WORDS), max_size=24).map(lambda words
 @settings(max_examples=300)
 def test_what_is_remembered_by_pieces_is_what_the_caption_says(caption: str) -> None:
     """The annotator cuts captions and looks the pieces up; here they are read in one go, word by word."""
-    tokens = tokenise(caption)
-    settled = settle_modifiers(tokens, written(tokens))
-    subject = find_subject(settled, written(settled))
-    whole, _ = phrases(settled)
-    assert labels_of(caption) == labels_by(settled, subject, [(whole, 0)])
-
-
-def written(tokens: list[Entry]) -> str:
-    return "".join(token.symbol for token in tokens)
+    words = words_of(caption)
+    said = [Said(phrase, phrase.start, phrase.colour_names(words.tokens, phrase.start)) for phrase in phrases(words.tokens)[0]]
+    whole = read("")[0]._replace(words=words, said=said)
+    assert labels_of(caption) == labels_by(find_subject(words.tokens, words.symbols), [whole])
 
 
 def test_no_listed_phrase_is_cut() -> None:
     inside = {word for options in lexicon().longer.values() for listed in options.values() for phrase, _ in listed for word in phrase[1:]}
-    assert not inside & set(CUT_WORDS)
+    assert not inside & {*CLAUSE_STARTS, *CONTINUING}
 
 
 # ---- prompts --------------------------------------------------------------------------------------------------------------------------
