@@ -82,7 +82,9 @@ def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: 
 @cache
 def _label_texts() -> Remembered[tuple[int, Labels], str]:
     """(place of the first name, labels) -> JSON without braces. Written in parts, because each part takes few values."""
-    return Remembered(lambda part: ", ".join([f'"{name}": {label}' for name, label in zip(PERSON_27.names[part[0] :], part[1], strict=False)]))
+    return Remembered(
+        lambda part: ", ".join([f'"{name}": {label}' for name, label in zip(PERSON_27.names[part[0] :], part[1], strict=False)])
+    )
 
 
 def _record(line: str, where: str, number: int) -> tuple[str, str]:

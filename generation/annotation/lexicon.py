@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+MIN_MISSPELT = 4  # letters; shorter words are too often other words
 RULES_FILE = Path(__file__).with_name("rules.yaml")
 
 
@@ -34,6 +35,7 @@ _NOUN_LISTS = {
     "parts": "part",
     "sleeve_nouns": "sleeve",
     "not_bags": "accessory",
+    "not_persons": "accessory",
     "hair": "hair",
     "accessories": "accessory",
     "bodies": "body",
@@ -44,7 +46,6 @@ _NOUN_LISTS = {
 }
 _WORD_LISTS = {
     "headwear": "headwear",
-    "no_hat": "no_hat",
     "negators": "neg",
     "affirmers": "filler",
     "enders": "ender",
@@ -81,7 +82,6 @@ class Lexicon:
         self.not_man_words = frozenset(rules["not_man_words"])
         self.spelling: dict[str, str] = dict(rules["spelling"])
         self.spelt: dict[str, frozenset[str]] = {name: frozenset(words) for name, words in rules["spelt"].items()}
-        self.spelling_targets: tuple[str, ...] = tuple(rules["spelling_targets"])
         known = dict(_entries(rules))  # a later list overrides an earlier one
         self.entries = tuple(known.values())
         for text, entry in sorted(known.items(), key=lambda item: -len(item[0].split())):
@@ -92,6 +92,11 @@ class Lexicon:
                 self.single[text] = entry
         self.words = frozenset(self.single) | frozenset(self.longer)  # those that a text may begin a listed word or phrase with
         self.real_words = frozenset(rules["real_words"]) | self.words
+        kinds = frozenset(rules["spelling_kinds"])
+        self.spelling_targets = (
+            *(word for word, entry in self.single.items() if entry.kind in kinds and len(word) >= MIN_MISSPELT),
+            *rules["spelling_targets"],
+        )
 
 
 @cache
@@ -146,6 +151,7 @@ def _described(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
     kinds = {
         "garments": "garment",
         "hats": "hat",
+        "no_hat": "no_hat",
         "bags": "bag",
         "hairstyles": "hairstyle",
         "sizes": "size",

@@ -13,6 +13,7 @@ _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"det", "be", "relative", "in", "neg", "ender", "all", "both"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
 _BREAKS = frozenset({"stop", "comma", "relative"})
+_POSSESSIVES = frozenset({"his", "her", "their", "its", "my", "your", "'s"})
 _NO_END = -1
 
 
@@ -30,7 +31,6 @@ class Carry(NamedTuple):
     before_of: str | None = None  # the relation that "of" interrupts
     after_break: bool = False  # a comma, a full stop or "who" just before
     begins: bool = False  # nothing has been read yet
-
 
     def up_to(self, kind: str) -> "Carry":
         """What of this counts if a token of this kind comes next, at which a stretch of text may begin (`reading.py`)."""
@@ -50,6 +50,9 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> tuple[tuple[Phrase, ..
     found: list[Phrase] = []
     i = 0
     while i < len(tokens):
+        if tokens[i].kind == "verb" and _is_adjective(tokens, i):
+            i += 1
+            continue
         phrase = parse_run(tokens, i) if tokens[i].kind in _STARTERS else None
         if phrase is None:
             state.read(i)
@@ -174,7 +177,7 @@ class _State:
         if before == "garment":
             self._read_in(i)  # "a coat of green wool"
         else:  # "in the pockets of his black jacket", "the collar of her coat"
-            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i)
+            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i)
             self.before_of = self.relation if self.tokens[i].text == "of" else None
             self.relation = "worn" if is_worn else "placed"
 
@@ -182,12 +185,23 @@ class _State:
         """ "pants under her dress"; but "a man in a coat under a bridge"."""
         if self.tokens[i].text not in ("under", "underneath", "beneath") or self.end != i or not self.target:
             return False
-        after = next((t for t in self.tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind not in ("det", "pronoun")), None)
-        return after is not None and after.kind == "garment"
+        return self._is_before_garment(i)
+
+    def _is_on_garment(self, i: int) -> bool:
+        """ "no sleeves on her red top", "a badge on his coat"; but "a jacket on the bench"."""
+        if self.tokens[i].text != "on" or self.end != i or self._kind(i - 1) not in ("part", "sleeve", "accessory"):
+            return False
+        return self._kind(i + 1) == "pronoun" and self._is_before_garment(i)
+
+    def _is_before_garment(self, i: int) -> bool:
+        """ "under | her long red dress"."""
+        after = (t for t in self.tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind != "det" and t.text not in _POSSESSIVES)
+        return next((token.kind for token in after), "") == "garment"
 
     def _read_layer(self, i: int) -> None:
-        """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat"; but "leaning over a fence"."""
-        is_layer = self.target in ("garment", "hair", "hairstyle") and self.end != _NO_END
+        """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning over a fence"."""
+        may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and self._is_before_garment(i))
+        is_layer = may_lie_over and self.end != _NO_END
         is_layer = is_layer and all(t.kind in _LAYER_LINKS or t.text in spelt("layered") for t in self.tokens[self.end : i])
         self.relation = "worn" if is_layer else "placed"
 
@@ -228,6 +242,8 @@ class _State:
 
     def _read_joiner(self, i: int) -> None:
         self.or_before = self.tokens[i].item == "or" and not self.negated
+        if self.tokens[i].item in ("or", "nor"):
+            self.has_negated = False  # "not wearing a hat or carrying a bag": the scope goes on
 
     def _end_scope(self) -> None:
         if self.has_negated:
@@ -235,6 +251,13 @@ class _State:
 
 
 _READERS = {name.removeprefix("_read_"): reader for name, reader in vars(_State).items() if name.startswith("_read_")}
+
+
+def _is_adjective(tokens: list[Entry], i: int) -> bool:
+    """ "a racing suit", "his riding boots"."""
+    if i == 0 or i + 1 >= len(tokens) or tokens[i + 1].kind not in NOUNS:
+        return False
+    return tokens[i - 1].kind == "det" or tokens[i - 1].text in _POSSESSIVES
 
 
 def _what_it_says(phrase: Phrase) -> str:

@@ -9,8 +9,8 @@ from functools import cache
 from typing import NamedTuple
 
 from generation.annotation.lexicon import Entry
-from generation.annotation.pieces import Node, node_of, phrases_by_piece
 from generation.annotation.phrases import START, Carry
+from generation.annotation.pieces import Node, node_of, phrases_by_piece
 from generation.annotation.remembered import MAX_REMEMBERED, Remembered
 from generation.annotation.runs import MODIFIERS, Phrase
 from generation.annotation.subject import Persons, persons_in, settle_modifiers

@@ -79,6 +79,9 @@ def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
             pass  # "a black running jacket"
         elif kind in ("joiner", "comma") and head < 0 and unknown < 0 and i > start and _continues(tokens, i):
             choice = choice or (tokens[i].item == "or" and bool(phrase.colours))
+        elif head < 0 and unknown < 0 and phrase.colours and _is_or_another(tokens, i):
+            choice = True
+            i += 1
         elif kind in ("comma", "neg") and head < 0 and unknown < 0 and phrase.colours and (after := _behind_denied_colour(tokens, i)):
             i = after - 1
         else:
@@ -102,6 +105,11 @@ def _is_noun(tokens: list[Entry], i: int) -> bool:
 def _continues(tokens: list[Entry], i: int) -> bool:
     """A joiner or comma between adjectives: "black and white striped", "long, dark"."""
     return i + 1 < len(tokens) and tokens[i - 1].kind in MODIFIERS and tokens[i + 1].kind in MODIFIERS and tokens[i].item != "nor"
+
+
+def _is_or_another(tokens: list[Entry], i: int) -> bool:
+    """ "a brown or a black jacket"."""
+    return tokens[i].item == "or" and [token.kind for token in tokens[i + 1 : i + 3]] == ["det", "colour"]
 
 
 def _behind_denied_colour(tokens: list[Entry], i: int) -> int:

@@ -73,12 +73,12 @@ class _Finders:
 @cache
 def _finders() -> _Finders:
     return _Finders(
-        re.compile(any_of("person", "lifeless", "pronoun")),
+        re.compile(any_of("person", "lifeless", "pronoun", "no_hat")),
         re.compile(any_of("person", "lifeless", "pronoun", "both", "all")),
         re.compile(any_of("figure", "lifeless", "picture")),
         re.compile(any_of("decade", "years", "number")),
         re.compile(any_of("person", "years")),
-        re.compile(any_of("person", "lifeless", "pronoun", "figure", "picture", "decade", "years", "number")),
+        re.compile(any_of("person", "lifeless", "pronoun", "no_hat", "figure", "picture", "decade", "years", "number")),
     )
 
 
@@ -200,7 +200,7 @@ def find_subject(tokens: list[Entry], text: str) -> Subject:
 
 def _first_gender(tokens: list[Entry], places: list[int], end: int) -> int | None:
     """Gender of the first pronoun that has one."""
-    pronouns = (tokens[i] for i in places if i < end and tokens[i].kind == "pronoun")
+    pronouns = (tokens[i] for i in places if i < end and tokens[i].kind in ("pronoun", "no_hat"))  # "nothing on her head"
     return next((pronoun.gender for pronoun in pronouns if pronoun.gender is not None), None)
 
 
@@ -330,10 +330,18 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
     if before is not None and before.item == "or" and mention.start == main.end + 1:
         return True
     if mention.determiner in ("the", "this", "that"):
+        if _side(tokens, mention) not in ("", _side(tokens, main)):
+            return False
         same_noun = tokens[mention.first].text == tokens[main.first].text
         unknown_so_far = not others and main.gender is None and not main.plural
         return (same_noun and all(tokens[o.first].text != tokens[main.first].text for o in others)) or unknown_so_far
     return mention.determiner != "another" and _is_loop(tokens, mentions, mention, main)
+
+
+def _side(tokens: list[Entry], mention: Mention) -> str:
+    """ "left" of "the man on the left"."""
+    texts = [token.text for token in tokens[mention.end : mention.end + 3]]
+    return texts[2] if texts[:2] == ["on", "the"] and texts[2:] in (["left"], ["right"]) else ""
 
 
 def _is_loop(tokens: list[Entry], mentions: list[Mention], mention: Mention, main: Mention) -> bool:
@@ -367,7 +375,7 @@ def _returns(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) 
     if token.kind != "pronoun" or token.gender is None or token.gender != main.gender:
         return False
     after_while = i > 0 and tokens[i - 1].text == "while"
-    return after_while or all(o.gender is not None and o.gender != token.gender for o in others)
+    return after_while or all(o.plural or (o.gender is not None and o.gender != token.gender) for o in others)
 
 
 def _stated_years(tokens: list[Entry], owned: list[bool] | None) -> int | None:

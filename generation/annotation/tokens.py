@@ -1,6 +1,7 @@
 """Caption text -> tokens. Case, hyphens, spacing and plain misspellings are gone afterwards; framing words are left out."""
 
 import re
+from dataclasses import astuple, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -11,8 +12,6 @@ from generation.annotation.symbols import symbols
 _PLAIN = re.compile(r"[a-z ,.-]*")  # of such texts the words are found without the expression below, three times as fast
 _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
 _ELISION = re.compile(r"n't\b")
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_MIN_MISSPELT = 4  # shorter words are too often other words
 
 
 class _Word(NamedTuple):
@@ -71,14 +70,46 @@ def _unlisted(word: str) -> Entry:
 
 
 def _respelt(word: str) -> str:
-    """The one listed word at edit distance 1 with the same first letter, or the word itself.
+    """The one listed word at edit distance 1 that begins alike, or the word itself.
 
-    Words that exist themselves are never changed; which ones lie that close to a listed word is data (`real_words`).
+    Words that exist themselves are never changed; which ones lie that close to a listed word is data (`real_words`). Words of one
+    meaning ("jacket", "jackets") are as good as one: the shortest is taken, of persons the singular.
     """
-    if len(word) < _MIN_MISSPELT or word in lexicon().real_words or not word.isalpha():
+    if word in lexicon().real_words or not word.isalpha():
         return word
-    near = {target for target in lexicon().spelling_targets if target[0] == word[0] and _one_edit_apart(word, target)}
-    return near.pop() if len(near) == 1 else word
+    sharing = {target for rest in _rests(word) for target in _targets_by_rest().get(rest, ())}
+    near = [target for target in sharing if _begins_alike(word, target) and _one_edit_apart(word, target)]
+    return min(near, key=_number_and_length) if len({_meaning(target) for target in near}) == 1 else word
+
+
+def _meaning(target: str) -> tuple[object, ...]:
+    entry = lexicon().single.get(target)
+    if entry is None:
+        return (target,)
+    return (entry.kind, entry.gender) if entry.gender is not None else astuple(replace(entry, text="", plural=False, symbol=""))
+
+
+def _number_and_length(target: str) -> tuple[bool, int, str]:
+    entry = lexicon().single.get(target)
+    return entry is not None and entry.plural, len(target), target
+
+
+def _begins_alike(word: str, target: str) -> bool:
+    return word[0] == target[0] or (len(word) == len(target) and word[:2] == target[1::-1])
+
+
+def _rests(word: str) -> set[str]:
+    """The word, and what is left of it without one letter: words at edit distance 1 have one of these in common."""
+    return {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}
+
+
+@cache
+def _targets_by_rest() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for target in lexicon().spelling_targets:
+        for rest in _rests(target):
+            found.setdefault(rest, []).append(target)
+    return found
 
 
 def _one_edit_apart(word: str, target: str) -> bool:
