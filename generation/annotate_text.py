@@ -71,9 +71,8 @@ def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: 
             continue
         identity, caption = _record(line, where, number) if line.startswith("{") else (f'"{number}"', line)
         labels = labels_of(caption)
-        answers.append(
-            f'{{"id": {identity}, "labels": {{{text[0, labels[:_UPPER]]}, {text[_UPPER, labels[_UPPER:_LOWER]]}, {text[_LOWER, labels[_LOWER:]]}}}}}\n'
-        )
+        singles, upper, lower = text[0, labels[:_UPPER]], text[_UPPER, labels[_UPPER:_LOWER]], text[_LOWER, labels[_LOWER:]]
+        answers.append(f'{{"id": {identity}, "labels": {{{singles}, {upper}, {lower}}}}}\n')
         if with_labels:
             counted.append(labels)
     return Chunk("".join(answers), counted)
@@ -82,9 +81,12 @@ def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: 
 @cache
 def _label_texts() -> Remembered[tuple[int, Labels], str]:
     """(place of the first name, labels) -> JSON without braces. Written in parts, because each part takes few values."""
-    return Remembered(
-        lambda part: ", ".join([f'"{name}": {label}' for name, label in zip(PERSON_27.names[part[0] :], part[1], strict=False)])
-    )
+    return Remembered(_label_text)
+
+
+def _label_text(part: tuple[int, Labels]) -> str:
+    first, labels = part
+    return ", ".join([f'"{name}": {label}' for name, label in zip(PERSON_27.names[first:], labels, strict=False)])
 
 
 def _record(line: str, where: str, number: int) -> tuple[str, str]:

@@ -195,11 +195,12 @@ class _State:
 
     def _is_before_garment(self, i: int) -> bool:
         """ "under | her long red dress"."""
-        after = (t for t in self.tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind != "det" and t.text not in _POSSESSIVES)
+        after = (t for t in self.tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind != "det" and not _is_possessive(t))
         return next((token.kind for token in after), "") == "garment"
 
     def _read_layer(self, i: int) -> None:
-        """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning over a fence"."""
+        """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning
+        over a fence"."""
         may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and self._is_before_garment(i))
         is_layer = may_lie_over and self.end != _NO_END
         is_layer = is_layer and all(t.kind in _LAYER_LINKS or t.text in spelt("layered") for t in self.tokens[self.end : i])
@@ -253,11 +254,15 @@ class _State:
 _READERS = {name.removeprefix("_read_"): reader for name, reader in vars(_State).items() if name.startswith("_read_")}
 
 
+def _is_possessive(token: Entry) -> bool:
+    return token.kind == "pronoun" and token.text in _POSSESSIVES
+
+
 def _is_adjective(tokens: list[Entry], i: int) -> bool:
     """ "a racing suit", "his riding boots"."""
     if i == 0 or i + 1 >= len(tokens) or tokens[i + 1].kind not in NOUNS:
         return False
-    return tokens[i - 1].kind == "det" or tokens[i - 1].text in _POSSESSIVES
+    return tokens[i - 1].kind == "det" or _is_possessive(tokens[i - 1])
 
 
 def _what_it_says(phrase: Phrase) -> str:

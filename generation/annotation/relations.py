@@ -5,6 +5,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
 _NEAR = ("next to", "beside", "behind", "near")
+_CLAUSE_PRONOUNS = ("it", "he", "she")
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "in": ("hand", "hands", "arm", "arms", "lap"),
     "over": ("arm", "arms", "shoulder", "shoulders"),
@@ -43,7 +44,7 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
         return None
     preposition = tokens[i].text
     i += 1
-    while i < len(tokens) and tokens[i].kind in ("det", "pronoun", "modifier", "number") and tokens[i].text != "it":
+    while i < len(tokens) and tokens[i].kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in _CLAUSE_PRONOUNS:
         i += 1
     if i >= len(tokens):
         return None
