@@ -54,19 +54,20 @@ class RecordCache:
         for stage in stages:
             known = self._entries[stage] if stage in self._entries else self._load(stage)
             folder = str(self.paths.stage(stage) / "done")
-            entries, num_new = {}, 0
+            entries: dict[int, _Entry] = {}
+            contents: dict[int, str] = {}  # of the files that were read now
             for unit, stamp in self._stamps(folder).items():
                 entry = known.get(unit)
                 if entry is None or entry.stamp != stamp:
-                    record = self._read(f"{folder}/{unit:06d}.json", stage, unit)
-                    if record is None:  # gone since the listing
+                    read = self._read(f"{folder}/{unit:06d}.json", stage, unit)
+                    if read is None:  # gone since the listing
                         continue
+                    record, contents[unit] = read
                     entry = _Entry(stamp, record, record_text(record))
-                    num_new += 1
                 entries[unit] = entry
             self._entries[stage] = entries
-            if num_new >= MIN_NEW:
-                self._store(stage)
+            if len(contents) >= MIN_NEW:
+                self._store(stage, contents)
 
     def record(self, stage: str, unit: int) -> DoneRecord | None:
         entry = self._entries[stage].get(unit)
@@ -96,13 +97,17 @@ class RecordCache:
             self._present.update(f"{folder}/{file}" for file in os.listdir(self.paths.root / folder))  # noqa: PTH208 -- no Path for each
         return name in self._present
 
-    def _read(self, path: str, stage: str, unit: int) -> DoneRecord | None:
-        """read_record, without its cost where the file is as it should be."""
+    def _read(self, path: str, stage: str, unit: int) -> tuple[DoneRecord, str] | None:
+        """read_record, without its cost where the file is as it should be, and the same as JSON."""
         try:
-            record = DoneRecord.from_json(json.loads(_content(path)), path)
+            content = _content(path)
+            record = DoneRecord.from_json(json.loads(content), path)
+            if (record.stage, record.unit) == (stage, unit):
+                return record, content
         except (OSError, ValueError, ProjectError):
-            return read_record(self.paths, stage, unit)
-        return record if (record.stage, record.unit) == (stage, unit) else read_record(self.paths, stage, unit)
+            pass
+        again = read_record(self.paths, stage, unit)
+        return (again, json.dumps(_plain(again))) if again else None
 
     def _stamps(self, folder: str) -> dict[int, _Stamp]:
         stamps = {}
@@ -127,10 +132,14 @@ class RecordCache:
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}  # absent or broken: the records themselves are there
 
-    def _store(self, stage: str) -> None:
-        rows = [[*entry.stamp, _plain(entry.record)] for entry in self._entries[stage].values()]
+    def _store(self, stage: str, contents: dict[int, str]) -> None:
+        """Files are copied as they are: they have just been parsed, and to write them anew takes as long as to read them."""
+        rows = [
+            f"[{entry.stamp[0]},{entry.stamp[1]},{entry.stamp[2]},{contents.get(unit) or json.dumps(_plain(entry.record))}]"
+            for unit, entry in self._entries[stage].items()
+        ]
         try:
-            write_bytes(self.paths.records(stage), json.dumps({"version": _VERSION, "rows": rows}, separators=(",", ":")).encode())
+            write_bytes(self.paths.records(stage), f'{{"version":{_VERSION},"rows":[{",".join(rows)}]}}'.encode())
         except ProjectError:
             return  # somebody else's run: read it without a cache
 
