@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from generation.annotate import AnnotateStage, annotate
+from generation.annotate import AnnotateStage, annotate, labels_of
 from generation.annotate_text import annotate_lines
 from generation.annotation.merge import merge
 from generation.cli import main
@@ -82,6 +84,14 @@ def test_gold_captions_reach_macro_f1_of_097(shared: Path) -> None:
 @pytest.mark.parametrize("text", ["", "...", "no", "the", "and and and", "red", "without", "'s", "ümläut 男", "a " * 2000])
 def test_any_text_is_accepted(text: str) -> None:
     assert list(annotate(text)) == list(PERSON_27.names)
+
+
+def test_the_first_caption_of_a_process_is_read_like_any_other() -> None:
+    """Tables are made when they are first asked for; none may be asked too early."""
+    caption = "a woman in a red coat"
+    code = f"from generation.annotate import labels_of; print(labels_of({caption!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(labels_of(caption))
 
 
 def test_stage_writes_names_and_ordered_labels() -> None:
