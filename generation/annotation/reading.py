@@ -143,4 +143,5 @@ def _forget_if_full() -> None:
     _remembered += 1
     if _remembered > MAX_REMEMBERED:
         _place.cache_clear()
+        node_of.cache_clear()  # they hold the pieces
         _remembered = 0
