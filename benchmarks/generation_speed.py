@@ -2,10 +2,13 @@
 
 - staged: `passerby run` with its default workers, one stage after the other;
 - fused: the same with run.execution=fused; files are compared byte by byte;
-- the same as one task of a job array has it: the stage commands one after the other, one process each, against one fused command;
+- the same as one task of a job array has it: the stage commands one after the other, one process each, against one fused command, all
+  with the environment that array tasks give them (one OpenMP thread a process; files must be the same then); and the stage commands once
+  more with as many threads as torch takes by itself, which is the most that they can make of the cores;
 - naive: what research scripts do: a loop over the plain diffusers pipeline, one prompt at a time (same steps, guidance and seed of each
   image), PNG to disk, MediaPipe in the loop, BLIP one picture at a time; torch keeps its own number of threads. It makes the first
-  --naive-images only, and which of them it keeps is compared.
+  --naive-images only, and which of them it keeps is compared. Where the recipe says channels_last, the loop has it too: pictures are the
+  same to the bit only in the same memory layout, and the loop gets faster by it.
 
 All begin with the start of a process, so that loading counts. Recipe: configs/generation/demo.yaml. Needs an idle machine: `load` beside
 each figure says whether it was one. CPU seconds are those of all processes, and say more on a busy machine.
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -64,8 +67,11 @@ def flow(folder: Path, execution: str, images: int, settings: Sequence[str]) -> 
     return timed(argv, folder.with_suffix(".log"))
 
 
-def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[str]) -> Timing:
-    """One task with the whole machine: each command makes all units in one process. Prompts are made before, in no time."""
+def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[str], threads: int | None) -> Timing:
+    """One task with the whole machine: each command makes all units in one process. Prompts are made before, in no time.
+
+    threads: OpenMP's; None: torch's own choice.
+    """
     from pipeline.describe import describe
     from pipeline.local import write_config
 
@@ -76,7 +82,7 @@ def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[
     for command in ("prompts", *commands):
         units = "0" if command == "prompts" else f"0-{plan.num_units - 1}"
         timings.append(
-            timed([*worker, command, "--config", str(plan.paths.config), "--units", units], folder.with_suffix(f".{command}.log"))
+            timed([*worker, command, "--config", str(plan.paths.config), "--units", units], folder.with_suffix(f".{command}.log"), threads)
         )
     made = timings[1:]
     return Timing(sum(t.wall for t in made), sum(t.cpu for t in made), (made[0].load[0], made[-1].load[1]))
@@ -165,6 +171,9 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
         EMBEDDED_WEIGHTS / "diffusion", torch_dtype=torch.float32, safety_checker=None, local_files_only=True
     )
     pipeline.set_progress_bar_config(disable=True)
+    if config.generate.channels_last:
+        pipeline.unet.to(memory_format=torch.channels_last)
+        pipeline.vae.to(memory_format=torch.channels_last)
     pose = PoseDetector(pose_model("embedded"))
     processor = BlipProcessor.from_pretrained(EMBEDDED_WEIGHTS / "captioner", local_files_only=True)
     captioner = BlipForConditionalGeneration.from_pretrained(
@@ -252,20 +261,25 @@ def main() -> None:
         print("\n".join(shares(folder / "fused")))
         ratio, cpu = runs["staged"].wall / runs["fused"].wall, runs["staged"].cpu / runs["fused"].cpu
         print(f"fused against staged: {ratio:.2f} times the images/s, {cpu:.2f} times fewer CPU seconds", flush=True)
-        compare_tasks(folder, given)
+        runs["task"] = compare_tasks(folder, given)
         if given.naive_images:
-            report_naive(folder, given, runs["fused"])
+            report_naive(folder, given, runs)
 
 
-def compare_tasks(folder: Path, given: argparse.Namespace) -> None:
-    stages = task(folder / "stages", ("generate", "filter", "recrop", "caption", "annotate"), given.images, given.settings)
-    fused = task(folder / "task", ("fused",), given.images, given.settings)
-    print(stages.line("5 stages", given.images))
-    print(fused.line("1 fused", given.images))
-    print(f"one task, fused against its stages one by one: {stages.wall / fused.wall:.2f} times the images/s", flush=True)
+def compare_tasks(folder: Path, given: argparse.Namespace) -> Timing:
+    """Prints; that of the fused task."""
+    verbs = ("generate", "filter", "recrop", "caption", "annotate")
+    fused = task(folder / "task", ("fused",), given.images, given.settings, threads=1)
+    print(fused.line("1 fused", given.images), flush=True)
+    for threads, said in ((1, "as array tasks run them"), (None, "with torch's own threads")):
+        stages = task(folder / f"stages-{threads}", verbs, given.images, given.settings, threads)
+        print(stages.line("5 stages", given.images))
+        print(f"one task, fused against its stages one by one, {said}: {stages.wall / fused.wall:.2f} times the images/s", flush=True)
+    print(f"one task fused and its stages, one thread each: {compare(folder / 'task', folder / 'stages-1')}", flush=True)
+    return fused
 
 
-def report_naive(folder: Path, given: argparse.Namespace, fused: Timing) -> None:
+def report_naive(folder: Path, given: argparse.Namespace, runs: Mapping[str, Timing]) -> None:
     count = min(given.naive_images, given.images)
     argv = [sys.executable, __file__, "--only-naive", str(folder / "naive"), "--naive-images", str(count)]
     took = timed([*argv, *(part for item in given.settings for part in ("--set", item))], folder / "naive.log")
@@ -275,7 +289,9 @@ def report_naive(folder: Path, given: argparse.Namespace, fused: Timing) -> None
     print(f"  in the loop, seconds an image: {answer['loop_seconds'] / count:.3f} ({parts}), torch with {answer['threads']} threads")
     whole = took.wall - answer["loop_seconds"] + answer["loop_seconds"] / count * given.images
     loop = answer["loop_seconds"] / count
-    print(f"fused against naive, {given.images} images with all loading (the naive loop scaled up): {whole / fused.wall:.2f} times")
+    for name, said in (("task", "one fused task"), ("fused", "passerby run, which makes prompts and shards too")):
+        times = whole / runs[name].wall
+        print(f"{said}, against naive, {given.images} images with all loading (the naive loop scaled up): {times:.2f} times")
     print(f"fused against naive, without loading: {loop / (worker_answer(folder / 'fused')['seconds'] / given.images):.2f} times")
     ours, theirs = kept(folder / "fused", count), set(answer["kept"])
     print(f"kept of the first {count}: fused {len(ours)}, naive {len(theirs)}; by one only: {sorted(ours ^ theirs) or 'none'}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def check_folder(folder: Path, config: FilterConfig) -> Iterator[dict[str, Any]]
     Raises ContractError if the folder is missing or holds no picture.
     """
     files = list_pictures(folder)
+    config = replace(config, batch_size=min(config.batch_size, len(files)))  # no more processes than pictures
     stage = FilterStage(config)
     stage.setup()
     try:

@@ -149,7 +149,7 @@ class FilterConfig:
     """Quality gate; what it measures is stored for kept and dropped pictures alike."""
 
     pose_model: str = EMBEDDED  # embedded: the model inside the mediapipe wheel; or the path of a pose_landmarker .task file
-    num_workers: int | None = 1  # processes that find key points; 0: in the stage's own process; null: one a core that this task may use
+    num_workers: int | None = None  # processes that find key points; null: one a core of this worker; 0: in the stage's own process
     batch_size: int = 64  # pictures in memory at once
     thresholds: Thresholds = field(default_factory=Thresholds)
     plugins: tuple[PluginConfig, ...] = ()

@@ -34,7 +34,7 @@ class FilterStage:
     def prepare(self) -> None:
         """Start the pose processes, which load beside whatever else is being loaded; `setup` waits for them."""
         if self._pool is None:
-            self._pool = PosePool(pose_model(self._config.pose_model), _num_workers(self._config.num_workers))
+            self._pool = PosePool(pose_model(self._config.pose_model), _num_workers(self._config))
             self._pool.start()
 
     def setup(self) -> None:
@@ -46,14 +46,12 @@ class FilterStage:
     def process(self, batch: Sequence[Item]) -> Sequence[Outcome]:
         assert self._pool is not None, "setup() comes first"
         images = [decode_item(item.image) for item in batch]
-        readable = [image for image in images if not isinstance(image, Fail)]
-        persons = iter(self._pool.detect_all(readable))
-        prompts = [item.row.get("prompt") for item, image in zip(batch, images, strict=True) if not isinstance(image, Fail)]
-        extra = iter(self._measured_by_plugins(readable, prompts))
-        return [
-            image if isinstance(image, Fail) else self._judge(image, len(item.image or b""), next(persons), next(extra))
-            for item, image in zip(batch, images, strict=True)
-        ]
+        readable = [(item, image) for item, image in zip(batch, images, strict=True) if not isinstance(image, Fail)]
+        poses = self._pool.begin([image for _, image in readable])  # beside it, in this process:
+        measured = iter([measure_image(image, len(item.image or b"")) for item, image in readable])
+        extra = iter(self._measured_by_plugins([image for _, image in readable], [item.row.get("prompt") for item, _ in readable]))
+        persons = iter(poses())
+        return [image if isinstance(image, Fail) else self._judge(image, next(measured), next(persons), next(extra)) for image in images]
 
     def teardown(self) -> None:
         if self._pool is not None:
@@ -68,19 +66,19 @@ class FilterStage:
                 row |= {} if value is None else {plugin.name: value}
         return rows
 
-    def _judge(self, image: Image, encoded_bytes: int, persons: list[Person] | WorkerDiedError, extra: dict[str, float]) -> Outcome:
+    def _judge(self, image: Image, measured: dict[str, float], persons: list[Person] | WorkerDiedError, extra: dict[str, float]) -> Outcome:
         if isinstance(persons, WorkerDiedError):
             return Fail("pose_worker_died", str(persons))
         height, width = image.shape[:2]
-        measures = measure_image(image, encoded_bytes) | measure_persons(persons, width, height) | extra
+        measures = measured | measure_persons(persons, width, height) | extra
         row: dict[str, Any] = {"measures": measures, "keypoints": keypoints_json(persons[0]) if persons else None}
         reason = decide(measures, self._config.thresholds)
         return Keep(row) if reason is None else Drop(reason, row)
 
 
-def _num_workers(configured: int | None) -> int:
-    """null: the cores of this task, which Slurm and containers may make fewer than the machine has."""
-    return num_cpus() if configured is None else configured
+def _num_workers(config: FilterConfig) -> int:
+    """null: a process a core, which Slurm, containers and workers beside us may make few; never more than a batch has pictures."""
+    return min(num_cpus(), config.batch_size) if config.num_workers is None else config.num_workers
 
 
 def keypoints_json(person: Person) -> list[list[float]]:

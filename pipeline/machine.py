@@ -15,9 +15,14 @@ class Gpu:
     memory_mib: int
 
 
+CPUS = "PASSERBY_CPUS"  # environment: of the cores of this task, how many are this worker's share
+
+
 def num_cpus() -> int:
-    """Cores that this process may use, which in a batch job are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: in a batch job fewer than the machine has, beside other workers its share of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get(CPUS, "")
+    return min(cores, max(int(share), 1)) if share.isdigit() else cores
 
 
 def gpus() -> list[Gpu]:

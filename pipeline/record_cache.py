@@ -4,15 +4,15 @@ RUN/.records/STAGE.json keeps what was read with each file's modification time, 
 new one has other values. The cache may be deleted at any time, is never written for small runs, and nothing but survey reads it.
 """
 
-import gc
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
+from pipeline.collector import paused
 from pipeline.completion import read_record, record_text, texts_digest
 from pipeline.contracts.errors import ProjectError
 from pipeline.contracts.manifest import Counts, DoneRecord
@@ -47,7 +47,7 @@ class RecordCache:
         """Read what has changed on disk since the last time. Raises ContractError on a file that is not the record of its unit."""
         self._present.clear()
         self._listed.clear()
-        with _without_gc():
+        with paused():  # a hundred thousand objects; half of the time was the collector's
             self._refresh(stages)
 
     def _refresh(self, stages: Iterable[str]) -> None:
@@ -160,16 +160,3 @@ def _plain(record: DoneRecord) -> dict[str, Any]:
     """record.to_json() without its deep copies."""
     counts = dict(zip(_COUNTS, _counts_of(record.counts), strict=True))
     return dict(zip(_FIELDS, _fields_of(record), strict=True)) | {"counts": counts}
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """A hundred thousand objects that all stay make the collector look again and again, for half of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()

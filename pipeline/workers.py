@@ -15,7 +15,7 @@ from pipeline import children, graph
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.describe import GENERATION
 from pipeline.logs import last_lines
-from pipeline.machine import gpus, num_cpus
+from pipeline.machine import CPUS, gpus, num_cpus
 from pipeline.paths import RunPaths
 from pipeline.unit_list import format_units
 
@@ -38,14 +38,15 @@ def plan_tasks(command: str, paths: RunPaths, missing: Sequence[int], workers: i
     """The workers of a stage command; the missing units are dealt out evenly.
 
     workers: None takes one worker a GPU for a command that wants one; without a GPU one a core, or one in all for the fused command,
-    which fills the cores by itself.
+    which fills the cores by itself. Each is told its share of the cores.
     """
     devices = gpus() if graph.resource(command) == "gpu" else []
     num_tasks = min(workers or len(devices) or (1 if command == graph.FUSED else num_cpus()), len(missing))
+    share = {CPUS: str(max(num_cpus() // max(num_tasks, 1), 1))}
     tasks = []
     for task in range(num_tasks):
         argv = (*GENERATION, command, *stage_arguments(paths), "--units", format_units(missing[task::num_tasks]))
-        env = worker_environment(devices[task % len(devices)].index if devices else None)
+        env = worker_environment(devices[task % len(devices)].index if devices else None) | share
         tasks.append(Task(argv, env, paths.log(command, task), f"stage {command!r}, task {task} of {num_tasks}"))
     return tasks
 

@@ -11,6 +11,7 @@ from generation.backends.model_files import weights_sha256
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
 from generation.images import Image
+from pipeline.collector import paused
 from pipeline.contracts.errors import ConfigError
 
 
@@ -18,6 +19,7 @@ class BlipCaptioner:
     """A loaded captioner. `provenance` says what wrote a caption (model, weights_sha256)."""
 
     def __init__(self, config: CaptionConfig, folder: str) -> None:
+        _import_libraries()
         self._device = resolve_device(config.device, "caption.device")
         self._dtype = resolve_dtype(config.dtype, self._device)
         self._model, self._processor = _load(folder, config.model, self._dtype)
@@ -63,6 +65,12 @@ class BlipCaptioner:
         chosen = self._model.text_decoder.compute_transition_scores(made.sequences, made.scores, normalize_logits=True)
         written = made.sequences[:, -chosen.shape[1] :] != self._model.config.text_config.pad_token_id
         return [round(float(row[mask].mean()), 4) if mask.any() else 0.0 for row, mask in zip(chosen.float(), written, strict=True)]
+
+
+def _import_libraries() -> None:
+    """Seconds of every start are imports, of which the collector took a seventh."""
+    with paused():
+        from transformers import BlipForConditionalGeneration, BlipProcessor  # noqa: F401 -- loaded, not used
 
 
 def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:

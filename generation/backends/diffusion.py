@@ -19,10 +19,12 @@ from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
 from generation.config import GenerateConfig
 from generation.images import Image
+from pipeline.collector import paused
 from pipeline.contracts.errors import ConfigError
 from pipeline.machine import num_cpus
 
 log = logging.getLogger(__name__)
+_OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet")  # in the name of the class that saved a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class DiffusionModel:
     """A loaded pipeline. `provenance` says what made a picture (model, weights_sha256, scheduler, steps, guidance, LoRA)."""
 
     def __init__(self, config: GenerateConfig) -> None:
+        _import_libraries()
         self._config = config
         self._device = resolve_device(config.device, "generate.device")
         folder = _local_folder(config.model)
@@ -147,6 +150,12 @@ class DiffusionModel:
         }
 
 
+def _import_libraries() -> None:
+    """Seconds of every start are imports, of which the collector took a seventh."""
+    with paused():
+        from diffusers import DiffusionPipeline  # noqa: F401 -- loaded, not used
+
+
 def _local_folder(configured: str) -> str:
     """Raises ConfigError for a missing folder and for a name that the hub does not have or that cannot be reached."""
     name, is_folder = find_model(configured, "generate.model", "diffusion", "model_index.json")
@@ -164,24 +173,34 @@ def _local_folder(configured: str) -> str:
 
 
 def _load(folder: str, config: GenerateConfig, dtype: Any) -> Any:
-    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+    from diffusers import DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
 
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True, "use_safetensors": True}
-    if "safety_checker" in DiffusionPipeline.load_config(folder) and not config.safety_checker:
+    parts = DiffusionPipeline.load_config(folder)
+    if "safety_checker" in parts and not config.safety_checker:
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
-        try:
-            return AutoPipelineForText2Image.from_pretrained(folder, **options)
-        except ValueError:  # a class that the automatic choice does not list
-            return DiffusionPipeline.from_pretrained(folder, **options)
+        if any(task in parts["_class_name"] for task in _OTHER_TASKS):
+            return _as_text_to_image(folder, options)
+        return DiffusionPipeline.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as err:
         raise ConfigError(
             f"generate.model={config.model!r}: {Path(folder).name} does not load as a text-to-image pipeline ({_first_line(err)}); "
             "the folder must hold all parts that its model_index.json names, weights in safetensors"
         ) from err
+
+
+def _as_text_to_image(folder: str, options: dict[str, Any]) -> Any:
+    """The family's text-to-image class over the weights of another task. Imports every family: half a second that others need not wait."""
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+
+    try:
+        return AutoPipelineForText2Image.from_pretrained(folder, **options)
+    except ValueError:  # a class that the automatic choice does not list
+        return DiffusionPipeline.from_pretrained(folder, **options)
 
 
 def _scheduler(name: str, current: Any) -> Any:

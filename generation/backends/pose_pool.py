@@ -54,15 +54,20 @@ class PosePool:
 
     def detect_all(self, images: Sequence[Image]) -> list[list[Person] | WorkerDiedError]:
         """Persons of each picture, in order. The caller's batch bounds what is in flight."""
+        return self.begin(images)()
+
+    def begin(self, images: Sequence[Image]) -> Callable[[], list[list[Person] | WorkerDiedError]]:
+        """As `detect_all`, without waiting: the workers begin; calling what is returned waits for them. One batch at a time."""
         if self._num_workers == 0:
             self._load(str(self._model))
-            return [self._work(image) for image in images]
+            found: list[list[Person] | WorkerDiedError] = [self._work(image) for image in images]
+            return lambda: found
         try:
             futures = [self._started().submit(self._work, image) for image in images]
         except BrokenProcessPool:
             self._restart()
-            return [self._alone(image) for image in images]
-        return self._collect(images, futures)
+            return lambda: [self._alone(image) for image in images]
+        return lambda: self._collect(images, futures)
 
     def start(self) -> None:
         """Let the workers begin to load, without waiting for them."""

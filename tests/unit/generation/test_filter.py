@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from generation.config import FilterConfig
 from generation.embedded.render.failures import render_failure
 from generation.embedded.render.person import sample_person
 from generation.embedded.render.scene import render_person
-from generation.filter import FilterStage
+from generation.filter import FilterStage, _num_workers
 from generation.filter_decision import REASONS, Thresholds, decide
 from generation.image_measures import colour_variance, entropy_bits, laplacian_variance, measure_image, noise_sigma
 from generation.images import Image, encode_jpeg, encode_png
@@ -253,6 +253,30 @@ def test_measures_are_stored_for_kept_and_dropped_alike(stage: FilterStage) -> N
     assert [o.reason for o in dropped if isinstance(o, Drop)] == ["grayscale_image", "blank_image", dropped[2].reason]  # type: ignore[union-attr]
     assert all(o.row["measures"]["width_px"] == 128 for o in (kept, *dropped) if not isinstance(o, Fail))
     json.dumps(kept.row)
+
+
+def test_pictures_are_measured_while_the_pool_looks_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    class Pool:
+        def begin(self, images: list[Image]) -> Callable[[], list[list[np.ndarray]]]:
+            order.append("begin")
+            return lambda: order.append("wait") or [[standing()] for _ in images]  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr("generation.filter.measure_image", lambda image, size: order.append("measure") or {"encoded_bytes": size})
+    stage = FilterStage(FilterConfig())
+    stage._pool = Pool()  # type: ignore[assignment]
+    monkeypatch.setattr("generation.filter.decide", lambda measures, thresholds: None)
+    pictures = [encode_png(figure(1)), b"junk", encode_png(figure(2))]
+    outcomes = stage.process([Item(str(i), {}, picture) for i, picture in enumerate(pictures)])
+    assert order == ["begin", "measure", "measure", "wait"]
+    assert [o.row["measures"]["encoded_bytes"] for o in outcomes if isinstance(o, Keep)] == [len(pictures[0]), len(pictures[2])]
+
+
+def test_a_process_a_core_but_no_more_than_pictures_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generation.filter.num_cpus", lambda: 6)
+    assert [_num_workers(FilterConfig(batch_size=size)) for size in (64, 4)] == [6, 4]
+    assert [_num_workers(FilterConfig(num_workers=n)) for n in (0, 1, 9)] == [0, 1, 9]
 
 
 def test_a_corrupt_picture_fails_and_the_others_go_on(stage: FilterStage) -> None:

@@ -1,5 +1,6 @@
 """Prompts to pictures through real pipelines of diffusers with random weights."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,16 @@ def test_picture_depends_on_its_key_not_on_batch_or_order(config: GenerateConfig
     assert np.abs(pixels(together[2]) - pixels(alone[0])).max() <= 1  # rounding only
     assert np.abs(pixels(together[0]) - pixels(alone[1])).max() <= 1
     assert np.abs(pixels(together[0]) - pixels(together[1])).max() > 10
+
+
+def test_weights_saved_for_another_task_draw_from_text(config: GenerateConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(config.model, folder)
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"))
+    other = run(replace(config, model=str(folder)))
+    assert other[0].row["generator"]["pipeline"] == "StableDiffusionPipeline"
+    assert [o.image for o in other] == [o.image for o in run(config)]
 
 
 def test_scheduler_is_chosen_by_name(config: GenerateConfig) -> None:

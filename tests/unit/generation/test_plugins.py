@@ -1,5 +1,6 @@
 """Optional measures by models of transformers: real classes with random weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,8 @@ def test_a_low_measure_is_a_reason_and_a_missing_one_is_none() -> None:
 class Nobody:
     """Stands for the pool of pose workers."""
 
-    def detect_all(self, images: list[object]) -> list[list[object]]:
-        return [[] for _ in images]
+    def begin(self, images: list[object]) -> Callable[[], list[list[object]]]:
+        return lambda: [[] for _ in images]
 
 
 def test_the_filter_stores_what_plugins_measure(clip: PluginConfig) -> None:

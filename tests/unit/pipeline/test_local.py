@@ -10,7 +10,7 @@ from pipeline import graph, local, workers
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.describe import describe, parse_answer
 from pipeline.lock import run_lock
-from pipeline.machine import Gpu
+from pipeline.machine import CPUS, Gpu, num_cpus
 from pipeline.survey import survey
 from tests.unit.pipeline.fake_flow import snapshot, write_config
 
@@ -171,6 +171,19 @@ def test_a_stage_for_gpus_gets_one_worker_a_gpu(finished, fake_generation, monke
         on_gpu = workers.plan_tasks(command, plan.paths, range(10), None)
         assert [task.env["CUDA_VISIBLE_DEVICES"] for task in on_gpu] == ["2", "5"]
     assert len(workers.plan_tasks("filter", plan.paths, range(10), None)) == 4
+
+
+def test_workers_beside_each_other_share_the_cores(finished, fake_generation, monkeypatch):
+    plan = describe(finished[0] / "recipe.yaml")
+    monkeypatch.setattr(workers, "num_cpus", lambda: 6)
+    monkeypatch.setattr(workers, "gpus", list)
+    for command, given, share in (("fused", None, "6"), ("filter", None, "1"), ("filter", 4, "1"), ("filter", 2, "3"), ("filter", 16, "1")):
+        tasks = workers.plan_tasks(command, plan.paths, range(10), given)
+        assert {task.env[CPUS] for task in tasks} == {share}, command
+    cores = num_cpus()
+    for text, expected in (("1", 1), ("0", 1), (str(cores + 5), cores), ("", cores), ("many", cores)):
+        monkeypatch.setenv(CPUS, text)
+        assert num_cpus() == expected
 
 
 def test_a_fused_run_makes_the_same_files_with_one_worker_for_the_chain(finished, tmp_path, fake_generation):
