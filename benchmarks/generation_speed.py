@@ -7,8 +7,7 @@
   more with as many threads as torch takes by itself, which is the most that they can make of the cores;
 - naive: what research scripts do: a loop over the plain diffusers pipeline, one prompt at a time (same steps, guidance and seed of each
   image), PNG to disk, MediaPipe in the loop, BLIP one picture at a time; torch keeps its own number of threads. It makes the first
-  --naive-images only, and which of them it keeps is compared. Where the recipe says channels_last, the loop has it too: pictures are the
-  same to the bit only in the same memory layout, and the loop gets faster by it.
+  --naive-images only, and which of them it keeps is compared.
 
 All begin with the start of a process, so that loading counts. Recipe: configs/generation/demo.yaml. Needs an idle machine: `load` beside
 each figure says whether it was one. CPU seconds are those of all processes, and say more on a busy machine.
@@ -48,9 +47,9 @@ class Timing:
         return f"{name:<8} {images:4d} images {self.wall:7.1f} s {rate:6.2f} images/s   {busy:.2f} CPU s an image   {loads}"
 
 
-def timed(argv: Sequence[str], log: Path, threads: int | None = None) -> Timing:
-    """Run a command; ends the benchmark with the command's last lines if it fails."""
-    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+def timed(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Timing:
+    """Run a command; ends the benchmark with the command's last lines if it fails. env: None: ours, with torch's own number of threads."""
+    env = own_threads(os.environ) if env is None else env
     before, load, started = resource.getrusage(resource.RUSAGE_CHILDREN), os.getloadavg()[0], time.perf_counter()
     with open(log, "wb") as output:
         done = subprocess.run(list(argv), cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, check=False)  # noqa: S603 -- no shell
@@ -60,6 +59,10 @@ def timed(argv: Sequence[str], log: Path, threads: int | None = None) -> Timing:
     return Timing(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, (load, os.getloadavg()[0]))
 
 
+def own_threads(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name != "OMP_NUM_THREADS"}
+
+
 def flow(folder: Path, execution: str, images: int, settings: Sequence[str]) -> Timing:
     argv = [sys.executable, "-m", "pipeline", "run", str(RECIPE)]
     for item in (f"run.folder={json.dumps(str(folder))}", f"run.execution={execution}", f"prompts.num_prompts={images}", *settings):
@@ -67,11 +70,8 @@ def flow(folder: Path, execution: str, images: int, settings: Sequence[str]) -> 
     return timed(argv, folder.with_suffix(".log"))
 
 
-def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[str], threads: int | None) -> Timing:
-    """One task with the whole machine: each command makes all units in one process. Prompts are made before, in no time.
-
-    threads: OpenMP's; None: torch's own choice.
-    """
+def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[str], env: Mapping[str, str]) -> Timing:
+    """One task with the whole machine: each command makes all units in one process. Prompts are made before, in no time."""
     from pipeline.describe import describe
     from pipeline.local import write_config
 
@@ -82,7 +82,7 @@ def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[
     for command in ("prompts", *commands):
         units = "0" if command == "prompts" else f"0-{plan.num_units - 1}"
         timings.append(
-            timed([*worker, command, "--config", str(plan.paths.config), "--units", units], folder.with_suffix(f".{command}.log"), threads)
+            timed([*worker, command, "--config", str(plan.paths.config), "--units", units], folder.with_suffix(f".{command}.log"), env)
         )
     made = timings[1:]
     return Timing(sum(t.wall for t in made), sum(t.cpu for t in made), (made[0].load[0], made[-1].load[1]))
@@ -171,9 +171,6 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
         EMBEDDED_WEIGHTS / "diffusion", torch_dtype=torch.float32, safety_checker=None, local_files_only=True
     )
     pipeline.set_progress_bar_config(disable=True)
-    if config.generate.channels_last:
-        pipeline.unet.to(memory_format=torch.channels_last)
-        pipeline.vae.to(memory_format=torch.channels_last)
     pose = PoseDetector(pose_model("embedded"))
     processor = BlipProcessor.from_pretrained(EMBEDDED_WEIGHTS / "captioner", local_files_only=True)
     captioner = BlipForConditionalGeneration.from_pretrained(
@@ -268,14 +265,17 @@ def main() -> None:
 
 def compare_tasks(folder: Path, given: argparse.Namespace) -> Timing:
     """Prints; that of the fused task."""
+    from pipeline.workers import worker_environment
+
     verbs = ("generate", "filter", "recrop", "caption", "annotate")
-    fused = task(folder / "task", ("fused",), given.images, given.settings, threads=1)
+    env = worker_environment(None) | {"OMP_NUM_THREADS": "1"}  # whatever the shell of this benchmark says
+    fused = task(folder / "task", ("fused",), given.images, given.settings, env)
     print(fused.line("1 fused", given.images), flush=True)
-    for threads, said in ((1, "as array tasks run them"), (None, "with torch's own threads")):
-        stages = task(folder / f"stages-{threads}", verbs, given.images, given.settings, threads)
+    for name, environment, said in (("stages", env, "as array tasks run them"), ("threads", own_threads(env), "with torch's own threads")):
+        stages = task(folder / name, verbs, given.images, given.settings, environment)
         print(stages.line("5 stages", given.images))
         print(f"one task, fused against its stages one by one, {said}: {stages.wall / fused.wall:.2f} times the images/s", flush=True)
-    print(f"one task fused and its stages, one thread each: {compare(folder / 'task', folder / 'stages-1')}", flush=True)
+    print(f"one task fused and its stages, one thread each: {compare(folder / 'task', folder / 'stages')}", flush=True)
     return fused
 
 

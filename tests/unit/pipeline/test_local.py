@@ -180,10 +180,21 @@ def test_workers_beside_each_other_share_the_cores(finished, fake_generation, mo
     for command, given, share in (("fused", None, "6"), ("filter", None, "1"), ("filter", 4, "1"), ("filter", 2, "3"), ("filter", 16, "1")):
         tasks = workers.plan_tasks(command, plan.paths, range(10), given)
         assert {task.env[CPUS] for task in tasks} == {share}, command
+    monkeypatch.undo()
     cores = num_cpus()
     for text, expected in (("1", 1), ("0", 1), (str(cores + 5), cores), ("", cores), ("many", cores)):
         monkeypatch.setenv(CPUS, text)
         assert num_cpus() == expected
+
+
+def test_a_worker_on_the_cpu_keeps_its_memory_unless_the_user_says_otherwise(monkeypatch):
+    names = ("OMP_NUM_THREADS", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert workers.worker_environment(None).keys() >= set(names)
+    assert not workers.worker_environment("0").keys() & set(names)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "4096")
+    assert workers.worker_environment(None)["MALLOC_TRIM_THRESHOLD_"] == "4096"
 
 
 def test_a_fused_run_makes_the_same_files_with_one_worker_for_the_chain(finished, tmp_path, fake_generation):
