@@ -22,8 +22,9 @@ from pipeline.unit_list import format_units
 POLL_S = 0.1
 GRACE_S = 5.0  # short: killing a worker loses a unit in hand and nothing else
 LOG_LINES = 15
-# glibc gives every freed tensor back to the system, which hands it out again page by page: a fifth of a generator's CPU time
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
+# glibc gives every freed tensor back to the system, which hands it out again page by page. One arena, because those of threads but the
+# first are small heaps that come and go whatever the thresholds
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1), "MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True, slots=True)

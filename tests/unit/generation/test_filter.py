@@ -1,8 +1,10 @@
 """Measures, decisions and the filter stage, on drawn figures and, where the reference data are at hand, on published pictures."""
 
 import json
+import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -23,7 +25,16 @@ from generation.image_measures import colour_variance, entropy_bits, laplacian_v
 from generation.images import Image, encode_jpeg, encode_png
 from generation.pose_measures import body_height, distinct_persons, is_whole, measure_persons
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
+from pipeline.contracts.manifest import DoneRecord
+from pipeline.contracts.sample import make_key
 from pipeline.contracts.stage import Drop, Fail, Item, Keep
+from pipeline.fused import Link, run_fused
+from pipeline.inputs import UnitInput, chained_input
+from pipeline.paths import RunPaths
+from pipeline.runner import run_units
+from pipeline.signals import Stopped
+from pipeline.tables import read_rows
+from tests.unit.pipeline.fake_flow import snapshot
 
 IN_PROCESS = FilterConfig(num_workers=0)
 
@@ -233,6 +244,55 @@ def test_a_dead_worker_costs_its_own_picture_only() -> None:
         pool.close()
     assert [isinstance(r, WorkerDiedError) for r in results] == [False, False, True, False, False]
     assert [int(r[0][0, 0]) for r in (results[0], results[1], results[3], results[4], *again)] == [1, 2, 3, 4, 1, 2]  # type: ignore[index]
+
+
+def _die_on_white(image: Image) -> list[np.ndarray]:
+    if image.min() == 255:
+        os._exit(9)
+    return [standing()]
+
+
+class Plain:
+    """Draws one grey level a picture; number 3 is white."""
+
+    name, reads_images, writes_images, batch_size = "generate", False, True, 2
+
+    def setup(self) -> None: ...
+    def teardown(self) -> None: ...
+
+    def process(self, batch: Sequence[Item]) -> Sequence[Keep]:
+        levels = [255 if int(item.key[:9]) == 3 else 10 + int(item.key[:9]) for item in batch]
+        return [Keep({"level": level}, encode_png(np.full((200, 100, 3), level, np.uint8))) for level in levels]
+
+
+def drawn_and_filtered(paths: RunPaths) -> list[Link]:
+    """Stages over two units of four pictures; key points by a process that the white picture kills."""
+    stage = FilterStage(FilterConfig(batch_size=2))
+    stage._pool = PosePool(Path("unused"), 1, work=_die_on_white, load=_load_nothing)
+
+    def drawn(unit: int) -> UnitInput:
+        return UnitInput([Item(key, {"key": key, "status": "kept"}) for i in range(4) for key in [make_key(unit * 4 + i, 0)]], "in")
+
+    return [Link(Plain(), "generate", drawn), Link(stage, "filter", chained_input(paths, "generate", "generate", True))]
+
+
+def test_fused_a_dying_pose_process_costs_its_picture_and_a_signal_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generation.filter.decide", lambda measures, thresholds: None)
+    one, other = RunPaths(tmp_path / "fused"), RunPaths(tmp_path / "staged")
+
+    def leave(record: DoneRecord) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="SIGTERM"):
+        run_fused(drawn_and_filtered(one), one, [0, 1], on_unit=leave)
+    assert multiprocessing.active_children() == []
+    assert 1 not in one.done_units("filter")
+    run_fused(drawn_and_filtered(one), one, [0, 1])
+    for link in drawn_and_filtered(other):
+        run_units(link.stage, other, [0, 1], config_digest=link.config_digest, inputs=link.inputs)
+    assert snapshot(one.root) == snapshot(other.root)
+    rows = [row for unit in (0, 1) for row in read_rows(one.ledger("filter", unit))]
+    assert [row["reason"] for row in rows] == [None, None, None, "pose_worker_died", None, None, None, None]
 
 
 # ---- the stage ------------------------------------------------------------------------------------------------------------------------
