@@ -1,4 +1,4 @@
-"""Samples -> tar shards, index and manifest, all of them or none. Read by `pretrain.shards`, webdataset, `lint`."""
+"""Samples -> tar shards, index and manifest, all of them or none. Written through webdataset; read by `pretrain.shards` and `lint`."""
 
 import hashlib
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 from pipeline.contracts.errors import StageError
 from pipeline.contracts.sample import IMAGE_EXTENSION, INDEX_COLUMNS, META_EXTENSION, Sample, encode_meta
 from pipeline.contracts.stage import Row
-from pipeline.tars import read_tar, write_tar
+from pipeline.fileio import atomic_open
+from pipeline.tars import read_tar
 
 _BUILDING = ".building"
 _BLOCK = 512
@@ -46,13 +47,12 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> None:
-    """One tar with KEY.jpg and KEY.json of each sample. The same samples always give the same bytes: those of webdataset's TarWriter."""
-    write_tar(path, (member for sample in samples for member in _members(sample)), ascending=False)
+    """One tar with KEY.jpg and KEY.json of each sample. The same samples always give the same bytes."""
+    from webdataset import TarWriter
 
-
-def _members(sample: Sample) -> Iterator[tuple[str, bytes]]:
-    yield f"{sample.meta.key}.{IMAGE_EXTENSION}", sample.image
-    yield f"{sample.meta.key}.{META_EXTENSION}", encode_meta(sample.meta)
+    with atomic_open(path) as file, TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False) as tar:
+        for sample in samples:
+            tar.write({"__key__": sample.meta.key, IMAGE_EXTENSION: sample.image, META_EXTENSION: encode_meta(sample.meta)})
 
 
 def index_rows(path: Path, split: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Tar files whose bytes depend on nothing but names and contents: fixed time, owner and mode; members sorted, but in shards."""
+"""Tar files whose bytes depend on nothing but names and contents: sorted members, fixed time, owner and mode."""
 
 import io
 import tarfile
@@ -31,15 +31,12 @@ def image_extension(image: bytes) -> str:
     raise ContractError(f"picture starts with {image[:8]!r}; accepted: JPEG, PNG")
 
 
-def write_tar(path: Path, members: Iterable[tuple[str, bytes]], *, ascending: bool = True) -> None:
-    """Write (name, content) pairs, whole or not at all. Raises StageError when the disk is full.
-
-    ascending: names must be so (a bug otherwise).
-    """
+def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Write (name, content) pairs, whole or not at all. Names must ascend (a bug otherwise). Raises StageError when the disk is full."""
     last = ""
     with atomic_open(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in members:
-            assert not ascending or name > last, f"{name} after {last} in {path}"
+            assert name > last, f"{name} after {last} in {path}"
             last = name
             info = tarfile.TarInfo(name)  # its defaults are fixed: time 0, owner 0, mode 644
             info.size = len(data)

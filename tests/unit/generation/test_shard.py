@@ -136,17 +136,6 @@ def test_webdataset_reads_the_shards(run: RunPaths) -> None:
     assert {"attributes", "labels", "prompt", "licence", "schema"} <= samples[0]["json"].keys()
 
 
-def test_a_shard_has_the_bytes_of_webdatasets_own_writer(run: RunPaths, tmp_path: Path) -> None:
-    from webdataset import TarWriter
-
-    for path in run.stage("shard").glob("*.tar"):
-        members = [(member.name, member.data) for member in read_tar(path)]
-        with open(tmp_path / "ours.tar", "wb") as file, TarWriter(file, "", "", 0o644, False, False, mtime=0) as tar:
-            for (name, image), (_, meta) in zip(members[::2], members[1::2], strict=True):
-                tar.write({"__key__": name.removesuffix(".jpg"), "jpg": image, "json": meta})
-        assert (tmp_path / "ours.tar").read_bytes() == path.read_bytes()
-
-
 def test_tar_says_nothing_of_who_and_when(run: RunPaths) -> None:
     import tarfile
 
