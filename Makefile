@@ -1,7 +1,7 @@
 # Everything happens in .venv; a second call reuses it. PYTHON=/path/to/python3.11 chooses another interpreter.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
-# Test processes, of one thread each: the tests of Slurm mostly wait, so that two are worth it on two cores.
+# Test processes, of one thread each; a file stays in one, so that its fixtures are made once, and the long files come first.
 JOBS ?= 2
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED := 1
@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/passerby demo
 
 test: check
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
@@ -21,7 +21,7 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 
 fast-test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadgroup tests/unit tests/property
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder tests/unit tests/property
 
 slow-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -m slow
