@@ -283,9 +283,10 @@ def test_fused_a_dying_pose_process_costs_its_picture_and_a_signal_loses_nothing
     def leave(record: DoneRecord) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
+    before = multiprocessing.active_children()  # of other tests
     with pytest.raises(Stopped, match="SIGTERM"):
         run_fused(drawn_and_filtered(one), one, [0, 1], on_unit=leave)
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(before)
     assert 1 not in one.done_units("filter")
     run_fused(drawn_and_filtered(one), one, [0, 1])
     for link in drawn_and_filtered(other):
