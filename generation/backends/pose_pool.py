@@ -128,5 +128,5 @@ class PosePool:
 
     def _restart(self) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=True, cancel_futures=True)  # it is broken: its other workers are being ended, and soon gone
             self._pool = None
