@@ -10,6 +10,7 @@ import pytest
 from finetune.parity.report import run, run_challenge_parity
 from pipeline.contracts.errors import ContractError
 from pretrain.parity.fixture import Check
+from tests.golden.comparisons import assert_agrees, golden_folder
 
 LEAST = {
     "irra": 14,
@@ -22,15 +23,12 @@ LEAST = {
     "groups": 2,
     "tiny_irra": 7,
 }
-"""Least number of comparisons: a group that silently compares nothing must not pass."""
+"""Least number of comparisons."""
 
 
 @pytest.fixture(scope="module")
 def folder(shared: Path) -> Path:
-    found = shared / "reference" / "parity_challenge"
-    if not found.is_dir():
-        pytest.skip(f"no golden numbers at {found}")
-    return found
+    return golden_folder(shared, "parity_challenge")
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +38,7 @@ def checks(folder: Path) -> list[Check]:
 
 @pytest.mark.parametrize("group", LEAST)
 def test_agrees_with_the_published_code(checks: list[Check], group: str) -> None:
-    mine = [check for check in checks if check.name.startswith(f"{group}/")]
-    assert len(mine) >= LEAST[group]
-    assert [check for check in mine if not check.passed] == []
+    assert_agrees(checks, group, LEAST[group])
 
 
 @pytest.mark.parametrize(
