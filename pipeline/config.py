@@ -12,6 +12,7 @@ from pipeline.fields import convert
 from pipeline.fileio import digest
 
 T = TypeVar("T")
+_UNSET = object()  # a field that a tree does not have, which None is not
 
 
 class _Loader(yaml.SafeLoader):
@@ -110,11 +111,13 @@ def config_digest(config: Any) -> str:
     return digest(to_dict(config))
 
 
-def changed_fields(old: Any, new: Any, name: str = "") -> list[str]:
-    """The fields of the resolved tree `new` that the tree `old` has otherwise, as `a.b: 1, now 2`."""
+def changed_fields(old: Any, new: Any, name: str = "") -> dict[str, str]:
+    """Dotted names of the fields in which two resolved trees differ: {"generate.steps": "20 -> 30"}; `unset` where a tree lacks one."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return [line for key in new for line in changed_fields(old.get(key), new[key], f"{name}.{key}" if name else str(key))]
-    return [] if old == new else [f"{name}: {old!r}, now {new!r}"]
+        prefix = f"{name}." if name else ""
+        parts = (changed_fields(old.get(key, _UNSET), new.get(key, _UNSET), f"{prefix}{key}") for key in {**new, **old})
+        return {field: change for part in parts for field, change in part.items()}
+    return {} if old == new else {name: " -> ".join("unset" if value is _UNSET else repr(value) for value in (old, new))}
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline import graph
 from pipeline.completion import State, judge, refuse_foreign
-from pipeline.config import read_yaml
+from pipeline.config import changed_fields, read_yaml
 from pipeline.contracts.manifest import DoneRecord
 from pipeline.describe import RunPlan
 from pipeline.record_cache import RecordCache
@@ -98,17 +98,8 @@ def _changes(plan: RunPlan, stage: str) -> list[str]:
     """Fields of a stage, and of the run, whose values are not those of RUN/config.yaml: `generate.steps 20 -> 30`."""
     if not plan.paths.config.exists():
         return []
-    old, new = _flat(read_yaml(plan.paths.config)), _flat(plan.config)
-    relevant = [name for name in new if name.startswith(f"{stage}.") or name in ("run.seed", "run.unit_size")]
-    return [f"{name} {old[name]!r} -> {new[name]!r}" for name in relevant if name in old and old[name] != new[name]]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"filter.thresholds.min_x": 1, ...}; a section without fields is a value."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
-    return flat
+    changed = changed_fields(read_yaml(plan.paths.config), plan.config)
+    return [f"{name} {change}" for name, change in changed.items() if name.startswith(f"{stage}.") or name in ("run.seed", "run.unit_size")]
 
 
 def totals(stage: StageSurvey) -> Totals:

@@ -79,10 +79,12 @@ def newest(root: Path, identity: str, config: Any = None) -> Path | None:
 def _changes(out: Path, config: Any) -> str:
     """In brackets, at most four fields that are not as OUT/config.yaml has them; nothing where that cannot be said."""
     try:
-        changed = changed_fields(read_yaml(out / "config.yaml"), config.training_tree()) if config else []
+        found = changed_fields(read_yaml(out / "config.yaml"), config.training_tree()) if config else {}
     except ConfigError:
         return ""
-    return f" ({'; '.join(changed[:4])}{'; …' if len(changed) > 4 else ''})" if changed else ""
+    # config.yaml also has fields that are none of a training's identity
+    changed = [f"{name} {change}" for name, change in found.items() if not change.endswith("-> unset")]
+    return f" ({', '.join(changed[:4])}{', …' if len(changed) > 4 else ''})" if changed else ""
 
 
 def is_finished(folder: Path | None, num_steps: int) -> bool:

@@ -46,5 +46,11 @@ def test_other_thresholds_alone_have_a_cheaper_way_out(tmp_path: Path) -> None:
     assert f"`passerby redecide {tmp_path} --set ...`" in text
 
 
+def test_an_entry_that_came_or_went_is_named(tmp_path: Path) -> None:
+    more = {"thresholds": {"min_body_share": 0.5, "min_measures": {"clip": 0.2}}, "pose_model": "embedded"}
+    assert "filter.thresholds.min_measures.clip unset -> 0.2" in refusal(tmp_path, "filter", {**OLD, "filter": more})
+    assert "(generate.batch_size 4 -> unset; digest" in refusal(tmp_path, "generate", {**OLD, "generate": {"steps": 20}})
+
+
 def test_a_named_file_that_has_changed_is_said_to_have_changed(tmp_path: Path) -> None:
     assert "a file that they name, or passerby itself, has changed" in refusal(tmp_path, "generate", OLD)
