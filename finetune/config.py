@@ -63,8 +63,8 @@ class FinetuneObjective:
     num_matching_prompts: int = 5  # prompts that IAM draws per step; all where there are fewer
 
     def __post_init__(self) -> None:
-        for name in ("itc_weight", "itm_weight", "mlm_weight", "second_view", "attribute_weight"):
-            check_ranges("objective", self, **{name: NOT_NEGATIVE})
+        check_ranges("objective", self, itc_weight=NOT_NEGATIVE, itm_weight=NOT_NEGATIVE, mlm_weight=NOT_NEGATIVE)
+        check_ranges("objective", self, second_view=NOT_NEGATIVE, attribute_weight=NOT_NEGATIVE)
         check_ranges("objective", self, label_smoothing=BELOW_1, num_matching_prompts=COUNT)
 
 

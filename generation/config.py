@@ -10,6 +10,7 @@ from typing import Any
 from generation.filter_decision import Thresholds
 from generation.target import check_target
 from pipeline.contracts.errors import ConfigError
+from pipeline.ranges import BELOW_1, COUNT, FINITE, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 
 EMBEDDED = "embedded"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
@@ -47,7 +48,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _refuse(not self.name or "/" in self.name or self.name.startswith("."), "run.name", self.name, "a folder name")
-        _refuse(self.unit_size < 1, "run.unit_size", self.unit_size, "1 or more")
+        check_ranges("run", self, unit_size=COUNT)
         _refuse(self.execution not in EXECUTIONS, "run.execution", self.execution, ", ".join(EXECUTIONS))
 
     @property
@@ -77,9 +78,7 @@ class PromptsConfig:
         _refuse(self.kind not in kinds, "prompts.kind", self.kind, ", ".join(kinds))
         _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text, json or table")
         _refuse(self.kind != "sampler" and not self.file, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
-        _refuse(self.num_prompts is not None and not 1 <= self.num_prompts <= 10**9, "prompts.num_prompts", self.num_prompts, "1 to 10^9")
-        _refuse(not 1 <= self.variants <= 100, "prompts.variants", self.variants, "1 to 100")
-        _refuse(not 0 < self.max_similarity <= 1, "prompts.max_similarity", self.max_similarity, "above 0, up to 1")
+        check_ranges("prompts", self, num_prompts=Range(1, 10**9), variants=Range(1, 100), max_similarity=Range(0, 1, open_below=True))
         _refuse(self.target is not None and self.kind != "sampler", "prompts.target", self.target, "nothing, or prompts.kind sampler")
         if self.target is not None:
             check_target(self.target)
@@ -114,8 +113,7 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         _check_device("generate", self.device, self.dtype)
-        _refuse(self.batch_size < 0, "generate.batch_size", self.batch_size, "1 or more, or 0: found by trying")
-        _refuse(self.steps < 1, "generate.steps", self.steps, "1 or more")
+        check_ranges("generate", self, batch_size=NOT_NEGATIVE, steps=COUNT, guidance=NOT_NEGATIVE, lora_scale=FINITE)
         for name in ("height", "width"):
             value = getattr(self, name)
             _refuse(
@@ -161,10 +159,7 @@ class FilterConfig:
         _refuse(
             bool(unknown), "filter.thresholds.min_measures", unknown, f"names of filter.plugins ({', '.join(names) or 'there are none'})"
         )
-        _refuse(
-            self.num_workers is not None and not 0 <= self.num_workers <= 256, "filter.num_workers", self.num_workers, "0 to 256, or null"
-        )
-        _refuse(self.batch_size < 1, "filter.batch_size", self.batch_size, "1 or more")
+        check_ranges("filter", self, num_workers=Range(0, 256), batch_size=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +175,9 @@ class RecropConfig:
     jpeg_quality: int = 95
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "min_height_px"):
-            _refuse(not 1 <= getattr(self, name) <= MAX_SIDE_PX, f"recrop.{name}", getattr(self, name), f"1 to {MAX_SIDE_PX}")
-        for name in ("pad_top", "pad_bottom", "pad_side"):
-            _refuse(not 0 <= getattr(self, name) <= 1, f"recrop.{name}", getattr(self, name), "0 to 1")
-        _refuse(not 1 <= self.jpeg_quality <= 100, "recrop.jpeg_quality", self.jpeg_quality, "1 to 100")
+        side = Range(1, MAX_SIDE_PX)
+        check_ranges("recrop", self, height=side, width=side, min_height_px=side, jpeg_quality=Range(1, 100))
+        check_ranges("recrop", self, pad_top=SHARE, pad_bottom=SHARE, pad_side=SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,11 +204,10 @@ class CaptionConfig:
     def __post_init__(self) -> None:
         _check_device("caption", self.device, self.dtype)
         _refuse(self.choose not in ("likelihood", "attributes"), "caption.choose", self.choose, "likelihood, attributes")
-        for name in ("batch_size", "num_beams", "num_candidates", "max_new_tokens", "min_words", "max_loop_words", "max_loop_repeats"):
-            _refuse(getattr(self, name) < 1, f"caption.{name}", getattr(self, name), "1 or more")
+        check_ranges("caption", self, batch_size=COUNT, num_beams=COUNT, num_candidates=COUNT, max_new_tokens=COUNT)
+        check_ranges("caption", self, min_words=COUNT, max_loop_words=COUNT, max_loop_repeats=COUNT)
+        check_ranges("caption", self, repetition_penalty=POSITIVE, no_repeat_ngram_size=NOT_NEGATIVE)
         _refuse(not 0 <= self.min_new_tokens <= self.max_new_tokens, "caption.min_new_tokens", self.min_new_tokens, "0 to max_new_tokens")
-        _refuse(self.repetition_penalty <= 0, "caption.repetition_penalty", self.repetition_penalty, "above 0")
-        _refuse(self.no_repeat_ngram_size < 0, "caption.no_repeat_ngram_size", self.no_repeat_ngram_size, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,11 +233,8 @@ class ShardConfig:
     max_hash_distance: int | None = 0  # drop pictures whose 64-bit perceptual hash differs in at most so many bits; None: keep all
 
     def __post_init__(self) -> None:
-        _refuse(self.samples_per_shard < 1, "shard.samples_per_shard", self.samples_per_shard, "1 or more")
-        _refuse(not 0 <= self.val_fraction < 1, "shard.val_fraction", self.val_fraction, "0 to below 1")
-        too_small = self.max_shard_bytes is not None and self.max_shard_bytes < 20_000
-        _refuse(too_small, "shard.max_shard_bytes", self.max_shard_bytes, "20000 or more, or null")
-        _refuse(self.max_hash_distance not in (None, 0, 1, 2, 3, 4), "shard.max_hash_distance", self.max_hash_distance, "0 to 4, or null")
+        check_ranges("shard", self, samples_per_shard=COUNT, max_shard_bytes=Range(20_000), val_fraction=BELOW_1)
+        check_ranges("shard", self, max_hash_distance=Range(0, 4))
 
 
 @dataclass(frozen=True, kw_only=True)
