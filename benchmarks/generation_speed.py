@@ -168,7 +168,7 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
 
     config = load(GenerationConfig, RECIPE, list(settings))
     pipeline = StableDiffusionPipeline.from_pretrained(
-        EMBEDDED_WEIGHTS / "diffusion", torch_dtype=torch.float32, safety_checker=None, local_files_only=True
+        EMBEDDED_WEIGHTS / "diffusion", dtype=torch.float32, safety_checker=None, local_files_only=True
     )
     pipeline.set_progress_bar_config(disable=True)
     pose = PoseDetector(pose_model("embedded"))

@@ -178,7 +178,7 @@ def _load(folder: str, config: GenerateConfig, dtype: Any) -> Any:
 
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
-    options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True, "use_safetensors": True}
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
     parts = DiffusionPipeline.load_config(folder)
     if "safety_checker" in parts and not config.safety_checker:
         options |= {"safety_checker": None, "requires_safety_checker": False}

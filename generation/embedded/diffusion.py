@@ -34,7 +34,7 @@ def train_diffusion(work: Path, out: Path, *, chunks: int, steps: Steps, seed: i
     torch.set_flush_denormal(True)
     corpus = Corpus.open(work / "renders", chunks, seed)
     first = Corpus.open(work / "renders", min(VAE_CHUNKS, chunks), seed)
-    given = None if start is None else StableDiffusionPipeline.from_pretrained(start, torch_dtype=torch.float32, safety_checker=None)
+    given = None if start is None else StableDiffusionPipeline.from_pretrained(start, dtype=torch.float32, safety_checker=None)
     vae = given.vae if given else _autoencoder(work, first, steps.vae, seed)
     tokenizer, encoder = (
         (given.tokenizer, given.text_encoder.eval()) if given else train_text_encoder(corpus, work, work / "text", steps.text, seed)

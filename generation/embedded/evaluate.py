@@ -70,7 +70,7 @@ def _renders(persons: list[Person], views: list[str], seed: int) -> list[np.ndar
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None, local_files_only=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, safety_checker=None, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -91,7 +91,7 @@ def generate(pipeline: StableDiffusionPipeline, prompts: list[str], seeds: list[
 def measure_captioner(folder: Path, images: list[np.ndarray], persons: list[Person]) -> dict[str, Any]:
     """Shares of pictures whose caption, read by the keyword rules, states the truth. Silence about a hat or backpack counts as "none"."""
     processor = BlipProcessor.from_pretrained(folder)
-    model = BlipForConditionalGeneration.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    model = BlipForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     captions: list[str] = []
     for start in range(0, len(images), 50):
         inputs = processor(images=images[start : start + 50], return_tensors="pt")
