@@ -8,6 +8,7 @@ from generation.backends.batching import BatchSize, in_batches
 from generation.backends.captioner_files import first_line
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import weights_sha256
+from generation.backends.quiet import silence_transformers
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
 from generation.images import Image
@@ -70,15 +71,13 @@ class BlipCaptioner:
 def _import_libraries() -> None:
     """Seconds of every start are imports, of which the collector took a seventh."""
     with paused():
+        silence_transformers()
         from transformers import BlipForConditionalGeneration, BlipProcessor  # noqa: F401 -- loaded, not used
 
 
 def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
     from transformers import BlipForConditionalGeneration, BlipProcessor
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
         model = BlipForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         return model, BlipProcessor.from_pretrained(folder, local_files_only=True)

@@ -17,6 +17,7 @@ from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
+from generation.backends.quiet import silence_diffusers
 from generation.config import GenerateConfig
 from generation.images import Image
 from pipeline.collector import paused
@@ -153,6 +154,7 @@ class DiffusionModel:
 def _import_libraries() -> None:
     """Seconds of every start are imports, of which the collector took a seventh."""
     with paused():
+        silence_diffusers()
         from diffusers import DiffusionPipeline  # noqa: F401 -- loaded, not used
 
 
@@ -174,10 +176,7 @@ def _local_folder(configured: str) -> str:
 
 def _load(folder: str, config: GenerateConfig, dtype: Any) -> Any:
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging as diffusers_logging
 
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
     options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
     parts = DiffusionPipeline.load_config(folder)
     if "safety_checker" in parts and not config.safety_checker:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from generation.backends.device import resolve_device, resolve_dtype
+from generation.backends.quiet import silence_transformers
 from generation.config import PluginConfig
 from generation.images import Image
 from pipeline.contracts.errors import ConfigError
@@ -22,6 +23,7 @@ class Plugin(Protocol):
 
 def load_plugin(config: PluginConfig) -> Plugin:
     """Raises ConfigError if the model does not load as the kind that the config says."""
+    silence_transformers()
     return ImageTextScore(config) if config.kind == "image_text" else ClassifierScore(config)
 
 

@@ -9,6 +9,7 @@ from generation.backends.batching import BatchSize, in_batches
 from generation.backends.captioner_files import first_line
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import weights_sha256
+from generation.backends.quiet import silence_transformers
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
 from generation.images import Image
@@ -83,11 +84,9 @@ def _parsed(text: str) -> tuple[Answers | None, str | None]:
 
 
 def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
+    silence_transformers()
     from transformers import AutoModelForImageTextToText, AutoProcessor
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
