@@ -9,11 +9,12 @@ from functools import cache
 from typing import NamedTuple
 
 from generation.annotation.lexicon import Entry
+from generation.annotation.modifiers import settle_modifiers
 from generation.annotation.phrases import START, Carry
 from generation.annotation.pieces import Node, node_of, phrases_by_piece
 from generation.annotation.remembered import MAX_REMEMBERED, Remembered
 from generation.annotation.runs import MODIFIERS, Phrase
-from generation.annotation.subject import Persons, persons_in, settle_modifiers
+from generation.annotation.subject import Persons, persons_in
 from generation.annotation.symbols import symbols_of
 from generation.annotation.tokens import tokenise
 

@@ -1,7 +1,7 @@
 """One character for what a token means to the noun phrase rules, so that a caption can be cut by regular expressions and looked up.
 
 Of most words these rules ask what they are (a garment of the upper body, long sleeved) and not how they are spelt: such words of one
-meaning share a character. Who a caption is about does depend on the spelling; `subject.py` reads the tokens themselves.
+meaning share a character. Who a caption is about does depend on the spelling; `mentions.py` and `ownership.py` read the tokens themselves.
 """
 
 import re

@@ -1,0 +1,44 @@
+"""The age in years that a caption states of its subject."""
+
+import re
+from functools import cache
+
+from generation.annotation.lexicon import Entry
+from generation.annotation.mentions import BEFORE_PERSON
+from generation.annotation.symbols import any_of
+
+
+@cache
+def _years() -> re.Pattern[str]:
+    return re.compile(any_of("decade", "years", "number"))
+
+
+def stated_years(tokens: list[Entry], text: str, owned: list[bool] | None) -> int | None:
+    """0 or 1 from "12 year old", "aged 30", "in his thirties"; None where no age in years is stated of the subject.
+
+    text: the tokens in symbols; owned: as in `Subject`.
+    """
+    if _years().search(text) is None:
+        return None
+    for i, token in enumerate(tokens):
+        if owned is not None and not owned[i]:
+            continue
+        before = tokens[i - 1] if i > 0 else None
+        if token.kind == "decade" and before is not None and before.kind in ("pronoun", "det"):
+            return token.value
+        if token.kind == "years" and before is not None and before.kind == "number" and before.value is not None:
+            return int(before.value >= 18)
+        if token.kind == "number" and token.value is not None and _tells_age(tokens, i):
+            return int(token.value >= 18)
+    return None
+
+
+def _tells_age(tokens: list[Entry], i: int) -> bool:
+    """ "aged 17", "aged about 17", "a girl of twenty"; but "a family of four people"."""
+    before = [t for t in tokens[max(0, i - 3) : i] if t.text not in ("about", "around")]
+    if not before:
+        return False
+    if before[-1].text in ("aged", "age"):
+        return True
+    after = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    return len(before) > 1 and before[-1].text == "of" and before[-2].kind == "person" and after not in (*BEFORE_PERSON, "person")

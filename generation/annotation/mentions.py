@@ -1,0 +1,124 @@
+"""The persons a caption names: who is a person, and who only a figure on a poster, a statue or a picture on the wall (guideline R3)."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from generation.annotation.lexicon import Entry
+from generation.annotation.symbols import any_of
+
+BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word"})
+_HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
+_FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
+
+
+@dataclass(slots=True)
+class Mention:
+    """One naming of a person: tokens[first:end] with articles and adjectives before it from `start`."""
+
+    start: int
+    first: int
+    end: int
+    gender: int | None
+    age: int | None
+    plural: bool
+    text: str
+    determiner: str
+    is_figure: bool = False
+
+
+@cache
+def _persons() -> re.Pattern[str]:
+    return re.compile(any_of("person", "lifeless", "pronoun", "no_hat"))
+
+
+@cache
+def _pictures() -> re.Pattern[str]:
+    return re.compile(any_of("figure", "lifeless", "picture"))
+
+
+def places_of_persons(text: str) -> list[int]:
+    """Of the tokens that name somebody or stand for somebody. text: the tokens in symbols."""
+    return [match.start() for match in _persons().finditer(text)]
+
+
+def has_pictures(text: str) -> bool:
+    """Whether somebody may be named who is not there. text: the tokens in symbols."""
+    return _pictures().search(text) is not None
+
+
+def mentions_at(places: list[int], tokens: list[Entry], with_pictures: bool) -> list[Mention]:
+    """Persons in the order of the text; neighbouring nouns ("female police officer", "teen girl") are one mention.
+
+    places: as `places_of_persons`; with_pictures: as `has_pictures`.
+    """
+    found: list[Mention] = []
+    end = 0
+    for place in places:
+        if place < end:
+            continue
+        token = tokens[place]
+        if token.kind == "person":
+            mention = _mention(tokens, place, with_pictures)
+            found.append(mention)
+            end = mention.end
+        elif token.kind == "lifeless":
+            found.append(Mention(place, place, place + 1, None, None, False, token.text, "", is_figure=True))
+        elif token.text in ("he", "she", "they") and not found:
+            found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", token.text, "the"))
+    return found
+
+
+def _mention(tokens: list[Entry], first: int, with_pictures: bool) -> Mention:
+    nouns, end = [tokens[first]], first + 1
+    while end < len(tokens):
+        gap = 1 if tokens[end].kind in ("word", "modifier", "age") else 0  # "woman tennis player"
+        if end + gap < len(tokens) and tokens[end + gap].kind == "person":
+            nouns.append(tokens[end + gap])
+            end += gap + 1
+        else:
+            break
+    start = first
+    while start > 0 and tokens[start - 1].kind in BEFORE_PERSON:
+        start -= 1
+    determiner = tokens[start - 1].text if start > 0 and tokens[start - 1].kind in ("det", "pronoun", "number") else ""
+    ages = [t.value for t in tokens[start:first] if t.kind == "age"] or [n.age for n in nouns if n.age is not None]
+    genders = [n.gender for n in nouns if n.gender is not None]
+    gender = genders[0] if genders else _gender_of_group(tokens, end) if nouns[-1].plural else None
+    is_figure = _is_example(tokens, start)
+    if with_pictures and not is_figure:
+        shown = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start))
+        is_figure = shown or _hangs_on_wall(tokens, start, end)
+    text = " ".join([t.text for t in tokens[start:end]])
+    plural = any(n.plural for n in nouns)
+    return Mention(start - 1 if determiner else start, first, end, gender, ages[0] if ages else None, plural, text, determiner, is_figure)
+
+
+def _gender_of_group(tokens: list[Entry], end: int) -> int | None:
+    """ "a group of men": the plural that follows says the gender."""
+    if end + 1 < len(tokens) and tokens[end].text == "of" and tokens[end + 1].kind == "person":
+        return tokens[end + 1].gender
+    return None
+
+
+def _is_example(tokens: list[Entry], start: int) -> bool:
+    """ "dressed as a clown", "looks like a model": no further person."""
+    before = start - 1 if start > 0 and tokens[start - 1].kind == "det" else start
+    return before > 0 and tokens[before - 1].text in ("as", "like")
+
+
+def _shows_figure(tokens: list[Entry], i: int) -> bool:
+    if tokens[i].kind == "lifeless":
+        return tokens[i + 1].text == "of"  # "a statue of a soldier"
+    return tokens[i].kind == "figure" and i + 1 < len(tokens) and tokens[i + 1].kind in ("place", "with", "verb", "in")
+
+
+def _hangs_on_wall(tokens: list[Entry], start: int, end: int) -> bool:
+    """ "a picture of a woman on a wall": a picture that hangs shows nobody who is there."""
+    if not any(t.kind == "picture" for t in tokens[max(0, start - 2 * _FIGURE_REACH) : start]):
+        return False
+    before = [t.text for t in tokens[max(0, start - 2 * _FIGURE_REACH) : start]]
+    if any(one == "on" and other in _HANGING_PLACES for one, other in zip(before, before[2:], strict=False)):
+        return True  # "a picture on the wall of a woman"
+    texts = [t.text for t in tokens[end : end + 3]]
+    return len(texts) == 3 and texts[0] == "on" and texts[2] in _HANGING_PLACES

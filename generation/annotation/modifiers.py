@@ -1,0 +1,62 @@
+"""Person nouns that name nobody: "boyfriend jeans", "a child's bike"; and ages that name somebody: "a 16 year old in a cap"."""
+
+import re
+from functools import cache
+
+from generation.annotation.lexicon import Entry
+from generation.annotation.mentions import BEFORE_PERSON
+from generation.annotation.symbols import any_of, symbols
+
+_NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairstyle", "headwear"})
+_NOBODY = Entry("", "")
+
+
+def settle_modifiers(tokens: list[Entry], text: str) -> list[Entry]:
+    """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike"). text: the tokens in symbols."""
+    changes: dict[int, Entry | None] = {}
+    count = len(tokens)
+    for match in _nouns().finditer(text):
+        i = match.start()
+        token, following = tokens[i], tokens[i + 1] if i + 1 < count else _NOBODY
+        if token.kind == "years":
+            if _names_person(tokens, i):
+                changes[i] = _person_of_age(int((tokens[i - 1].value or 0) >= 18))
+        elif following.text == "'s" and _owns(tokens, i):
+            changes[i], changes[i + 1] = _possessive(), None
+        elif following.kind in _NOUN_AFTER_MODIFIER:
+            changes[i] = _as_modifier(token.text)
+    if not changes:
+        return tokens
+    settled = (changes.get(i, token) for i, token in enumerate(tokens))
+    return [token for token in settled if token is not None]
+
+
+def _names_person(tokens: list[Entry], i: int) -> bool:
+    """ "a 16 year old in a cap", without a noun behind."""
+    after = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    return i > 1 and tokens[i - 1].kind == "number" and tokens[i - 2].kind == "det" and after != "person" and after not in BEFORE_PERSON
+
+
+def _owns(tokens: list[Entry], i: int) -> bool:
+    """ "a woman's purse", but not "the man's wearing a hat"."""
+    return i + 2 >= len(tokens) or tokens[i + 2].kind not in ("wear", "hold", "verb", "det", "in", "neg")
+
+
+@cache
+def _possessive() -> Entry:
+    return symbols().mark(Entry("pronoun", "'s"))
+
+
+@cache
+def _person_of_age(age: int) -> Entry:
+    return symbols().mark(Entry("person", "year old", age=age))
+
+
+@cache
+def _as_modifier(text: str) -> Entry:
+    return symbols().mark(Entry("modifier", text))
+
+
+@cache
+def _nouns() -> re.Pattern[str]:
+    return re.compile(any_of("person", "years"))
