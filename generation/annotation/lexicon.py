@@ -91,7 +91,7 @@ class Lexicon:
             else:
                 self.single[text] = entry
         self.words = frozenset(self.single) | frozenset(self.longer)  # those that a text may begin a listed word or phrase with
-        self.real_words = frozenset(rules["real_words"]) | self.words
+        self.real_words = frozenset(rules["real_words"])  # not respelt, though no list above has them
         kinds = frozenset(rules["spelling_kinds"])
         self.spelling_targets = (
             *(word for word, entry in self.single.items() if entry.kind in kinds and len(word) >= MIN_MISSPELT),

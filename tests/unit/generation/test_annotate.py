@@ -5,14 +5,16 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from generation.annotate import AnnotateStage, annotate, labels_of
 from generation.annotate_text import annotate_lines
+from generation.annotation.lexicon import RULES_FILE
 from generation.annotation.merge import merge
 from generation.cli import main
 from generation.config import AnnotateConfig
@@ -84,6 +86,22 @@ def test_gold_captions_reach_macro_f1_of_097(shared: Path) -> None:
 @pytest.mark.parametrize("text", ["", "...", "no", "the", "and and and", "red", "without", "'s", "ümläut 男", "a " * 2000])
 def test_any_text_is_accepted(text: str) -> None:
     assert list(annotate(text)) == list(PERSON_27.names)
+
+
+def word_lists(node: Any, name: str = "rules") -> Iterator[tuple[str, list[Any]]]:
+    if isinstance(node, list) and not any(isinstance(item, dict) for item in node):
+        yield name, node
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from word_lists(value, f"{name}.{key}")
+
+
+def test_no_list_of_the_rules_holds_a_word_twice_or_one_that_yaml_reads_as_something_else() -> None:
+    found = dict(word_lists(yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))))
+    assert {"rules.surfaces", "rules.persons.0.words", "rules.spelt.carried"} <= found.keys()
+    assert not {
+        name: [word for word, times in Counter(words).items() if times > 1] for name, words in found.items() if len({*words}) < len(words)
+    }
+    assert not {name: words for name, words in found.items() if not all(isinstance(word, str) for word in words)}
 
 
 def test_the_first_caption_of_a_process_is_read_like_any_other() -> None:
