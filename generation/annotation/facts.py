@@ -7,6 +7,7 @@ from generation.annotation.runs import Phrase
 
 _BAG_KINDS = ("backpack", "handbag", "bag")
 _CARRIED = ("hat", *_BAG_KINDS)
+_ON_GARMENTS = frozenset({"part", "sleeve", "aside"})  # "blue on the front with grey sleeves"
 _NOTHING_CARRIED = (None,) * len(_CARRIED)
 
 
@@ -65,11 +66,11 @@ class Facts:
         says = phrase.says
         if says == "garment":
             garment = self._add_garment(phrase, colours)
-        elif says:
+        elif says and says != "aside":
             _ADDERS[says](self, phrase, colours)
             if says == "headless":
                 return
-        if says != "part" and says != "sleeve":
+        if says not in _ON_GARMENTS:
             self._thing, self._worn_thing = phrase, garment
         self._before, self._garment_before = phrase, garment
 
@@ -98,6 +99,8 @@ class Facts:
             garment.is_open_choice |= phrase.is_open_choice
             garment.sleeve = garment.sleeve if phrase.sleeve is None else phrase.sleeve
             garment.length = phrase.size if phrase.has_size and garment.part != "upper" else garment.length
+        elif before is not None and before.says in ("part", "sleeve") and self._worn_thing is not None:
+            self._worn_thing.colours += colours  # "its sleeves are white"
         elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
             self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
 
@@ -139,7 +142,7 @@ class Facts:
 
     def _add_hairstyle(self, phrase: Phrase, colours: Colours) -> None:
         value = _head(phrase).value
-        if not phrase.negated and phrase.relation == "worn" and value is not None:
+        if not phrase.negated and phrase.relation in ("worn", "placed") and value is not None:  # "cut into a bob"
             self._hair.add(value)
 
     def _add_no_hat(self, phrase: Phrase, colours: Colours) -> None:

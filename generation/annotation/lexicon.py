@@ -55,6 +55,7 @@ _WORD_LISTS = {
     "wear_verbs": "wear",
     "hold_verbs": "hold",
     "other_verbs": "verb",
+    "apart_verbs": "apart",
     "be_verbs": "be",
     "place_words": "place",
     "layer_words": "layer",

@@ -110,7 +110,9 @@ def _is_example(tokens: list[Entry], start: int) -> bool:
 def _shows_figure(tokens: list[Entry], i: int) -> bool:
     if tokens[i].kind == "lifeless":
         return tokens[i + 1].text == "of"  # "a statue of a soldier"
-    return tokens[i].kind == "figure" and i + 1 < len(tokens) and tokens[i + 1].kind in ("place", "with", "verb", "in")
+    if tokens[i].kind == "figure" and i > 1 and tokens[i - 2].text == "on" and tokens[i + 1].kind in ("det", "person"):
+        return True  # "on a billboard a girl in a red coat"
+    return tokens[i].kind == "figure" and i + 1 < len(tokens) and tokens[i + 1].kind in ("place", "with", "verb", "in", "wear")
 
 
 def _hangs_on_wall(tokens: list[Entry], start: int, end: int) -> bool:

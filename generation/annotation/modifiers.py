@@ -1,11 +1,12 @@
 """Person nouns that name nobody: "boyfriend jeans", "a child's bike"; and ages that name somebody: "a 16 year old in a cap"."""
 
 import re
+from dataclasses import replace
 from functools import cache
 
 from generation.annotation.lexicon import Entry
 from generation.annotation.mentions import BEFORE_PERSON
-from generation.annotation.symbols import any_of, symbols
+from generation.annotation.symbols import POSSESSIVE, any_of, symbols
 
 _NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairstyle", "headwear"})
 _NOBODY = Entry("", "")
@@ -22,7 +23,7 @@ def settle_modifiers(tokens: list[Entry], text: str) -> list[Entry]:
             if _names_person(tokens, i):
                 changes[i] = _person_of_age(int((tokens[i - 1].value or 0) >= 18))
         elif following.text == "'s" and _owns(tokens, i):
-            changes[i], changes[i + 1] = _possessive(), None
+            changes[i], changes[i + 1] = _possessive(token.text), None
         elif following.kind in _NOUN_AFTER_MODIFIER:
             changes[i] = _as_modifier(token.text)
     if not changes:
@@ -43,8 +44,10 @@ def _owns(tokens: list[Entry], i: int) -> bool:
 
 
 @cache
-def _possessive() -> Entry:
-    return symbols().mark(Entry("pronoun", "'s"))
+def _possessive(noun: str) -> Entry:
+    """item: whose. To noun phrases all are alike."""
+    symbols()  # which gives all listed words their symbols, and this one
+    return replace(POSSESSIVE, item=noun)
 
 
 @cache

@@ -6,14 +6,18 @@ Once another person has appeared, words belong to that one until the text return
 import re
 from functools import cache
 
-from generation.annotation.lexicon import Entry
+from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.mentions import Mention
+from generation.annotation.runs import MODIFIERS, NOUNS
 from generation.annotation.symbols import any_of
+
+_NOTHING = Entry("", "")
+_SAYS_LOOK = ("wear", "in", "hold", "be")
 
 
 @cache
 def _returns_at() -> re.Pattern[str]:
-    return re.compile(any_of("person", "lifeless", "pronoun", "both", "all"))
+    return re.compile(any_of("person", "lifeless", "pronoun", "both", "all", "relative", "comma", "word"))
 
 
 def ownership(tokens: list[Entry], text: str, mentions: list[Mention], main: Mention) -> tuple[list[bool], int]:
@@ -33,6 +37,8 @@ def ownership(tokens: list[Entry], text: str, mentions: list[Mention], main: Men
                 others_from = min(others_from, i)
         elif mention is main or (not is_main and main.start < i and _returns(tokens, i, main, others)):
             is_main = True
+        elif is_main and others and _leaves(tokens, i, main, others):
+            is_main = False
         if is_main is not was_main:
             owned += [was_main] * (i - len(owned))
     return owned + [is_main] * (len(tokens) - len(owned)), others_from
@@ -42,7 +48,11 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
     if mention.is_figure or mention.start < main.start:
         return False
     before = tokens[mention.start - 1] if mention.start > 0 else None
-    if before is not None and before.kind == "be":  # "a person that is a waiter"
+    if before is not None and before.kind in ("both", "all"):
+        return True  # "both women are carrying bags"
+    if mention.plural and mention.text in ("pair", "couple", "two women", "two men", "two people") and not any(o.plural for o in others):
+        return mention.determiner == "the" and len(others) == 1
+    if renames(tokens, mention):
         return not others
     if before is not None and before.item == "or" and mention.start == main.end + 1:
         return True
@@ -53,6 +63,12 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
         unknown_so_far = not others and main.gender is None and not main.plural
         return (same_noun and all(tokens[o.first].text != tokens[main.first].text for o in others)) or unknown_so_far
     return mention.determiner != "another" and _is_loop(tokens, mentions, mention, main)
+
+
+def renames(tokens: list[Entry], mention: Mention) -> bool:
+    """ "a person that is a waiter", but not "next to her is a man"."""
+    i = mention.start
+    return i > 1 and tokens[i - 1].kind == "be" and tokens[i - 2].text not in ("him", "her", "them", "it")
 
 
 def _side(tokens: list[Entry], mention: Mention) -> str:
@@ -81,15 +97,52 @@ def _description(tokens: list[Entry], mentions: list[Mention], mention: Mention)
     return texts
 
 
+def _leaves(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) -> bool:
+    """A pronoun, a possessive or "the second" that fits only somebody else."""
+    token = tokens[i]
+    following = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    if token.text in spelt("second") and tokens[i - 1].text == "the":
+        return following in _SAYS_LOOK or following == "with"
+    if token.kind != "pronoun":
+        return False
+    if token.item:
+        return token.item != tokens[main.first].text and _is_named(token.item, tokens, others)
+    is_subject = token.text in ("he", "she") and main.gender is not None and token.gender != main.gender
+    return is_subject and any(o.gender in (None, token.gender) and not o.plural for o in others)
+
+
+def _is_place_of(tokens: list[Entry], i: int) -> bool:
+    """ "behind him", "next to her", but not "in front of her red car"."""
+    following = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    is_object = tokens[i].text == "him" or (tokens[i].text == "her" and following not in NOUNS | MODIFIERS | {"word", "person"})
+    return is_object and i > 0 and tokens[i - 1].kind == "place"
+
+
+def _is_named(noun: str, tokens: list[Entry], mentions: list[Mention]) -> bool:
+    return any(tokens[mention.first].text == noun for mention in mentions)
+
+
 def _returns(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) -> bool:
     """A pronoun that fits only the main subject, or a word for all of them."""
     token = tokens[i]
     if token.kind == "both" or (token.kind == "pronoun" and token.text == "they"):
         return True
-    following = tokens[i + 1].kind if i + 1 < len(tokens) else ""
-    if token.kind == "all" and following in ("wear", "in", "hold", "be"):
+    following = tokens[i + 1] if i + 1 < len(tokens) else _NOTHING
+    if token.kind == "all" and following.kind in _SAYS_LOOK:
         return True
-    if token.kind != "pronoun" or token.gender is None or token.gender != main.gender:
+    if token.text == "while" and following.kind in ("wear", "hold", "verb"):
+        return True  # "a man passes a woman while holding a bag"
+    if token.kind == "comma":
+        return following.text in spelt("finite")  # "a man, beside a woman in red, wears a hat"
+    if token.kind != "pronoun":
+        return False
+    if token.item:
+        return token.item == tokens[main.first].text and not _is_named(token.item, tokens, others)
+    if token.gender is None or _is_place_of(tokens, i):
+        return False
+    if main.gender is None:
+        return all(o.plural for o in others)
+    if token.gender != main.gender:
         return False
     after_while = i > 0 and tokens[i - 1].text == "while"
     return after_while or all(o.plural or (o.gender is not None and o.gender != token.gender) for o in others)

@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 from generation.annotation.lexicon import Entry, spelt
-from generation.annotation.relations import relation_after
+from generation.annotation.relations import is_on_head, relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
 _SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "headwear", "bag"})
-_LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
-_KEEPS_PREDICATE = frozenset({"det", "be", "relative", "in", "neg", "ender", "all", "both"})
+_LAYER_LINKS = frozenset({"comma", "relative", "det", "be", "modifier"})
+_KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
+_BEHIND_AN_ADVERB = frozenset({"", "comma", "stop", "joiner", "wear", "hold", "with", "verb", "place"})  # a piece may end there
 _BREAKS = frozenset({"stop", "comma", "relative"})
 _POSSESSIVES = frozenset({"his", "her", "their", "its", "my", "your", "'s"})
 _NO_END = -1
@@ -25,7 +26,7 @@ class Carry(NamedTuple):
     has_negated: bool = False  # a phrase stands in the scope already
     excepted: bool = False
     everywhere: bool = False  # "all", "head to toe" just before
-    has_target: bool = False  # a colour may be said of the phrase before
+    target: str = ""  # kind of the phrase before, if a colour may be said of it
     is_predicated: bool = False  # a colour that comes now is said of it: "his coat is ..."
     or_before: bool = False
     before_of: str | None = None  # the relation that "of" interrupts
@@ -34,11 +35,12 @@ class Carry(NamedTuple):
 
     def up_to(self, kind: str) -> "Carry":
         """What of this counts if a token of this kind comes next, at which a stretch of text may begin (`reading.py`)."""
-        carry = self._replace(is_predicated=False)
+        carry = self if kind == "comma" else self._replace(is_predicated=False)
         if kind == "pronoun":
             return carry
         carry = carry._replace(after_break=False, everywhere=self.everywhere and kind == "wear")
-        return carry if kind in ("comma", "joiner") else carry._replace(relation="worn")
+        stays = kind in ("comma", "joiner") or (kind == "with" and self.relation == "apart")
+        return carry if stays else carry._replace(relation="worn")
 
 
 START = Carry(after_break=True, begins=True)
@@ -53,7 +55,7 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> tuple[tuple[Phrase, ..
         if tokens[i].kind == "verb" and _is_adjective(tokens, i):
             i += 1
             continue
-        phrase = parse_run(tokens, i) if tokens[i].kind in _STARTERS else None
+        phrase = parse_run(tokens, i, state.is_predicated) if tokens[i].kind in _STARTERS else None
         if phrase is None:
             state.read(i)
             i += 1
@@ -76,7 +78,7 @@ class _State:
         self.relation = carry.relation
         self.negated, self.has_negated = carry.negated, carry.has_negated
         self.excepted, self.everywhere = carry.excepted, carry.everywhere
-        self.target, self.is_predicated = "before" if carry.has_target else "", carry.is_predicated  # kind of the phrase before
+        self.target, self.is_predicated = carry.target, carry.is_predicated
         self.or_before, self.before_of = carry.or_before, carry.before_of
 
     def carry(self) -> Carry:
@@ -86,7 +88,7 @@ class _State:
             self.has_negated and self.negated,
             self.excepted,
             self.everywhere,
-            self.target != "",
+            self.target,
             self.is_predicated,
             self.or_before,
             self.before_of,
@@ -99,11 +101,14 @@ class _State:
         handler = _READERS.get(token.kind)
         if handler is not None:
             handler(self, i)
-        of_material = token.text == "of" and self.end == i
-        if token.kind not in _KEEPS_PREDICATE and not of_material:
+        if token.kind not in _KEEPS_PREDICATE and not self._is_bridge(i):
             self.is_predicated = False
         if token.kind not in _KEEPS_EVERYWHERE:
             self.everywhere = False
+
+    def _is_bridge(self, i: int) -> bool:
+        """ "a coat of green wool", "neither black nor blue", "has a dress on that is red"."""
+        return (self.tokens[i].text == "of" and self.end == i) or self.tokens[i].item == "nor" or self._is_adverb(i)
 
     def describe(self, phrase: Phrase) -> None:
         """Write the state into a phrase that starts now."""
@@ -112,7 +117,9 @@ class _State:
             phrase.is_predicate = self.is_predicated and not self.everywhere
             phrase.everywhere = not phrase.is_predicate and (self.everywhere or self._kind_before(phrase.start) in ("in", "wear"))
         phrase.of_any_kind = self._of_any_kind(phrase)
-        if phrase.head is not None and phrase.relation in ("worn", "held"):
+        if phrase.head is not None and phrase.head.kind == "hat" and is_on_head(self.tokens, phrase.end):
+            phrase.relation = "worn"
+        elif phrase.head is not None and phrase.relation in ("worn", "held"):
             phrase.relation = relation_after(self.tokens, phrase, self.begins) or phrase.relation
 
     def leave(self, phrase: Phrase) -> None:
@@ -120,9 +127,11 @@ class _State:
         kind = phrase.head.kind if phrase.head is not None else None
         if kind is None:
             self.is_predicated = phrase.is_predicate
+            self.end = phrase.end if phrase.is_predicate else self.end
         else:
-            self.target = kind if kind in _TARGETS else ""
-            self.is_predicated, self.end = self.target != "", phrase.end
+            if kind != "body":  # "a coat, belted at the waist, over a dress"
+                self.target = kind if kind in _TARGETS else ""
+            self.is_predicated, self.end = kind != "body" and self.target != "", phrase.end
         self.excepted = self.everywhere = self.or_before = False
         if kind in ("body", "sleeve", "part") and self.relation == "placed":
             self.relation = "worn"  # "on his head is a hat", "with a bag on her shoulder and jeans"
@@ -157,7 +166,14 @@ class _State:
         self.relation = "worn"
         self._end_scope()
 
-    _read_with = _read_wear
+    def _read_with(self, i: int) -> None:
+        self.relation = "placed" if self.relation == "apart" else "worn"
+        self._end_scope()
+
+    def _read_apart(self, i: int) -> None:
+        """ "contrasts with her coat", "talks with a man": what comes behind "with" is not worn."""
+        self.relation = "apart"
+        self._end_scope()
 
     def _read_in(self, i: int) -> None:
         self.is_predicated = self.is_predicated and self.end == i  # "a top in green"
@@ -174,16 +190,26 @@ class _State:
 
     def _read_place(self, i: int) -> None:
         before = self._kind(i - 1) if self.tokens[i].text == "of" else ""
+        if self._is_adverb(i):
+            return
         if before == "garment":
             self._read_in(i)  # "a coat of green wool"
         else:  # "in the pockets of his black jacket", "the collar of her coat"
-            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i)
+            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i) or self._is_of_garment(i)
             self.before_of = self.relation if self.tokens[i].text == "of" else None
             self.relation = "worn" if is_worn else "placed"
 
+    def _is_adverb(self, i: int) -> bool:
+        """ "a white top underneath, and a skirt", "has a dress on that is red"."""
+        if self._kind(i) != "place":
+            return False
+        following = self._kind(i + 1)
+        is_he = following == "pronoun" and self.tokens[i + 1].text in ("he", "she")
+        return following in _BEHIND_AN_ADVERB or is_he or (following == "det" and self._kind(i + 2) == "be")
+
     def _is_under_garment(self, i: int) -> bool:
         """ "pants under her dress"; but "a man in a coat under a bridge"."""
-        if self.tokens[i].text not in ("under", "underneath", "beneath") or self.end != i or not self.target:
+        if self.tokens[i].text not in ("under", "underneath", "beneath", "inside") or self.end != i or not self.target:
             return False
         return self._is_before_garment(i)
 
@@ -193,14 +219,22 @@ class _State:
             return False
         return self._kind(i + 1) == "pronoun" and self._is_before_garment(i)
 
-    def _is_before_garment(self, i: int) -> bool:
+    def _is_of_garment(self, i: int) -> bool:
+        """ "the train of her gown", "because of his hat"."""
+        return self.tokens[i].text == "of" and self._kind(i + 1) == "pronoun" and self._is_before_garment(i, ("garment", "hat"))
+
+    def _is_before_garment(self, i: int, kinds: tuple[str, ...] = ("garment",)) -> bool:
         """ "under | her long red dress"."""
-        after = (t for t in self.tokens[i + 1 :] if t.kind not in MODIFIERS and t.kind != "det" and not _is_possessive(t))
-        return next((token.kind for token in after), "") == "garment"
+        passed = MODIFIERS | {"det", "sleeve", "be"}
+        after = (t for t in self.tokens[i + 1 :] if t.kind not in passed and not _is_possessive(t))
+        return next((token.kind for token in after), "") in kinds
 
     def _read_layer(self, i: int) -> None:
         """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning
         over a fence"."""
+        if self._is_before_garment(i) and (self.after_break if i == 0 else self._kind(i - 1) in _BREAKS):
+            self.relation = "worn"  # "over a black shirt he wears a jacket"
+            return
         may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and self._is_before_garment(i))
         is_layer = may_lie_over and self.end != _NO_END
         is_layer = is_layer and all(t.kind in _LAYER_LINKS or t.text in spelt("layered") for t in self.tokens[self.end : i])
@@ -208,8 +242,8 @@ class _State:
 
     def _read_be(self, i: int) -> None:
         self._end_scope()
-        if self._kind(i - 1) == "wear":
-            self.is_predicated = self.target != ""  # "the shirt he is wearing is red"
+        if self._kind(i - 1) in ("wear", "comma"):
+            self.is_predicated = self.target != ""  # "the shirt he is wearing is red", "his coat, which is new, is red"
 
     def _read_stop(self, i: int) -> None:
         self.relation = "worn"
@@ -269,6 +303,8 @@ def _what_it_says(phrase: Phrase) -> str:
     if phrase.head is None:
         return "headless"
     kind = phrase.head.kind
+    if kind == "body" or phrase.head.text in spelt("on_garments"):
+        return "aside"
     if kind == "garment":
         return kind if phrase.relation == "worn" and not phrase.negated else ""
     return kind if kind in _SAYING else ""

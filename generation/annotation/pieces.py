@@ -14,7 +14,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 from generation.annotation.symbols import ANY_VERB, any_of, symbols
 
 _CLAUSE_STARTS = ("wear", "hold", "with", "stop")
-_SETS_RELATION = frozenset({"wear", "hold", "with", "stop", "verb", "place"})  # whatever it was before
+_SETS_RELATION = frozenset({"wear", "hold", "with", "stop", "verb"})  # whatever it was before
 
 
 Found = tuple[Phrase, int]  # and the place of its first token
@@ -28,7 +28,7 @@ class Node(dict[str, tuple[tuple[Phrase, ...], "Node"]]):
 
     def __missing__(self, piece: str) -> tuple[tuple[Phrase, ...], "Node"]:
         meaning = symbols().meaning
-        if self.carry.relation != "worn" and meaning[piece[0]].kind in _SETS_RELATION:
+        if self.carry.relation not in ("worn", "apart") and meaning[piece[0]].kind in _SETS_RELATION:
             self[piece] = node_of(self.carry._replace(relation="worn"))[piece]
             return self[piece]
         found, carry = phrases([meaning[symbol] for symbol in piece], self.carry)
@@ -50,7 +50,9 @@ def _piece() -> re.Pattern[str]:
     whether the thing before it is worn; a comma or joiner that no list of adjectives runs through; a colour behind a noun."""
     clause, verb = any_of(*_CLAUSE_STARTS), re.escape(ANY_VERB.symbol)
     place = any_of("place", but=ASKED_BEHIND_A_PHRASE)
-    between = rf"(?<!{any_of(*MODIFIERS)}){any_of('comma', 'joiner')}|(?<={any_of('word', *NOUNS)}){any_of('colour')}"
+    modifier = any_of(*MODIFIERS)
+    between = rf"(?<!{modifier})(?<!{modifier}{any_of('comma')}){any_of('comma', 'joiner')}"
+    between += rf"|(?<={any_of('word', *NOUNS - {'sleeve'})}){any_of('colour')}"
     return re.compile(rf".+?(?={clause}|{verb}(?!{any_of(*NOUNS)})|{place}|{between}|$)")
 
 

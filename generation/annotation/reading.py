@@ -106,7 +106,7 @@ class _Place(dict[str, Stretch]):
             return stretch
         found, after = phrases_by_piece(words.symbols, self._node)
         said = [Said(phrase, place, phrase.colour_names(words.tokens, place)) for phrase, place in found]
-        is_open = carry.negated or words.symbols[-1:] in _leaving_open() or not _negators().isdisjoint(words.symbols)
+        is_open = carry.negated or _leaves_open(words.symbols) or not _negators().isdisjoint(words.symbols)
         stretch = self[text] = Stretch(words, said, _place(after.carry), is_open)
         return stretch
 
@@ -126,9 +126,19 @@ def _words() -> Remembered[str, Words]:
     return Remembered(words_of)
 
 
+def _leaves_open(text: str) -> bool:
+    """ "a black | and white shirt", "blue, white, | and yellow"."""
+    return (text[-2:-1] if text[-1:] in _commas() else text[-1:]) in _modifiers()
+
+
 @cache
-def _leaving_open() -> frozenset[str]:
+def _modifiers() -> frozenset[str]:
     return symbols_of(*MODIFIERS)
+
+
+@cache
+def _commas() -> frozenset[str]:
+    return symbols_of("comma")
 
 
 @cache

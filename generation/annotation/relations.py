@@ -4,12 +4,13 @@ from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
-_NEAR = ("next to", "beside", "behind", "near")
+_NEAR = ("next to", "beside", "behind", "near", "in front of")
+_HEAD_REACH = 6  # tokens from a hat to the head it is on
 _CLAUSE_PRONOUNS = ("it", "he", "she")
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "in": ("hand", "hands", "arm", "arms", "lap"),
     "over": ("arm", "arms", "shoulder", "shoulders"),
-    "on": ("arm", "lap", "shoulder", "shoulders"),
+    "on": ("arm", "lap", "shoulder", "shoulders", "knee", "knees"),
     "around": ("waist", "hip", "hips", "shoulder", "shoulders"),
     "round": ("waist", "hip", "hips", "shoulder", "shoulders"),
     "under": ("arm", "arms"),
@@ -21,7 +22,18 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
 
 
 # Prepositions behind a noun phrase that are asked for, here or in `phrases.py`.
-ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "underneath", "beneath"})
+ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "underneath", "beneath", "inside"})
+
+
+_NOTHING = Entry("", "")
+
+
+def is_on_head(tokens: list[Entry], i: int) -> bool:
+    """ "a hat sits crookedly on his head", "a cap covers her head"."""
+    texts = [token.text for token in tokens[i : i + _HEAD_REACH]]
+    if "head" not in texts or any(token.kind in ("comma", "stop", "person") for token in tokens[i : i + texts.index("head")]):
+        return False
+    return not spelt("on_head").isdisjoint(texts[: texts.index("head")])
 
 
 def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | None:
@@ -30,30 +42,53 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     begins: the tokens are the beginning of the caption.
     """
     i = phrase.end
-    if begins and phrase.start <= 1 and i < len(tokens) and tokens[i].text in spelt("lying"):
+    if begins and _at(tokens, i).text in spelt("lying") and [token.kind for token in tokens[: phrase.start]] in ([], ["det"]):
         return "placed"  # the caption begins with it: "a bag lies next to a man"
-    if i + 1 < len(tokens) and tokens[i].kind == "be" and tokens[i + 1].text in spelt("put"):
-        i += 1  # "whose cap was left on the bench"
-    while i < len(tokens) and tokens[i].kind in ("verb", "word") and tokens[i].text in spelt("carried"):
+    is_clause = _at(tokens, i).kind == "be" and _at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
+    i += is_clause
+    while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in spelt("carried"):
         i += 1
-    is_put = i > phrase.end
-    if i < len(tokens) and tokens[i].text in _NEAR and i + 1 < len(tokens):
-        after = tokens[i + 2].kind if i + 2 < len(tokens) else ""
-        return "placed" if tokens[i + 1].text in ("him", "her", "them") and after not in _NOUN_LIKE else None
-    if i >= len(tokens) or tokens[i].text not in _HOLDING_PARTS or (tokens[i].text == "from" and not is_put):
+    preposition = _at(tokens, i).text
+    if preposition == "of" and _is_person(tokens, i + 1):
+        return "other"  # "the bag of a woman"
+    if preposition in _NEAR:
+        return "placed" if phrase.relation != "held" and _is_beside(tokens, i + 1) else None  # but "pulls a suitcase behind her"
+    if preposition not in _HOLDING_PARTS or (preposition == "from" and i == phrase.end):
         return None
-    preposition = tokens[i].text
+    if preposition == "in" and _is_other_hand(tokens, i + 1):
+        return "held"
     i += 1
-    while i < len(tokens) and tokens[i].kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in _CLAUSE_PRONOUNS:
+    while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in _CLAUSE_PRONOUNS:
         i += 1
-    if i >= len(tokens):
-        return None
-    place = tokens[i].text
-    if tokens[i].kind == "surface" or place == "it":
+    return _relation_to(_at(tokens, i), preposition, phrase, is_clause)
+
+
+def _relation_to(place: Entry, preposition: str, phrase: Phrase, is_clause: bool) -> str | None:
+    if place.kind == "surface" or place.text == "it":
         return "placed"
+    if is_clause and place.kind in _NOUN_LIKE - {"body", "garment", "person"}:
+        return "placed"  # "a vest is draped over the handle"
     is_bag = phrase.head is not None and phrase.head.kind == "bag"
-    if is_bag or (tokens[i].kind != "body" and preposition != "from"):
-        return "placed" if is_bag and preposition == "at" and place in ("foot", "feet") else None
+    if is_bag or (place.kind != "body" and preposition != "from"):
+        return "placed" if is_bag and preposition == "at" and place.text in ("foot", "feet") else None
     if preposition == "from":
-        return "held" if tokens[i].kind in NOUNS or tokens[i].kind == "word" else None  # "a helmet hanging from his belt"
-    return "held" if place in _HOLDING_PARTS[preposition] else None
+        return "held" if place.kind in NOUNS or place.kind == "word" else None  # "a helmet hanging from his belt"
+    return "held" if place.text in _HOLDING_PARTS[preposition] else None
+
+
+def _is_person(tokens: list[Entry], i: int) -> bool:
+    return _at(tokens, i + (_at(tokens, i).kind == "det")).kind == "person"
+
+
+def _is_beside(tokens: list[Entry], i: int) -> bool:
+    """ "next to | her", but not "next to | her red coat"."""
+    return _at(tokens, i).text in ("him", "her", "them") and _at(tokens, i + 1).kind not in _NOUN_LIKE
+
+
+def _is_other_hand(tokens: list[Entry], i: int) -> bool:
+    """ "a case in one hand and his cap in | the other"."""
+    return [token.kind for token in tokens[i : i + 2]] == ["det", "det"] and _at(tokens, i + 2).kind not in _NOUN_LIKE
+
+
+def _at(tokens: list[Entry], i: int) -> Entry:
+    return tokens[i] if i < len(tokens) else _NOTHING

@@ -54,8 +54,11 @@ class Phrase:
         return tuple([tokens[place + i].item for i in self.colours])
 
 
-def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
-    """The noun phrase that begins at `start`, article not included; None where none does."""
+def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> Phrase | None:
+    """The noun phrase that begins at `start`, article not included; None where none does.
+
+    is_predicated: a colour here is said of a noun before, so that a comma ends it: "a top in coral, long black leggings".
+    """
     phrase = Phrase(start, start, None)
     head = unknown = -1
     choice = False
@@ -70,6 +73,8 @@ def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
             if head >= 0 and tokens[head].kind in ("garment", "hat", "bag", "hair", "hairstyle", "sleeve"):
                 break
             unknown = i
+        elif kind == "number" and head >= 0 and tokens[head].kind == "accessory":
+            pass  # "the number 23"
         elif kind in MODIFIERS:
             if (head >= 0 or unknown >= 0) and not (head < 0 and kind != "colour"):
                 break
@@ -77,7 +82,7 @@ def parse_run(tokens: list[Entry], start: int) -> Phrase | None:
             phrase.is_open_choice |= choice and kind == "colour"  # "black or dark blue"
         elif kind == "verb" and i > start and _is_noun(tokens, i + 1):
             pass  # "a black running jacket"
-        elif kind in ("joiner", "comma") and head < 0 and unknown < 0 and i > start and _continues(tokens, i):
+        elif kind in ("joiner", "comma") and head < 0 and unknown < 0 and i > start and _continues(tokens, i, is_predicated):
             choice = choice or (tokens[i].item == "or" and bool(phrase.colours))
         elif head < 0 and unknown < 0 and phrase.colours and _is_or_another(tokens, i):
             choice = True
@@ -102,9 +107,20 @@ def _is_noun(tokens: list[Entry], i: int) -> bool:
     return i < len(tokens) and tokens[i].kind in NOUNS
 
 
-def _continues(tokens: list[Entry], i: int) -> bool:
+def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
     """A joiner or comma between adjectives: "black and white striped", "long, dark"."""
-    return i + 1 < len(tokens) and tokens[i - 1].kind in MODIFIERS and tokens[i + 1].kind in MODIFIERS and tokens[i].item != "nor"
+    if is_predicated and tokens[i].kind == "comma" and _leads_to_noun(tokens, i + 1):
+        return False
+    before, after = tokens[i - 1].kind, [token.kind for token in tokens[i + 1 : i + 3]]
+    if tokens[i].kind == "comma" and after[:1] == ["joiner"] and after[1:] and after[1] in MODIFIERS:
+        return before in MODIFIERS  # "blue, white, and yellow"
+    is_after = before in MODIFIERS or (before == "comma" and tokens[i].kind == "joiner" and tokens[i - 2].kind in MODIFIERS)
+    return is_after and bool(after) and after[0] in MODIFIERS and tokens[i].item != "nor"
+
+
+def _leads_to_noun(tokens: list[Entry], i: int) -> bool:
+    after = next((token for token in tokens[i:] if token.kind not in MODIFIERS and token.kind != "joiner"), None)
+    return after is not None and after.kind in NOUNS
 
 
 def _is_or_another(tokens: list[Entry], i: int) -> bool:

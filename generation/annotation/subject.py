@@ -10,7 +10,7 @@ from typing import NamedTuple
 from generation.annotation.ages import stated_years
 from generation.annotation.lexicon import Entry
 from generation.annotation.mentions import Mention, has_pictures, mentions_at, places_of_persons
-from generation.annotation.ownership import ownership
+from generation.annotation.ownership import ownership, renames
 from generation.annotation.symbols import any_of
 
 
@@ -118,12 +118,7 @@ def _alternative(tokens: list[Entry], mentions: list[Mention], main: Mention) ->
 def _renamed(tokens: list[Entry], mentions: list[Mention], main: Mention) -> Mention | None:
     """ "the pedestrian is a man": the other name of the main subject."""
     index = mentions.index(main) + 1
-    if (
-        index < len(mentions)
-        and mentions[index].start > 0
-        and tokens[mentions[index].start - 1].kind == "be"
-        and not mentions[index].plural
-    ):
+    if index < len(mentions) and renames(tokens, mentions[index]) and not mentions[index].plural:
         return mentions[index]
     return None
 

@@ -15,6 +15,7 @@ _KIND_ALONE = frozenset({"person", "number", "age", "years", "decade", "colour"}
 _SPELLING_COUNTS = frozenset({"hat", "bag", "headwear", "place", "pronoun", "body", "in", "layer"})
 
 ANY_VERB = Entry("verb", "")
+POSSESSIVE = Entry("pronoun", "'s")
 
 
 class _Symbols:
@@ -24,7 +25,8 @@ class _Symbols:
         self.meaning: dict[str, Entry] = {}
         self._special = frozenset().union(*lexicon().spelt.values())
         self._of_fields: dict[tuple[object, ...], str] = {}
-        for entry in (*lexicon().entries, ANY_VERB, Entry("word", ""), Entry("number", ""), Entry("person", "")):
+        unlisted = (Entry("word", text) for text in sorted(self._special - lexicon().single.keys()))
+        for entry in (*lexicon().entries, *unlisted, ANY_VERB, POSSESSIVE, Entry("word", ""), Entry("number", ""), Entry("person", "")):
             self.mark(entry)  # all listed words, and one word of each kind that needs no list
 
     def mark(self, entry: Entry) -> Entry:

@@ -214,7 +214,8 @@ def test_what_is_remembered_by_pieces_is_what_the_caption_says(caption: str) -> 
     words = words_of(caption)
     said = [Said(phrase, phrase.start, phrase.colour_names(words.tokens, phrase.start)) for phrase in phrases(words.tokens)[0]]
     whole = read("")[0]._replace(words=words, said=said)
-    assert labels_of(caption) == labels_by(find_subject(words.tokens, words.symbols), [whole])
+    in_one_go = labels_by(find_subject(words.tokens, words.symbols), [whole])  # a name: pytest would print stretches without end
+    assert labels_of(caption) == in_one_go
 
 
 def test_no_listed_phrase_is_cut() -> None:

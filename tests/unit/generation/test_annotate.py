@@ -52,7 +52,7 @@ def test_guideline_rule(line: str) -> None:
     assert sorted(short(caption.strip()).split()) == sorted(expected.split())
 
 
-@pytest.mark.parametrize("line", HARD_CASES)
+@pytest.mark.parametrize("line", [*HARD_CASES, *cases("annotation_described_cases.txt")])
 def test_harder_caption(line: str) -> None:
     caption, _, expected = line.partition("|")
     assert sorted(short(caption.strip()).split()) == sorted(expected.split())
