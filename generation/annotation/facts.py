@@ -90,13 +90,13 @@ class Facts:
             self._sleeves.append(phrase.sleeve)  # "with spaghetti straps"
         elif phrase.everywhere and phrase.colours and phrase.relation != "placed":
             self._everywhere += colours
-            self._everywhere_is_open |= phrase.is_open_choice
+            self._everywhere_is_open |= _is_open(phrase, colours)
 
     def _add_predicate(self, phrase: Phrase, colours: Colours) -> None:
         garment, before = self._garment_before, self._before
         if garment is not None:
             garment.colours += colours
-            garment.is_open_choice |= phrase.is_open_choice
+            garment.is_open_choice |= _is_open(phrase, colours)
             garment.sleeve = garment.sleeve if phrase.sleeve is None else phrase.sleeve
             garment.length = phrase.size if phrase.has_size and garment.part != "upper" else garment.length
         elif before is not None and before.says in ("part", "sleeve") and self._worn_thing is not None:
@@ -110,7 +110,7 @@ class Facts:
         length = head.length
         if phrase.has_size and head.part != "upper":
             length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
-        garment = _Garment(head.part, sleeve, head.type, length, colours, phrase.is_open_choice, phrase.excepted)
+        garment = _Garment(head.part, sleeve, head.type, length, colours, _is_open(phrase, colours), phrase.excepted)
         self._has_exception = self._has_exception or phrase.excepted
         other = self._worn_thing if phrase.or_before else None
         if other is not None:
@@ -142,7 +142,7 @@ class Facts:
 
     def _add_hairstyle(self, phrase: Phrase, colours: Colours) -> None:
         value = _head(phrase).value
-        if not phrase.negated and phrase.relation in ("worn", "placed") and value is not None:  # "cut into a bob"
+        if not phrase.negated and value is not None:  # whatever is done: "running, ponytail", "cut into a bob"
             self._hair.add(value)
 
     def _add_no_hat(self, phrase: Phrase, colours: Colours) -> None:
@@ -220,6 +220,11 @@ _ADDERS = {
     "headwear": Facts._add_hat,
     "bag": Facts._add_bag,
 }
+
+
+def _is_open(phrase: Phrase, colours: Colours) -> bool:
+    """ "black or blue", but not "red or maroon"."""
+    return phrase.is_open_choice and len(set(colours)) > 1
 
 
 def _head(phrase: Phrase) -> Entry:

@@ -135,6 +135,7 @@ def _entries(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
     found += [
         (form, Entry(kind, noun)) for section, kind in _NOUN_LISTS.items() for noun in rules[section] for form in (noun, plural(noun))
     ]
+    found += [(f"{side} {noun}", Entry("body", noun)) for side in ("left", "right") for noun in rules["bodies"]]
     found += _described(rules)
     found += [(word, Entry("joiner", word, item=item)) for word, item in rules["joiners"].items()]
     found += [(mark, Entry(kind, mark)) for mark, kind in _PUNCTUATION.items()]

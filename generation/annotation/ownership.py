@@ -49,7 +49,7 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
         return False
     before = tokens[mention.start - 1] if mention.start > 0 else None
     if before is not None and before.kind in ("both", "all"):
-        return True  # "both women are carrying bags"
+        return not _is_named(tokens[mention.first].text, tokens, others)  # "both women are carrying bags"
     if mention.plural and mention.text in ("pair", "couple", "two women", "two men", "two people") and not any(o.plural for o in others):
         return mention.determiner == "the" and len(others) == 1
     if renames(tokens, mention):

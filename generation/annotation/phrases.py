@@ -9,10 +9,10 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
 _SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "headwear", "bag"})
-_LAYER_LINKS = frozenset({"comma", "relative", "det", "be", "modifier"})
+_LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
-_BEHIND_AN_ADVERB = frozenset({"", "comma", "stop", "joiner", "wear", "hold", "with", "verb", "place"})  # a piece may end there
+_BEHIND_AN_ADVERB = frozenset({"", "be", "comma", "stop", "joiner", "wear", "hold", "with", "verb", "place"})  # a piece may end there
 _BREAKS = frozenset({"stop", "comma", "relative"})
 _POSSESSIVES = frozenset({"his", "her", "their", "its", "my", "your", "'s"})
 _NO_END = -1
@@ -101,7 +101,8 @@ class _State:
         handler = _READERS.get(token.kind)
         if handler is not None:
             handler(self, i)
-        if token.kind not in _KEEPS_PREDICATE and not self._is_bridge(i):
+        begins_item = token.kind == "det" and self._kind(i - 1) == "comma"  # "a black hat, a yellow and black top"
+        if begins_item or (token.kind not in _KEEPS_PREDICATE and not self._is_bridge(i)):
             self.is_predicated = False
         if token.kind not in _KEEPS_EVERYWHERE:
             self.everywhere = False
@@ -208,10 +209,13 @@ class _State:
         return following in _BEHIND_AN_ADVERB or is_he or (following == "det" and self._kind(i + 2) == "be")
 
     def _is_under_garment(self, i: int) -> bool:
-        """ "pants under her dress"; but "a man in a coat under a bridge"."""
-        if self.tokens[i].text not in ("under", "underneath", "beneath", "inside") or self.end != i or not self.target:
+        """ "pants under her dress", "under the jacket is a top"; but "a man in a coat under a bridge"."""
+        if self.tokens[i].text not in ("under", "underneath", "beneath", "inside"):
             return False
-        return self._is_before_garment(i)
+        return ((self.end == i and self.target != "") or self._is_after_break(i)) and self._is_before_garment(i)
+
+    def _is_after_break(self, i: int) -> bool:
+        return self.after_break if i == 0 else self._kind(i - 1) in _BREAKS
 
     def _is_on_garment(self, i: int) -> bool:
         """ "no sleeves on her red top", "a badge on his coat"; but "a jacket on the bench"."""
@@ -232,8 +236,11 @@ class _State:
     def _read_layer(self, i: int) -> None:
         """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning
         over a fence"."""
-        if self._is_before_garment(i) and (self.after_break if i == 0 else self._kind(i - 1) in _BREAKS):
-            self.relation = "worn"  # "over a black shirt he wears a jacket"
+        begin = i
+        while begin > 0 and self.tokens[begin - 1].text in spelt("layered"):
+            begin -= 1
+        if self._is_after_break(begin) and self._is_before_garment(i):
+            self.relation = "worn"  # "over a black shirt he wears a jacket", "a shirt, worn over a vest"
             return
         may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and self._is_before_garment(i))
         is_layer = may_lie_over and self.end != _NO_END
@@ -255,7 +262,7 @@ class _State:
 
     def _read_pronoun(self, i: int) -> None:
         """A new clause ("his jacket is blue") starts with what the person wears."""
-        if self.after_break if i == 0 else self._kind(i - 1) in _BREAKS:
+        if self._is_after_break(i):
             self.relation = "worn"
 
     def _read_neg(self, i: int) -> None:

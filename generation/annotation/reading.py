@@ -5,6 +5,7 @@ words that begin something new, and so stays: "with" begins a clause; "and", a c
 then two stretches are one: "black | and white striped", or anything behind a negation.
 """
 
+import re
 from functools import cache
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ _CUTS = (
     *((f" {word} ", f"\0 {word} ") for word in CLAUSE_STARTS),
     *((f" {word} ", f"\0{_MAY_CONTINUE} {word} ") for word in CONTINUING),
 )
+_POSSESSIVE_END = re.compile(r"'s *\0")
 
 
 class Said(NamedTuple):
@@ -61,7 +63,7 @@ def read(caption: str) -> list[Stretch]:
     for word, cut in _CUTS:
         text = text.replace(word, cut)
     if "'" in text or "’" in text or "`" in text:
-        text = text.replace("’", "'").replace("`", "'").replace("'s\0", "'s")  # is it "the man's wearing" or "the man's shirt"?
+        text = _POSSESSIVE_END.sub("'s ", text.replace("’", "'").replace("`", "'"))  # is it "the man's wearing" or "the man's shirt"?
     found: list[Stretch] = []
     place, before = _place(START), ""
     for stretch_text in text.split("\0"):

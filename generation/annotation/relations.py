@@ -46,7 +46,15 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
         return "placed"  # the caption begins with it: "a bag lies next to a man"
     is_clause = _at(tokens, i).kind == "be" and _at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
     i += is_clause
-    while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in spelt("carried"):
+    is_on_somebody = phrase.head is not None and phrase.head.kind in (
+        "hat",
+        "garment",
+    )  # who stands and sits: "in a hat sitting on a bench"
+    while (
+        _at(tokens, i).kind in ("verb", "word")
+        and tokens[i].text in spelt("carried")
+        and not (is_on_somebody and _at(tokens, i).text in spelt("posture"))
+    ):
         i += 1
     preposition = _at(tokens, i).text
     if preposition == "of" and _is_person(tokens, i + 1):
@@ -82,7 +90,8 @@ def _is_person(tokens: list[Entry], i: int) -> bool:
 
 def _is_beside(tokens: list[Entry], i: int) -> bool:
     """ "next to | her", but not "next to | her red coat"."""
-    return _at(tokens, i).text in ("him", "her", "them") and _at(tokens, i + 1).kind not in _NOUN_LIKE
+    after = _at(tokens, i + 1)
+    return (_at(tokens, i).text in ("him", "her", "them") and after.kind not in _NOUN_LIKE) or after.text in ("foot", "feet")
 
 
 def _is_other_hand(tokens: list[Entry], i: int) -> bool:

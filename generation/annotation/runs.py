@@ -109,7 +109,9 @@ def _is_noun(tokens: list[Entry], i: int) -> bool:
 
 def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
     """A joiner or comma between adjectives: "black and white striped", "long, dark"."""
-    if is_predicated and tokens[i].kind == "comma" and _leads_to_noun(tokens, i + 1):
+    if is_predicated and _leads_to_noun(
+        tokens, i + 1 + (tokens[i].kind == "comma" and tokens[i + 1 : i + 2] != [] and tokens[i + 1].kind == "joiner")
+    ):
         return False
     before, after = tokens[i - 1].kind, [token.kind for token in tokens[i + 1 : i + 3]]
     if tokens[i].kind == "comma" and after[:1] == ["joiner"] and after[1:] and after[1] in MODIFIERS:
@@ -119,8 +121,10 @@ def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
 
 
 def _leads_to_noun(tokens: list[Entry], i: int) -> bool:
-    after = next((token for token in tokens[i:] if token.kind not in MODIFIERS and token.kind != "joiner"), None)
-    return after is not None and after.kind in NOUNS
+    """ "green, and | matching black shorts"."""
+    while i < len(tokens) and tokens[i].kind in MODIFIERS:
+        i += 1
+    return _is_noun(tokens, i) or (i < len(tokens) and (tokens[i].kind == "word" or (tokens[i].kind == "verb" and _is_noun(tokens, i + 1))))
 
 
 def _is_or_another(tokens: list[Entry], i: int) -> bool:
