@@ -59,6 +59,7 @@ def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> P
 
     is_predicated: a colour here is said of a noun before, so that a comma ends it: "a top in coral, long black leggings".
     """
+    is_predicated = is_predicated and start > 0 and tokens[start - 1].kind in ("in", "be", "det")  # not "a hoodie, red and blue leggings"
     phrase = Phrase(start, start, None)
     head = unknown = -1
     choice = False
