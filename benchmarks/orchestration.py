@@ -2,7 +2,8 @@
 
 Lays out the done records of a run at full size (real files of the real stage package's digests; the pictures themselves are empty files),
 then times fresh `passerby` processes on it: plan, submit --dry-run, status on the whole run, a relaunch that finds 5,800 of 5,900 units
-done, and a run of which nothing is done. No Slurm is needed. Wanted: 2 s each. Run it on an idle machine.
+done, a run of which nothing is done, and status after a night on Slurm (369 tasks a stage, each with the record of its start and a log).
+No Slurm is needed: its queue has forgotten everything. Wanted: 2 s each. Run it on an idle machine.
 """
 
 import argparse
@@ -25,6 +26,15 @@ from pipeline.completion import records_digest
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.describe import RunPlan, describe
 from pipeline.local import write_config
+from pipeline.slurm import submission
+from pipeline.slurm.attempts import Attempt, attempt_file
+from pipeline.slurm.attempts import write as write_attempt
+from pipeline.slurm.draft import draft
+from pipeline.slurm.failures import START
+from pipeline.slurm.flight import Flight
+from pipeline.slurm.script import log_file, logs_folder
+from pipeline.slurm.site import SiteConfig
+from pipeline.survey import StageSurvey, survey
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "generation" / "embedded.yaml"
@@ -71,6 +81,35 @@ def _record(plan: RunPlan, spec: graph.StageSpec, unit: int, counts: Counts, rec
     )
 
 
+def lay_out_night(plan: RunPlan, stages: Sequence[StageSurvey]) -> None:
+    """What a submission of all units leaves behind. stages: of a run of the same size of which nothing is done."""
+    sent = draft(plan, stages, SiteConfig(), Flight(frozenset(), {}, frozenset()), number=1, max_array_size=1001).submission
+    sent.state = "submitted"
+    home, logs = submission.folder(plan.paths, sent.number), logs_folder(plan.paths, sent.number)
+    logs.mkdir(parents=True)
+    for number, job in enumerate(sent.jobs):
+        job.job_id = 1000 + number
+        for element in range(job.size):
+            units = sent.units(job, element)
+            attempt = Attempt(job_id=f"{job.job_id}_{element}", node="n1", started=1.0, left=len(units), ended=200.0, outcome="done")
+            write_attempt(attempt_file(home, job.name, element, 0), attempt)
+            log_file(plan.paths, sent.number, job, element).write_text(f"{START} 1, job {job.name}, task {element}\n" + "a line\n" * 50)
+    submission.write(plan.paths, sent)
+
+
+@contextmanager
+def no_queue(folder: Path) -> Iterator[None]:
+    """A squeue that knows of nothing, in front of the real one if there is one."""
+    tool, path = folder / "squeue", os.environ["PATH"]
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    os.environ["PATH"] = f"{folder}{os.pathsep}{path}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
+
+
 @contextmanager
 def removed(plan: RunPlan, units: Sequence[int]) -> Iterator[None]:
     """Without the records of these units in any stage, and without the shards."""
@@ -98,7 +137,7 @@ def seconds(label: str, arguments: Sequence[str], repeats: int) -> None:
         if done.returncode != 0:
             sys.exit(f"passerby {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
     first = f"first {times[0]:5.2f} s (CPU {cpu[0]:5.2f})"
-    print(f"{label:<42} {first}   then median {statistics.median(times[1:]):5.2f} s (CPU {statistics.median(cpu[1:]):5.2f})", flush=True)
+    print(f"{label:<44} {first}   then median {statistics.median(times[1:]):5.2f} s (CPU {statistics.median(cpu[1:]):5.2f})", flush=True)
 
 
 def main() -> None:
@@ -128,6 +167,9 @@ def main() -> None:
             seconds(f"submit --dry-run, {label}", ["submit", run_folder, "--dry-run"], given.repeats)
             seconds(f"plan, {label}", ["plan", run_folder], given.repeats)
             seconds(f"status, {label}", ["status", run_folder], given.repeats)
+            lay_out_night(whole, survey(new))
+            with no_queue(Path(name)):
+                seconds(f"status after a night, {label}", ["status", run_folder], given.repeats)
         shutil.rmtree(run_folder)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from generation.config import PromptsConfig
 from generation.leak import Leak, find_leaks, summary
 from generation.prompt_files import PromptText
-from generation.prompts import make_prompts
+from generation.prompt_texts import make_prompts
 from generation.recipes import load_recipe
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_bytes

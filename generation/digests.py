@@ -7,7 +7,7 @@ from generation.annotation.lexicon import RULES_FILE
 from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.pipeline_options import check_scheduler
 from generation.config import EMBEDDED, GenerationConfig
-from generation.prompts import count_prompts
+from generation.prompt_texts import count_prompts
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file

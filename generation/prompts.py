@@ -5,41 +5,21 @@ Writes runs/NAME/prompts/units/000000.parquet, one row per prompt; `generate` re
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from generation.config import GenerationConfig, PromptsConfig
-from generation.prompt_files import PromptText, read_prompts, unrepeated
-from generation.sampler import sample_look
-from generation.sentences import write_sentence
+from generation.prompt_texts import make_prompts
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
 from pipeline.contracts.stage import Item, Row
 from pipeline.paths import RunPaths
 from pipeline.runner import ledger_rows
-from pipeline.seeds import derive_seed
 from pipeline.tables import read_rows, write_rows
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SAMPLED = 1000
 _LICENCES = {"sampler": "CC0-1.0"}  # sentences made by this program; a file's licence is known to its user only
-
-
-def make_prompts(config: PromptsConfig, seed: int) -> list[PromptText]:
-    """All prompts of a run, in order. Raises ContractError for an unreadable, empty or wrongly encoded file."""
-    if config.kind == "sampler":
-        count = config.num_prompts or DEFAULT_SAMPLED
-        looks = (sample_look(seed, i, config.target) for i in range(count))
-        return [PromptText(write_sentence(look, derive_seed(seed, "prompts", i))) for i, look in enumerate(looks)]
-    prompts = [_named(prompt, Path(file)) for file in config.files for prompt in read_prompts(Path(file), config.kind, config.splits)]
-    return (unrepeated(prompts) if config.unrepeated else prompts)[: config.num_prompts]
-
-
-def count_prompts(config: PromptsConfig) -> int:
-    """len(make_prompts(...)), without writing the sampler's sentences."""
-    return (config.num_prompts or DEFAULT_SAMPLED) if config.kind == "sampler" else len(make_prompts(config, 0))
 
 
 def prompt_rows(config: PromptsConfig, seed: int) -> list[Row]:
@@ -102,10 +82,6 @@ def image_items(prompts: Sequence[Row], unit: int, unit_size: int, variants: int
 def read_prompt_rows(paths: RunPaths) -> list[Row]:
     """The prompt table of a run."""
     return read_rows(paths.units("prompts", 0, "parquet"))
-
-
-def _named(prompt: PromptText, file: Path) -> PromptText:
-    return prompt if prompt.source else replace(prompt, source=file.name)
 
 
 def _image_item(row: Row, variant: int) -> Item:

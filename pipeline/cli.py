@@ -68,11 +68,12 @@ def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def plan(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool) -> None:
     """Show stages, units, what is missing and how long it will take."""
     from pipeline import report
-    from pipeline.survey import survey
+    from pipeline.survey import judge_all, look
 
-    run_plan = _describe(config, overrides, print_config)
-    answer = report.plan_json(run_plan, survey(run_plan))
-    _answer(answer, as_json, report.print_plan)
+    if print_config:
+        _describe(config, overrides, print_config)
+    run_plan, records = look(config, overrides)
+    _answer(report.plan_json(run_plan, judge_all(run_plan, records)), as_json, report.print_plan)
 
 
 @passerby.command()
@@ -111,8 +112,11 @@ def run(
 def status(config: Path, overrides: tuple[str, ...], as_json: bool, print_config: bool, watch: float | None) -> None:
     """Show what is done, kept, dropped and failed, stage by stage; of a submitted run also what waits, runs, and failed from what cause."""
     from pipeline.slurm.commands import run_status
+    from pipeline.survey import look
 
-    run_status(_describe(config, overrides, print_config), watch_s=watch, as_json=as_json)
+    if print_config:
+        _describe(config, overrides, print_config)
+    run_status(*look(config, overrides), watch_s=watch, as_json=as_json)
 
 
 def _site_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -253,11 +257,12 @@ def demo(out: Path, fresh: bool, settings: Path | None) -> None:
 
 
 def _describe(config: Path, overrides: tuple[str, ...], print_config: bool) -> "RunPlan":
-    from pipeline.config import dump_yaml
     from pipeline.describe import describe
 
     run_plan = describe(config, overrides)
     if print_config:
+        from pipeline.config import dump_yaml
+
         click.echo(dump_yaml(run_plan.config), nl=False)
         raise click.exceptions.Exit(0)
     return run_plan

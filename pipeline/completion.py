@@ -1,8 +1,9 @@
 """What is done, what is missing, what belongs to another config. Reads done records only, never the data behind them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from json.encoder import encode_basestring_ascii as _quoted
+from typing import Protocol, TypeVar
 
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import DoneRecord
@@ -17,6 +18,22 @@ class State(StrEnum):
     MISSING = "missing"
     STALE = "stale"
     FOREIGN = "foreign"
+
+
+class AnyRecord(Protocol):
+    """A done record, or what is kept of it where there are thousands (pipeline/record_cache.py)."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def unit(self) -> int: ...
+    @property
+    def config_digest(self) -> str: ...
+    @property
+    def input_digest(self) -> str: ...
+
+
+R = TypeVar("R", bound=AnyRecord)
 
 
 def partition(num_units: int, num_tasks: int) -> list[range]:
@@ -70,9 +87,14 @@ def records_digest(records: Iterable[DoneRecord]) -> str:
 
 
 def record_text(record: DoneRecord) -> str:
-    """What a record vouches for: fileio.canonical([stage, unit, config_digest, files]), by hand because a plan asks it 30,000 times."""
-    files = ",".join([f"{_quoted(name)}:{_quoted(sha256)}" for name, sha256 in sorted(record.files.items())])
-    return f"[{_quoted(record.stage)},{record.unit},{_quoted(record.config_digest)},{{{files}}}]"
+    """What a record vouches for: fileio.canonical([stage, unit, config_digest, files])."""
+    return vouched_text(record.stage, record.unit, record.config_digest, record.files)
+
+
+def vouched_text(stage: str, unit: int, config_digest: str, files: Mapping[str, str]) -> str:
+    """record_text of these parts; by hand because a first look asks it 30,000 times."""
+    hashes = ",".join([f"{_quoted(name)}:{_quoted(sha256)}" for name, sha256 in sorted(files.items())])
+    return f"[{_quoted(stage)},{unit},{_quoted(config_digest)},{{{hashes}}}]"
 
 
 def texts_digest(texts: Iterable[str]) -> str:
@@ -87,7 +109,7 @@ def unit_state(paths: RunPaths, record: DoneRecord | None, config_digest: str, i
     return judge(record, config_digest, inputs, lambda r: all((paths.root / name).exists() for name in r.files))
 
 
-def judge(record: DoneRecord, config_digest: str, inputs: str, has_files: Callable[[DoneRecord], bool]) -> State:
+def judge(record: R, config_digest: str, inputs: str, has_files: Callable[[R], bool]) -> State:
     """unit_state of a record that is there; has_files tells whether its files are."""
     if record.config_digest != config_digest:
         return State.FOREIGN
@@ -96,7 +118,7 @@ def judge(record: DoneRecord, config_digest: str, inputs: str, has_files: Callab
     return State.DONE if has_files(record) else State.MISSING
 
 
-def refuse_foreign(paths: RunPaths, record: DoneRecord, config_digest: str, changed: str = "", way_out: str = "") -> ContractError:
+def refuse_foreign(paths: RunPaths, record: AnyRecord, config_digest: str, changed: str = "", way_out: str = "") -> ContractError:
     """The error for a record of another config, with the ways out. changed: what differs, where that is known; way_out: one more."""
     return ContractError(
         f"{paths.done(record.stage, record.unit)} was made with another config of stage {record.stage!r} "

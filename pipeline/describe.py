@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,20 +55,30 @@ def config_arguments(config: Path, overrides: Sequence[str]) -> tuple[Path, list
     return paths.config, [*overrides, f"run.folder={json.dumps(str(config))}"]  # JSON text is YAML, whatever the folder's name
 
 
-def describe(config: Path, overrides: Sequence[str] = ()) -> RunPlan:
-    """Raises ConfigError with the words of the stage package if it refuses the config, StageError if it breaks."""
+def describe(config: Path, overrides: Sequence[str] = (), meanwhile: Callable[[], None] | None = None) -> RunPlan:
+    """Raises ConfigError with the words of the stage package if it refuses the config, StageError if it breaks.
+
+    meanwhile: called while the stage package is at it.
+    """
     file, items = config_arguments(config, overrides)
     argv = [*GENERATION, "describe", "--config", str(file), *(part for item in items for part in ("--set", item))]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603 -- argv list, no shell
-    except subprocess.TimeoutExpired as err:
-        raise StageError(f"`python -m generation describe` gave no answer for {file} in {_TIMEOUT_S} s") from err
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"`{' '.join(argv)}` ended with {done.returncode}"]
-        if done.returncode == ConfigError.exit_code:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 -- argv list, no shell
+        try:
+            if meanwhile is not None:
+                meanwhile()
+            stdout, stderr = child.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired as err:
+            child.kill()
+            raise StageError(f"`python -m generation describe` gave no answer for {file} in {_TIMEOUT_S} s") from err
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode != 0:
+        lines = stderr.strip().splitlines() or [f"`{' '.join(argv)}` ended with {child.returncode}"]
+        if child.returncode == ConfigError.exit_code:
             raise ConfigError(_OWN_NAMES.sub("", "\n".join(lines)))
         raise StageError("\n".join(lines[-20:]))
-    return parse_answer(done.stdout)
+    return parse_answer(stdout)
 
 
 def parse_answer(text: str) -> RunPlan:

@@ -15,7 +15,7 @@ from pipeline.machine import gpus, num_cpus
 Verdict = Literal["ok", "missing", "absent"]  # missing: the embedded flow needs it; absent: only some uses want it
 
 _PACKAGES = {
-    "pipeline": ("click", "dacite", "numpy", "pyarrow", "PyYAML", "rich"),
+    "pipeline": ("click", "dacite", "numpy", "orjson", "pyarrow", "PyYAML", "rich"),
     "generation": ("torch", "diffusers", "transformers", "accelerate", "safetensors", "mediapipe", "opencv-contrib-python", "webdataset"),
     "pretrain": ("deepspeed", "tokenizers", "scipy"),
     "report": ("jinja2", "matplotlib"),

@@ -16,8 +16,10 @@ _HOST = platform.node().replace(".", "_")
 
 
 @contextmanager
-def atomic_open(path: Path) -> Iterator[IO[bytes]]:
+def atomic_open(path: Path, lasting: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that is renamed to `path` when the block ends well, and removed when it does not.
+
+    lasting: wait for the disk, so that it is whole even if the machine goes down the moment after.
 
     The temporary name carries host and process id: two tasks that write the same file do not mix, as when Slurm takes a node for lost and
     starts its task again elsewhere while it still runs. Raises StageError when the disk is full,
@@ -37,7 +39,8 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             with _told(path):
-                os.fsync(file.fileno())
+                if lasting:
+                    os.fsync(file.fileno())
         with _told(path):
             temporary.replace(path)
     finally:
@@ -58,8 +61,8 @@ def remove_temporaries(folder: Path, names: set[str] | None = None) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    with atomic_open(path) as file:
+def write_bytes(path: Path, data: bytes | memoryview, lasting: bool = True) -> None:
+    with atomic_open(path, lasting) as file:
         file.write(data)
 
 

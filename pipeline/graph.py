@@ -83,8 +83,9 @@ def sources(spec: StageSpec, unit: int, units_of_run: int, stages: Sequence[Stag
 
 def sources_of(spec: StageSpec, units_of_run: int, stages: Sequence[StageSpec] = STAGES) -> Callable[[int], list[tuple[str, int]]]:
     """`sources` of a stage, to be asked of thousands of units."""
+    names = spec.inputs
     if spec.kind == "single":
-        everything = [(name, u) for u in range(units_of_run) for name in spec.inputs]
+        everything = [(name, u) for u in range(units_of_run) for name in names]
         return lambda _: everything
-    inputs = [(name, find(name, stages).kind == "single") for name in spec.inputs]
+    inputs = [(name, find(name, stages).kind == "single") for name in names]
     return lambda unit: [(name, 0 if single else unit) for name, single in inputs]

@@ -31,7 +31,7 @@ class RunPaths:
 
     def records(self, stage: str) -> Path:
         """The cache of all done records of a stage."""
-        return self.root / ".records" / f"{stage}.json"
+        return self.root / ".records" / f"{stage}.cache"
 
     def stage(self, stage: str) -> Path:
         return self.root / _FOLDERS.get(stage, stage)

@@ -1,16 +1,22 @@
 """The state of all units of a run against its resolved config. Read by plan, run and status; reads done records only."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from pipeline import graph
+from pipeline.collector import paused
 from pipeline.completion import State, judge, refuse_foreign
-from pipeline.config import changed_fields, read_yaml
-from pipeline.contracts.manifest import DoneRecord
-from pipeline.describe import RunPlan
-from pipeline.record_cache import RecordCache
+from pipeline.contracts.errors import ProjectError
+from pipeline.describe import RunPlan, describe
+from pipeline.paths import RunPaths
+from pipeline.record_cache import Known, RecordCache
+
+_SUMS = ("seconds", "seen", "kept", "dropped", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,7 @@ class StageSurvey:
     """One stage: its records by unit (None: there is none), and the state of each unit."""
 
     spec: graph.StageSpec
-    records: Mapping[int, DoneRecord | None]
+    records: Mapping[int, Known | None]
     states: Mapping[int, State]
 
     @property
@@ -27,22 +33,15 @@ class StageSurvey:
         return [unit for unit, state in self.states.items() if state in (State.MISSING, State.STALE)]
 
     @property
-    def done(self) -> list[DoneRecord]:
+    def done(self) -> list[Known]:
         return [record for unit, record in self.records.items() if record and self.states[unit] is State.DONE]
-
-    @property
-    def estimated_seconds(self) -> float | None:
-        """Seconds that one worker needs for the missing units, from those that are done; None where none is."""
-        if not self.missing:
-            return 0.0
-        seconds = [record.seconds for record in self.done]
-        return round(len(self.missing) * sum(seconds) / len(seconds), 1) if seconds else None
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of a stage over its done units; reasons from frequent to rare."""
+    """Sums of a stage over its done units; reasons from frequent to rare."""
 
+    seconds: float = 0.0
     seen: int = 0
     kept: int = 0
     dropped: int = 0
@@ -50,11 +49,36 @@ class Totals:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
-def survey(plan: RunPlan, cache: RecordCache | None = None) -> list[StageSurvey]:
-    """All stages in the order of the flow. A cache that is given again makes the next look cheaper."""
-    cache = cache or RecordCache(plan.paths)
+def survey(plan: RunPlan) -> list[StageSurvey]:
+    """All stages as they are now, in the order of the flow. Raises ContractError on a file that is not the record of its unit."""
+    cache = RecordCache(plan.paths)
     cache.refresh(plan.digests)
-    return [_survey(plan, spec, cache) for spec in graph.STAGES]
+    return judge_all(plan, cache)
+
+
+def judge_all(plan: RunPlan, cache: RecordCache) -> list[StageSurvey]:
+    """survey of records that the cache has read already."""
+    with paused():
+        return [_survey(plan, spec, cache) for spec in graph.STAGES]
+
+
+def look(config: Path, overrides: Sequence[str]) -> tuple[RunPlan, RecordCache]:
+    """A run and its records. Those of CONFIG|RUN's folder are read while the stage package answers: the two take about as long."""
+    ahead = RecordCache(RunPaths(config))
+    is_read = False
+
+    def read_ahead() -> None:
+        nonlocal is_read
+        with suppress(OSError, ProjectError):  # a recipe has no records, and what is wrong is told once the run is known
+            ahead.refresh(spec.name for spec in graph.STAGES)
+            is_read = True
+
+    plan = describe(config, overrides, meanwhile=read_ahead)
+    if is_read and plan.paths == ahead.paths:
+        return plan, ahead
+    cache = RecordCache(plan.paths)
+    cache.refresh(plan.digests)
+    return plan, cache
 
 
 def survey_stage(plan: RunPlan, spec: graph.StageSpec) -> StageSurvey:
@@ -65,7 +89,8 @@ def survey_stage(plan: RunPlan, spec: graph.StageSpec) -> StageSurvey:
 
 
 def _survey(plan: RunPlan, spec: graph.StageSpec, cache: RecordCache) -> StageSurvey:
-    records = {unit: cache.record(spec.name, unit) for unit in plan.units(spec)}
+    known = cache.records(spec.name)
+    records = {unit: known.get(unit) for unit in plan.units(spec)}
     states, sources, wanted = {}, graph.sources_of(spec, plan.num_units), plan.digests[spec.name]
     for unit, record in records.items():
         if record is None:
@@ -98,37 +123,35 @@ def _changes(plan: RunPlan, stage: str) -> list[str]:
     """Fields of a stage, and of the run, whose values are not those of RUN/config.yaml: `generate.steps 20 -> 30`."""
     if not plan.paths.config.exists():
         return []
+    from pipeline.config import changed_fields, read_yaml  # here: yaml is slow to import, and few runs are foreign
+
     changed = changed_fields(read_yaml(plan.paths.config), plan.config)
     return [f"{name} {change}" for name, change in changed.items() if name.startswith(f"{stage}.") or name in ("run.seed", "run.unit_size")]
 
 
-def totals(stage: StageSurvey) -> Totals:
-    counts = [record.counts for record in stage.done]
+def totals(done: Sequence[Known]) -> Totals:
     reasons: Counter[str] = Counter()
-    for count in counts:
-        for reason, number in count.reasons.items():
+    for record in done:
+        for reason, number in record.reasons.items():
             reasons[reason] += number
-    return Totals(
-        sum(c.seen for c in counts),
-        sum(c.kept for c in counts),
-        sum(c.dropped for c in counts),
-        sum(c.failed for c in counts),
-        dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
-    )
+    seconds, seen, kept, dropped, failed = (sum(map(attrgetter(name), done)) for name in _SUMS)
+    return Totals(seconds, seen, kept, dropped, failed, dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))))
 
 
 def to_json(stage: StageSurvey) -> dict[str, Any]:
-    """The row of a stage in `plan --json` and `status --json`."""
+    """The row of a stage in `plan --json` and `status --json`. estimated_seconds: of one worker, None where no unit is done."""
     states = Counter(stage.states.values())
-    total = totals(stage)
+    done, num_missing = stage.done, len(stage.missing)
+    total = totals(done)
+    estimate = round(num_missing * total.seconds / len(done), 1) if done else None
     return {
         "stage": stage.spec.name,
         "kind": stage.spec.kind,
         "resource": stage.spec.resource,
         "units": len(stage.states),
         **{state.value: states[state] for state in State},
-        "estimated_seconds": stage.estimated_seconds,
-        "seconds": round(sum(record.seconds for record in stage.done), 2),
+        "estimated_seconds": estimate if num_missing else 0.0,
+        "seconds": round(total.seconds, 2),
         "seen": total.seen,
         "kept": total.kept,
         "dropped": total.dropped,

@@ -1,4 +1,7 @@
-"""The verbs of `passerby` that speak with Slurm, as functions of a resolved run. pipeline/cli.py gives them their options."""
+"""The verbs of `passerby` that speak with Slurm, as functions of a resolved run. pipeline/cli.py gives them their options.
+
+What only sending needs is imported there: `status` answers sooner.
+"""
 
 import json
 import time
@@ -12,13 +15,14 @@ from pipeline.describe import RunPlan
 from pipeline.record_cache import RecordCache
 from pipeline.slurm import show
 from pipeline.slurm.status import SlurmStatus, status
-from pipeline.slurm.submit import cancel, load_site, submit
-from pipeline.survey import survey
+from pipeline.survey import judge_all
 
 Answer = dict[str, Any]
 
 
 def run_submit(plan: RunPlan, site: Path | None, site_set: tuple[str, ...], *, dry_run: bool, only_failed: bool, as_json: bool) -> None:
+    from pipeline.slurm.submit import load_site, submit
+
     def say(line: str) -> None:
         click.echo(line, err=True)
 
@@ -30,6 +34,8 @@ def run_submit(plan: RunPlan, site: Path | None, site_set: tuple[str, ...], *, d
 
 
 def run_cancel(plan: RunPlan, *, as_json: bool) -> None:
+    from pipeline.slurm.submit import cancel
+
     num_tasks = cancel(plan)
     if as_json:
         click.echo(json.dumps({"run": str(plan.paths.root), "cancelled_tasks": num_tasks}))
@@ -37,17 +43,17 @@ def run_cancel(plan: RunPlan, *, as_json: bool) -> None:
     click.echo(f"{num_tasks} tasks taken out of the queue; what is done stays done" if num_tasks else "nothing of this run is in the queue")
 
 
-def run_status(plan: RunPlan, *, watch_s: float | None, as_json: bool) -> None:
-    """Once, or every watch_s seconds until nothing waits or runs."""
-    cache = RecordCache(plan.paths)
+def run_status(plan: RunPlan, records: RecordCache, *, watch_s: float | None, as_json: bool) -> None:
+    """Once, or every watch_s seconds until nothing waits or runs. records: as they are now."""
     while True:
-        stages = survey(plan, cache)
-        slurm = status(plan, stages, cache)
+        stages = judge_all(plan, records)
+        slurm = status(plan, stages)
         answer = report.status_json(plan, stages) | ({"slurm": slurm.to_json()} if slurm else {})
         _show(answer, slurm, as_json, watch_s)
         if watch_s is None or not _is_active(answer, slurm):
             return
         time.sleep(watch_s)
+        records.refresh(plan.digests)
 
 
 def _show(answer: Answer, slurm: SlurmStatus | None, as_json: bool, watch_s: float | None) -> None:

@@ -1,13 +1,15 @@
 """What status and submit print for people. The same facts are in their JSON."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.progress import clock
 from pipeline.report import print_table
 from pipeline.slurm.failures import Failure
 from pipeline.slurm.status import SlurmStatus, StageStatus
-from pipeline.slurm.submit import Sent, dry_text
+
+if TYPE_CHECKING:
+    from pipeline.slurm.submit import Sent
 
 
 def print_slurm(status: SlurmStatus) -> None:
@@ -45,9 +47,11 @@ def _print_failure(failure: Failure) -> None:
             print(f"    {line}")
 
 
-def print_sent(sent: Sent) -> None:
+def print_sent(sent: "Sent") -> None:
     """What was submitted, or would be, or why nothing."""
     if sent.scripts and sent.number is None:
+        from pipeline.slurm.submit import dry_text
+
         print(dry_text(sent))
     waiting = f"; {sent.num_waiting} units are in the queue already" if sent.num_waiting else ""
     if not sent.jobs:
@@ -59,7 +63,7 @@ def print_sent(sent: Sent) -> None:
         print(f"  {job.job_id or '-':>9}  {job.name:<14} {job.size:>6} tasks")
 
 
-def sent_json(sent: Sent, run: str) -> dict[str, Any]:
+def sent_json(sent: "Sent", run: str) -> dict[str, Any]:
     jobs = [
         {
             "name": job.name,

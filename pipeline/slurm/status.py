@@ -10,7 +10,6 @@ from pipeline.completion import State
 from pipeline.contracts.errors import ProjectError
 from pipeline.describe import RunPlan
 from pipeline.graph import covered
-from pipeline.record_cache import RecordCache
 from pipeline.slurm import attempts, client, submission
 from pipeline.slurm.attempts import Attempt
 from pipeline.slurm.ended import remember
@@ -55,7 +54,7 @@ class SlurmStatus:
         return dataclasses.asdict(self)
 
 
-def status(plan: RunPlan, surveys: Sequence[StageSurvey], cache: RecordCache) -> SlurmStatus | None:
+def status(plan: RunPlan, surveys: Sequence[StageSurvey]) -> SlurmStatus | None:
     """None if nothing of the run was ever submitted. Without an answer from the queue the rest is told from the records."""
     known = submission.read_all(plan.paths)
     if not known:
@@ -74,7 +73,7 @@ def status(plan: RunPlan, surveys: Sequence[StageSurvey], cache: RecordCache) ->
     rows, failed, told = [], list[Failure](), set[Task]()
     for survey in surveys:
         row, lost = _count(survey, newest, answer == "asked")
-        _speed(row, survey, cache)
+        _speed(row, survey)
         # a task that makes several stages stands with the first of them, and its end is told once
         _time(row, [task for task in every if covered(task.job.stage)[0].name == row.stage], starts)
         rows.append(row)
@@ -106,16 +105,15 @@ def _count(survey: StageSurvey, newest: dict[tuple[str, int], Task], asked: bool
     return row, lost
 
 
-def _speed(row: StageStatus, survey: StageSurvey, cache: RecordCache) -> None:
+def _speed(row: StageStatus, survey: StageSurvey) -> None:
     now = time.time()
-    ends = [(record, cache.finished(record.stage, record.unit)) for record in survey.done]
-    recent = [(record, end) for record, end in ends if now - end < RATE_WINDOW_S]
+    recent = [record for record in survey.done if now - record.finished < RATE_WINDOW_S]
     if not recent:
         return
-    begin = max(now - RATE_WINDOW_S, min(end - record.seconds for record, end in recent))
-    until = now if row.running else max(end for _, end in recent)
+    begin = max(now - RATE_WINDOW_S, min(record.finished - record.seconds for record in recent))
+    until = now if row.running else max(record.finished for record in recent)
     span = max(until - begin, 0.001)
-    row.images_per_s = round(sum(record.counts.seen for record, _ in recent) / span, 2)
+    row.images_per_s = round(sum(record.seen for record in recent) / span, 2)
     if row.running:
         row.eta_s = round((row.running + row.waiting) * span / len(recent), 1)
 

@@ -13,7 +13,6 @@ from pipeline.completion import read_record
 from pipeline.config import read_yaml
 from pipeline.describe import RunPlan
 from pipeline.paths import RunPaths
-from pipeline.record_cache import RecordCache
 from pipeline.slurm import attempts, client
 from pipeline.slurm.site import Resources, SiteConfig
 from pipeline.slurm.status import SlurmStatus, status
@@ -89,8 +88,7 @@ class Flow:
         return submit(self.plan, where, say=lambda line: None, **options)
 
     def status(self) -> SlurmStatus:
-        cache = RecordCache(self.paths)
-        found = status(self.plan, survey(self.plan, cache), cache)
+        found = status(self.plan, survey(self.plan))
         assert found is not None
         return found
 

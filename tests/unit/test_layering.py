@@ -16,6 +16,7 @@ CONTRACTS_MAY = {"numpy"}
 PIPELINE_MAY = {"numpy", "yaml", "dacite", "click", "rich"}
 SINGLE_IMPORTERS = {  # libraries that one file of the package may load, and late
     "pipeline/tables.py": {"pyarrow"},
+    "pipeline/record_cache.py": {"orjson"},
     "pipeline/pictures.py": {"PIL"},
     "pipeline/run_report.py": {"jinja2", "markupsafe"},
     "pipeline/figures.py": {"matplotlib"},

@@ -9,7 +9,8 @@ import pytest
 
 from generation.annotate import annotate
 from generation.config import PromptsConfig
-from generation.prompts import make_prompts, prompt_rows
+from generation.prompt_texts import make_prompts
+from generation.prompts import prompt_rows
 from generation.sampler import sample_look
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.tables import write_rows

@@ -11,7 +11,8 @@ import pytest
 from generation.config import GenerationConfig, PromptsConfig, RunConfig
 from generation.embedded.render.captions import caption
 from generation.embedded.render.person import sample_person
-from generation.prompts import count_prompts, image_items, make_prompts, prompt_rows, write_prompts
+from generation.prompt_texts import count_prompts, make_prompts
+from generation.prompts import image_items, prompt_rows, write_prompts
 from generation.sampler import sample_look, stated_labels
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ConfigError, ContractError

@@ -7,7 +7,6 @@ from pipeline import graph
 from pipeline.config import read_yaml
 from pipeline.describe import RunPlan
 from pipeline.paths import RunPaths
-from pipeline.record_cache import RecordCache
 from pipeline.slurm.site import Resources, SiteConfig
 from pipeline.slurm.status import SlurmStatus, status
 from pipeline.slurm.submit import Sent, submit
@@ -53,8 +52,7 @@ class SlurmRun:
         return submit(self.plan, site, say=self.said.append, **options)
 
     def status(self) -> SlurmStatus:
-        cache = RecordCache(self.paths)
-        found = status(self.plan, survey(self.plan, cache), cache)
+        found = status(self.plan, survey(self.plan))
         assert found is not None
         return found
 

@@ -46,6 +46,13 @@ def test_a_full_disk_is_a_stage_error_that_names_the_file(tmp_path, monkeypatch,
     assert names(tmp_path) == []
 
 
+def test_what_can_be_made_again_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("it waited"))
+    write_bytes(tmp_path / "a.bin", b"x", lasting=False)
+    assert (tmp_path / "a.bin").read_bytes() == b"x"
+    assert names(tmp_path) == ["a.bin"]
+
+
 def test_a_file_size_limit_that_strikes_in_the_middle_of_writing_leaves_nothing(tmp_path):
     code = f"""
 from pathlib import Path

@@ -1,5 +1,6 @@
 """A run of other settings is refused by the names of the settings."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 from pipeline import graph
 from pipeline.completion import State
 from pipeline.config import dump_yaml
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.contracts.manifest import Counts, DoneRecord
-from pipeline.describe import RunPlan
+from pipeline.describe import RunPlan, describe
 from pipeline.paths import RunPaths
-from pipeline.survey import StageSurvey, refuse_any_foreign
+from pipeline.record_cache import RecordCache
+from pipeline.survey import StageSurvey, judge_all, look, refuse_any_foreign, survey, to_json
 
 OLD: dict[str, Any] = {
     "run": {"name": "a", "seed": 0, "unit_size": 8},
@@ -54,3 +56,62 @@ def test_an_entry_that_came_or_went_is_named(tmp_path: Path) -> None:
 
 def test_a_named_file_that_has_changed_is_said_to_have_changed(tmp_path: Path) -> None:
     assert "a file that they name, or passerby itself, has changed" in refusal(tmp_path, "generate", OLD)
+
+
+def seen(plan: RunPlan, records: RecordCache) -> list[dict[str, Any]]:
+    return [to_json(stage) for stage in judge_all(plan, records)]
+
+
+@pytest.fixture
+def refreshed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The run folders whose records are looked at from now on."""
+    folders: list[Path] = []
+    refresh = RecordCache.refresh
+    monkeypatch.setattr(RecordCache, "refresh", lambda cache, stages: folders.append(cache.paths.root) or refresh(cache, stages))
+    return folders
+
+
+def test_a_runs_records_are_read_once_while_its_config_is_resolved(finished_copy: Path, refreshed: list[Path]) -> None:
+    run = finished_copy / "run"
+    expected = [to_json(stage) for stage in survey(describe(run))]
+    refreshed.clear()
+    assert seen(*look(run, [])) == expected
+    assert refreshed == [run]
+
+
+def test_records_of_a_recipe_are_those_of_the_folder_it_names(finished_copy: Path, refreshed: list[Path]) -> None:
+    expected = seen(*look(finished_copy / "run", []))
+    assert seen(*look(finished_copy / "recipe.yaml", [])) == expected
+    (finished_copy / "run").rename(finished_copy / "moved")
+    other = [f'run.folder="{finished_copy / "moved"}"']
+    assert seen(*look(finished_copy / "recipe.yaml", other)) == expected
+    assert refreshed[-1] == finished_copy / "moved"
+
+
+def test_a_refused_config_is_told_before_a_broken_record(finished_copy: Path) -> None:
+    (finished_copy / "run" / "caption" / "done" / "000000.json").write_text("{")
+    with pytest.raises(ConfigError, match="unknown key"):
+        look(finished_copy / "run", ["bad=1"])
+    with pytest.raises(ContractError, match=r"000000\.json is not JSON"):
+        look(finished_copy / "run", [])
+
+
+def test_the_stage_package_is_stopped_when_we_are(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.describe.subprocess.Popen", start)
+    with pytest.raises(KeyboardInterrupt):
+        describe(finished_copy / "run", meanwhile=interrupted)
+    assert started[0].returncode is not None
+    monkeypatch.setattr("pipeline.describe._TIMEOUT_S", 0.01)
+    with pytest.raises(StageError, match=r"gave no answer for .* in 0\.01 s"):
+        describe(finished_copy / "run")
+    assert started[1].returncode is not None
