@@ -52,8 +52,9 @@ def cause_of(task: Task, attempt: Attempt | None, inputs_done: bool, log: list[s
         return Cause(attempt.cause)
     if state in _STATES:
         return _STATES[state]
+    text = "\n".join(log)  # no pattern spans lines
     for pattern, cause in _LOG:
-        if any(pattern.search(line) for line in log):
+        if pattern.search(text):
             return cause
     if attempt is None:
         return _not_started(task, state, reason, inputs_done)
