@@ -24,13 +24,19 @@ def stated_years(tokens: list[Entry], text: str, owned: list[bool] | None) -> in
         if owned is not None and not owned[i]:
             continue
         before = tokens[i - 1] if i > 0 else None
-        if token.kind == "decade" and before is not None and before.kind in ("pronoun", "det"):
+        if token.kind == "decade" and is_stated_decade(tokens, i):
             return token.value
         if token.kind == "years" and before is not None and before.kind == "number" and before.value is not None:
             return int(before.value >= 18)
         if token.kind == "number" and token.value is not None and _tells_age(tokens, i):
             return int(token.value >= 18)
     return None
+
+
+def is_stated_decade(tokens: list[Entry], i: int) -> bool:
+    """ "in her | twenties", "in his late | teens"."""
+    before = [token for token in tokens[max(0, i - 2) : i] if token.text not in ("early", "mid", "late")]
+    return bool(before) and before[-1].kind in ("pronoun", "det") and (tokens[i].kind == "decade" or before[-1].kind == "pronoun")
 
 
 def _tells_age(tokens: list[Entry], i: int) -> bool:

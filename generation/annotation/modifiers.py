@@ -1,9 +1,10 @@
-"""Person nouns that name nobody: "boyfriend jeans", "a child's bike"; and ages that name somebody: "a 16 year old in a cap"."""
+"""Person nouns that name nobody ("boyfriend jeans", "her teens", "a child's bike"); ages that name somebody ("a 16 year old in a cap")."""
 
 import re
 from dataclasses import replace
 from functools import cache
 
+from generation.annotation.ages import is_stated_decade
 from generation.annotation.lexicon import Entry
 from generation.annotation.mentions import BEFORE_PERSON
 from generation.annotation.symbols import POSSESSIVE, any_of, symbols
@@ -22,6 +23,8 @@ def settle_modifiers(tokens: list[Entry], text: str) -> list[Entry]:
         if token.kind == "years":
             if _names_person(tokens, i):
                 changes[i] = _person_of_age(int((tokens[i - 1].value or 0) >= 18))
+        elif token.text == "teens" and is_stated_decade(tokens, i):
+            changes[i] = _teens()
         elif following.text == "'s" and _owns(tokens, i):
             changes[i], changes[i + 1] = _possessive(token.text), None
         elif following.kind in _NOUN_AFTER_MODIFIER:
@@ -48,6 +51,11 @@ def _possessive(noun: str) -> Entry:
     """item: whose. To noun phrases all are alike."""
     symbols()  # which gives all listed words their symbols, and this one
     return replace(POSSESSIVE, item=noun)
+
+
+@cache
+def _teens() -> Entry:
+    return symbols().mark(Entry("decade", "teens", value=0))
 
 
 @cache
