@@ -3,8 +3,8 @@
 - staged: `passerby run` with its default workers, one stage after the other;
 - fused: the same with run.execution=fused; files are compared byte by byte;
 - the same as one task of a job array has it: the stage commands one after the other, one process each, against one fused command, all
-  with the environment that array tasks give them (one OpenMP thread a process, generate in a lane a core; files must be the same then); and
-  the stage commands once more with as many threads as torch takes by itself;
+  with the environment that array tasks give them (one OpenMP thread a process; files must be the same then); and the stage commands once
+  more with as many threads as torch takes by itself, which is the most that they can make of the cores;
 - naive: what research scripts do: a loop over the plain diffusers pipeline, one prompt at a time (same steps, guidance and seed of each
   image), PNG to disk, MediaPipe in the loop, BLIP one picture at a time; torch keeps its own number of threads. It makes the first
   --naive-images only, and which of them it keeps is compared.
