@@ -23,5 +23,9 @@ def test_ctrl_c_asks_first_and_stops_when_pressed_again(monkeypatch: pytest.Monk
 
 
 def test_elsewhere_ctrl_c_stops_at_once() -> None:
-    with pytest.raises(KeyboardInterrupt), stop_requests():
-        os.kill(os.getpid(), signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start what runs in the background without it
+    try:
+        with pytest.raises(KeyboardInterrupt), stop_requests():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
