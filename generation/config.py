@@ -10,7 +10,7 @@ from typing import Any
 from generation.filter_decision import Thresholds
 from generation.target import check_target
 from pipeline.contracts.errors import ConfigError
-from pipeline.ranges import BELOW_1, COUNT, FINITE, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
+from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 
 EMBEDDED = "embedded"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
@@ -113,7 +113,7 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         _check_device("generate", self.device, self.dtype)
-        check_ranges("generate", self, batch_size=NOT_NEGATIVE, steps=COUNT, guidance=NOT_NEGATIVE, lora_scale=FINITE)
+        check_ranges("generate", self, batch_size=NOT_NEGATIVE, steps=COUNT, guidance=NOT_NEGATIVE)
         for name in ("height", "width"):
             value = getattr(self, name)
             _refuse(

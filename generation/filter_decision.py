@@ -6,10 +6,10 @@ threshold stays close to the bad side: a dropped good picture costs a generation
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from pipeline.contracts.errors import ConfigError
-from pipeline.ranges import COUNT, FINITE, SHARE, Range, check_ranges
+from pipeline.ranges import COUNT, SHARE, Range, check_ranges
 
 REASONS = (
     "blank_image",
@@ -58,12 +58,8 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         section = "filter.thresholds"
-        check_ranges(section, self, **{f.name: FINITE for f in fields(self) if f.name != "min_measures"})
         check_ranges(section, self, min_presence=SHARE, min_leg_visibility=SHARE, min_body_share=SHARE)
         check_ranges(section, self, max_persons=COUNT, min_visible_keypoints=Range(0, 33))
-        for name, value in self.min_measures.items():
-            if value not in FINITE:
-                raise ConfigError(f"{section}.min_measures.{name}={value}; accepted: {FINITE}")
         if not 0 <= self.min_box_aspect < self.max_box_aspect:
             raise ConfigError(f"filter.thresholds: min_box_aspect={self.min_box_aspect} is not below max_box_aspect={self.max_box_aspect}")
         if self.min_leg_ratio >= self.max_leg_ratio:

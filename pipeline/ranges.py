@@ -25,8 +25,6 @@ class Range:
         return math.isfinite(value) and above and below
 
     def __str__(self) -> str:
-        if self.least == -math.inf:
-            return "any number"
         if self.most == math.inf:
             return f"above {self.least:g}" if self.open_below else f"{self.least:g} and more"
         first = f"above {self.least:g}" if self.open_below else f"{self.least:g}"
@@ -38,7 +36,6 @@ NOT_NEGATIVE = Range(0)
 COUNT = Range(1)  # of what there must be at least one
 SHARE = Range(0, 1)
 BELOW_1 = Range(0, 1, open_above=True)
-FINITE = Range(-math.inf)
 
 
 def check_ranges(section: str, config: Any, **ranges: Range) -> None:

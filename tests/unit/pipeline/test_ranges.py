@@ -9,7 +9,7 @@ import pytest
 from finetune.recipes import load_recipe
 from pipeline.config import load
 from pipeline.contracts.errors import ConfigError
-from pipeline.ranges import BELOW_1, COUNT, FINITE, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
+from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import PretrainConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -53,7 +53,6 @@ class Section:
         (COUNT, (1, 10**9), (0, -3), "1 and more"),
         (SHARE, (0, 1), (-0.1, 1.1), "0 to 1"),
         (BELOW_1, (0, 0.999), (1,), "0 to below 1"),
-        (FINITE, (-1e30, 0, 1e30), (), "any number"),
         (Range(0, 1, open_below=True), (0.1, 1), (0,), "above 0 to 1"),
     ],
 )
