@@ -19,13 +19,9 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "off": (),
     "from": (),
 }
-
-
+_NOTHING = Entry("", "")
 # Prepositions behind a noun phrase that are asked for, here or in `phrases.py`.
 ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "underneath", "beneath", "inside"})
-
-
-_NOTHING = Entry("", "")
 
 
 def is_on_head(tokens: list[Entry], i: int) -> bool:
@@ -46,16 +42,7 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
         return "placed"  # the caption begins with it: "a bag lies next to a man"
     is_clause = _at(tokens, i).kind == "be" and _at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
     i += is_clause
-    is_on_somebody = phrase.head is not None and phrase.head.kind in (
-        "hat",
-        "garment",
-    )  # who stands and sits: "in a hat sitting on a bench"
-    while (
-        _at(tokens, i).kind in ("verb", "word")
-        and tokens[i].text in spelt("carried")
-        and not (is_on_somebody and _at(tokens, i).text in spelt("posture"))
-    ):
-        i += 1
+    i = _behind_carried(tokens, i, phrase)
     preposition = _at(tokens, i).text
     if preposition == "of" and _is_person(tokens, i + 1):
         return "other"  # "the bag of a woman"
@@ -69,6 +56,15 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in _CLAUSE_PRONOUNS:
         i += 1
     return _relation_to(_at(tokens, i), preposition, phrase, is_clause)
+
+
+def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase) -> int:
+    """The place behind "slung", "tied", "lying". Who wears a thing sits and stands, not the thing: "in a hat | sitting on a bench"."""
+    is_on_somebody = phrase.head is not None and phrase.head.kind in ("hat", "garment")
+    carried = spelt("carried") - spelt("posture") if is_on_somebody else spelt("carried")
+    while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in carried:
+        i += 1
+    return i
 
 
 def _relation_to(place: Entry, preposition: str, phrase: Phrase, is_clause: bool) -> str | None:
@@ -89,7 +85,7 @@ def _is_person(tokens: list[Entry], i: int) -> bool:
 
 
 def _is_beside(tokens: list[Entry], i: int) -> bool:
-    """ "next to | her", but not "next to | her red coat"."""
+    """ "next to | her", "beside | her feet", but not "next to | her red coat"."""
     after = _at(tokens, i + 1)
     return (_at(tokens, i).text in ("him", "her", "them") and after.kind not in _NOUN_LIKE) or after.text in ("foot", "feet")
 

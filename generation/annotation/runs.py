@@ -110,13 +110,12 @@ def _is_noun(tokens: list[Entry], i: int) -> bool:
 
 def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
     """A joiner or comma between adjectives: "black and white striped", "long, dark"."""
-    if is_predicated and _leads_to_noun(
-        tokens, i + 1 + (tokens[i].kind == "comma" and tokens[i + 1 : i + 2] != [] and tokens[i + 1].kind == "joiner")
-    ):
-        return False
     before, after = tokens[i - 1].kind, [token.kind for token in tokens[i + 1 : i + 3]]
-    if tokens[i].kind == "comma" and after[:1] == ["joiner"] and after[1:] and after[1] in MODIFIERS:
-        return before in MODIFIERS  # "blue, white, and yellow"
+    is_last_comma = tokens[i].kind == "comma" and after[:1] == ["joiner"]  # "blue, white, and yellow"
+    if is_predicated and _leads_to_noun(tokens, i + 1 + is_last_comma):
+        return False
+    if is_last_comma and after[1:] and after[1] in MODIFIERS:
+        return before in MODIFIERS
     is_after = before in MODIFIERS or (before == "comma" and tokens[i].kind == "joiner" and tokens[i - 2].kind in MODIFIERS)
     return is_after and bool(after) and after[0] in MODIFIERS and tokens[i].item != "nor"
 
