@@ -31,7 +31,7 @@ def measure_image(image: Image, encoded_bytes: int) -> dict[str, float]:
         "encoded_bytes": encoded_bytes,
         "luma_std": _rounded(luma.std()),
         "entropy_bits": _rounded(entropy_bits(luma)),
-        "channel_variance": _rounded(normal.astype(np.float32).var(axis=2).mean()),
+        "channel_variance": _rounded(_planes(normal).var(axis=0).mean()),
         "colour_variance": _rounded(colour_variance(normal)),
         "laplacian_variance": _rounded(laplacian_variance(luma)),
         "noise_sigma": _rounded(noise_sigma(_luma(image))),
@@ -45,11 +45,11 @@ def colour_variance(image: Image) -> float:
     Each channel is regressed on the mean of the three. What is left is 0 for grey pictures and nearly 0 for tinted ones (sepia), which
     the plain variance over channels takes for colourful.
     """
-    pixels = image.reshape(-1, 3).astype(np.float32)
-    centred = pixels - pixels.mean(axis=0)
-    brightness = centred.mean(axis=1)
-    slope = (centred * brightness[:, None]).mean(axis=0) / (np.square(brightness).mean() + 1e-6)
-    return float(np.square(centred - brightness[:, None] * slope).mean())
+    planes = _planes(image)
+    centred = planes - planes.mean(axis=1, keepdims=True)
+    brightness = centred.mean(axis=0)
+    slope = (centred * brightness).mean(axis=1, keepdims=True) / (np.square(brightness).mean() + 1e-6)
+    return float(np.square(centred - brightness * slope).mean())
 
 
 def entropy_bits(luma: Plane) -> float:
@@ -80,6 +80,11 @@ def _luma(image: Image) -> Plane:
     import cv2
 
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.float32)
+
+
+def _planes(image: Image) -> Plane:
+    """(H, W, 3) -> (3, H * W): arithmetic along whole channels takes a tenth of the time."""
+    return np.ascontiguousarray(image.reshape(-1, 3).T, dtype=np.float32)
 
 
 def _rounded(value: float) -> float:
