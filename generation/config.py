@@ -104,7 +104,7 @@ class GenerateConfig:
     width: int | None = None
     lora: str | None = None  # .safetensors file, fused into the weights
     lora_scale: float = 1.0
-    channels_last: bool = False  # memory layout; faster on NVIDIA tensor cores with fp16 and bf16, and where a CPU has AVX-512
+    channels_last: bool | None = None  # memory layout; None: where it is faster, on CPUs and for float16 and bfloat16 on NVIDIA GPUs
     compile: bool = False  # torch.compile of the denoiser: a minute at the start of each task, then faster
     attention: str = "auto"  # auto, sliced (less memory), or a backend of diffusers: native, flash, xformers, sage, ...
     safety_checker: bool = False  # load the checkpoint's checker; what it takes for unsafe is dropped

@@ -32,3 +32,8 @@ def resolve_dtype(configured: str, device: "torch.device") -> "torch.dtype":
     if configured == "auto":
         return torch.float32 if device.type == "cpu" else torch.float16
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[configured]
+
+
+def likes_channels_last(device: "torch.device", dtype: "torch.dtype") -> bool:
+    """Whether convolutions are faster in that layout: oneDNN's on a CPU, tensor cores in half precision. (On MPS some are wrong in it.)"""
+    return device.type == "cpu" or (device.type == "cuda" and dtype.itemsize == 2)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from generation.backends.batching import BatchSize, in_batches
-from generation.backends.device import resolve_device, resolve_dtype
+from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
 from generation.backends.quiet import silence_diffusers
@@ -44,13 +44,14 @@ class DiffusionModel:
         self._config = config
         self._device = resolve_device(config.device, "generate.device")
         folder = _local_folder(config.model)
-        self._pipeline = _load(folder, config, resolve_dtype(config.dtype, self._device))
+        dtype = resolve_dtype(config.dtype, self._device)
+        self._pipeline = _load(folder, config, dtype)
         if config.scheduler is not None:
             self._pipeline.scheduler = _scheduler(config.scheduler, self._pipeline.scheduler)
         lora = add_lora(self._pipeline, config)
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
-        tune(self._pipeline, config)
+        tune(self._pipeline, config, likes_channels_last(self._device, dtype) if config.channels_last is None else config.channels_last)
         self._batch = BatchSize(config.batch_size)
         self._has_warned = False
         self.provenance: dict[str, Any] = {

@@ -63,10 +63,10 @@ def add_lora(pipeline: Any, config: GenerateConfig) -> dict[str, Any]:
     return {"lora": {"file": path.name, "sha256": sha256_file(path), "scale": config.lora_scale}}
 
 
-def tune(pipeline: Any, config: GenerateConfig) -> None:
-    """channels_last, attention backend, compile. Results change by rounding at most. Raises ConfigError for a backend that is not there."""
+def tune(pipeline: Any, config: GenerateConfig, channels_last: bool) -> None:
+    """Memory layout, attention backend, compile. Results change by rounding at most. Raises ConfigError for a backend that is not there."""
     name, denoiser = _denoiser(pipeline)
-    if config.channels_last:
+    if channels_last:
         import torch
 
         for module in (denoiser, getattr(pipeline, "vae", None)):

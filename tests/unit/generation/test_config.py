@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from generation.backends.device import resolve_device, resolve_dtype
+from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
 from generation.config import CaptionConfig, GenerateConfig, GenerationConfig, PluginConfig, PromptsConfig, RunConfig, ShardConfig
 from generation.digests import STAGE_NAMES, describe, stage_digests
@@ -176,6 +176,16 @@ def test_device_and_dtype_go_together() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match=r"generate\.device='cuda', but 0 CUDA devices"):
             resolve_device("cuda", "generate.device")
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "likes"),
+    [("cpu", "float32", True), ("cuda", "bfloat16", True), ("cuda", "float32", False), ("mps", "float16", False)],
+)
+def test_channels_last_is_chosen_where_it_is_faster_and_right(device: str, dtype: str, likes: bool) -> None:
+    import torch
+
+    assert likes_channels_last(torch.device(device), getattr(torch, dtype)) is likes
 
 
 def test_defaults_are_the_embedded_flow() -> None:
