@@ -6,11 +6,13 @@
   with the environment that array tasks give them (one OpenMP thread a process; files must be the same then); and the stage commands once
   more with as many threads as torch takes by itself, which is the most that they can make of the cores;
 - naive: what research scripts do: a loop over the plain diffusers pipeline, one prompt at a time (same steps, guidance and seed of each
-  image), PNG to disk, MediaPipe in the loop, BLIP one picture at a time; torch keeps its own number of threads. It makes the first
-  --naive-images only, and which of them it keeps is compared.
+  image), PNG to disk, MediaPipe in the loop, BLIP one picture at a time; torch keeps its own number of threads and memory layout. It makes
+  the first --naive-images only, before all others and once more after them, because machines have fast and slow minutes; which of them it
+  keeps is compared.
 
-All begin with the start of a process, so that loading counts. Recipe: configs/generation/demo.yaml. Needs an idle machine: `load` beside
-each figure says whether it was one. CPU seconds are those of all processes, and say more on a busy machine.
+All begin with the start of a process, so that loading counts. Recipe: configs/generation/demo.yaml. Needs an idle machine: `load` and
+`stolen` (time that a virtual machine's host gave to others) beside each figure say whether it was one. CPU seconds are those of all
+processes, and say more on a busy machine.
 """
 
 import argparse
@@ -35,15 +37,16 @@ RECIPE = ROOT / "configs" / "generation" / "demo.yaml"
 
 @dataclass(frozen=True)
 class Timing:
-    """wall, cpu: seconds of a process and its children. load: of the machine, before and after."""
+    """wall, cpu: seconds of a process and its children. load: of the machine, before and after. stolen: share of the machine's time."""
 
     wall: float
     cpu: float
     load: tuple[float, float]
+    stolen: float
 
     def line(self, name: str, images: int) -> str:
         rate, busy = images / self.wall, self.cpu / images
-        loads = f"load {self.load[0]:.1f} to {self.load[1]:.1f}"
+        loads = f"load {self.load[0]:.1f} to {self.load[1]:.1f}, stolen {self.stolen:.1%}"
         return f"{name:<8} {images:4d} images {self.wall:7.1f} s {rate:6.2f} images/s   {busy:.2f} CPU s an image   {loads}"
 
 
@@ -51,12 +54,24 @@ def timed(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) 
     """Run a command; ends the benchmark with the command's last lines if it fails. env: None: ours, with torch's own number of threads."""
     env = own_threads(os.environ) if env is None else env
     before, load, started = resource.getrusage(resource.RUSAGE_CHILDREN), os.getloadavg()[0], time.perf_counter()
+    stolen_before, total_before = stolen_ticks()
     with open(log, "wb") as output:
         done = subprocess.run(list(argv), cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, check=False)  # noqa: S603 -- no shell
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
         sys.exit(f"{' '.join(argv)} ended with {done.returncode}:\n{log.read_text(errors='replace')[-3000:]}")
-    return Timing(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, (load, os.getloadavg()[0]))
+    stolen, total = stolen_ticks()
+    share = (stolen - stolen_before) / max(total - total_before, 1)
+    return Timing(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, (load, os.getloadavg()[0]), share)
+
+
+def stolen_ticks() -> tuple[int, int]:
+    """Of all cores since the machine's start: ticks that its host gave to others, and all ticks. Zeros where /proc does not tell."""
+    try:
+        ticks = [int(part) for part in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return 0, 0
+    return ticks[7], sum(ticks)
 
 
 def own_threads(env: Mapping[str, str]) -> dict[str, str]:
@@ -85,7 +100,14 @@ def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[
             timed([*worker, command, "--config", str(plan.paths.config), "--units", units], folder.with_suffix(f".{command}.log"), env)
         )
     made = timings[1:]
-    return Timing(sum(t.wall for t in made), sum(t.cpu for t in made), (made[0].load[0], made[-1].load[1]))
+    return joined(made)
+
+
+def joined(timings: Sequence[Timing]) -> Timing:
+    """Of processes that ran one after the other."""
+    wall = sum(t.wall for t in timings)
+    stolen = sum(t.stolen * t.wall for t in timings) / wall
+    return Timing(wall, sum(t.cpu for t in timings), (timings[0].load[0], timings[-1].load[1]), stolen)
 
 
 def compare(one: Path, other: Path) -> str:
@@ -103,16 +125,16 @@ def compare(one: Path, other: Path) -> str:
     return f"{len(found[0])} files, {len(different)} differ" + (f": {', '.join(sorted(different)[:5])}" if different else "")
 
 
-def worker_answer(folder: Path) -> dict[str, Any]:
-    """What the fused worker has said at its end."""
-    lines = (folder / "logs" / "fused-0000.log").read_text(errors="replace").splitlines()
+def worker_answer(log: Path) -> dict[str, Any]:
+    """What a fused worker has said at its end."""
+    lines = log.read_text(errors="replace").splitlines()
     answer: dict[str, Any] = json.loads(next(line for line in reversed(lines) if line.startswith('{"stage": "fused"')))
     return answer
 
 
-def shares(folder: Path) -> list[str]:
+def shares(log: Path) -> list[str]:
     """Where the time of the fused worker went."""
-    answer = worker_answer(folder)
+    answer = worker_answer(log)
     total = answer["seconds"]
     text = [f"fused worker: {answer['setup_seconds']:.1f} s of loading, {total:.1f} s of work; each stage in its own thread(s):"]
     busy = sum(times["busy"] / times["lanes"] for times in answer["times"])
@@ -251,16 +273,17 @@ def main() -> None:
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder, runs = Path(name), dict[str, Timing]()
+        plain = [run_naive(folder, "naive", given)] if given.naive_images else []
         for execution in ("fused", "staged"):
             runs[execution] = flow(folder / execution, execution, given.images, given.settings)
             print(runs[execution].line(execution, given.images), flush=True)
         print(f"the two runs: {compare(folder / 'fused', folder / 'staged')}")
-        print("\n".join(shares(folder / "fused")))
+        print("\n".join(shares(folder / "fused" / "logs" / "fused-0000.log")))
         ratio, cpu = runs["staged"].wall / runs["fused"].wall, runs["staged"].cpu / runs["fused"].cpu
         print(f"fused against staged: {ratio:.2f} times the images/s, {cpu:.2f} times fewer CPU seconds", flush=True)
         runs["task"] = compare_tasks(folder, given)
-        if given.naive_images:
-            report_naive(folder, given, runs)
+        if plain:
+            report_naive(folder, given, runs, [*plain, run_naive(folder, "naive-again", given)])
 
 
 def compare_tasks(folder: Path, given: argparse.Namespace) -> Timing:
@@ -279,21 +302,42 @@ def compare_tasks(folder: Path, given: argparse.Namespace) -> Timing:
     return fused
 
 
-def report_naive(folder: Path, given: argparse.Namespace, runs: Mapping[str, Timing]) -> None:
+@dataclass(frozen=True)
+class NaiveRun:
+    """start, loop: seconds of loading, and of the loop by image."""
+
+    start: float
+    loop: float
+    kept: tuple[str, ...]
+
+
+def run_naive(folder: Path, name: str, given: argparse.Namespace) -> NaiveRun:
+    """Prints."""
     count = min(given.naive_images, given.images)
-    argv = [sys.executable, __file__, "--only-naive", str(folder / "naive"), "--naive-images", str(count)]
-    took = timed([*argv, *(part for item in given.settings for part in ("--set", item))], folder / "naive.log")
-    print(took.line("naive", count))
-    answer = json.loads((folder / "naive" / "kept.json").read_text())
+    argv = [sys.executable, __file__, "--only-naive", str(folder / name), "--naive-images", str(count)]
+    took = timed([*argv, *(part for item in given.settings for part in ("--set", item))], folder / f"{name}.log")
+    answer = json.loads((folder / name / "kept.json").read_text())
     parts = ", ".join(f"{part} {seconds / count:.3f}" for part, seconds in answer["spent"].items())
-    print(f"  in the loop, seconds an image: {answer['loop_seconds'] / count:.3f} ({parts}), torch with {answer['threads']} threads")
-    whole = took.wall - answer["loop_seconds"] + answer["loop_seconds"] / count * given.images
+    print(took.line("naive", count))
     loop = answer["loop_seconds"] / count
+    print(f"  in the loop, seconds an image: {loop:.3f} ({parts}), torch with {answer['threads']} threads", flush=True)
+    return NaiveRun(took.wall - answer["loop_seconds"], loop, tuple(answer["kept"]))
+
+
+def report_naive(folder: Path, given: argparse.Namespace, runs: Mapping[str, Timing], plain: Sequence[NaiveRun]) -> None:
+    count = min(given.naive_images, given.images)
+    loop = sum(run.loop for run in plain) / len(plain)
+    whole = sum(run.start for run in plain) / len(plain) + loop * given.images
     for name, said in (("task", "one fused task"), ("fused", "passerby run, which makes prompts and shards too")):
         times = whole / runs[name].wall
         print(f"{said}, against naive, {given.images} images with all loading (the naive loop scaled up): {times:.2f} times")
-    print(f"fused against naive, without loading: {loop / (worker_answer(folder / 'fused')['seconds'] / given.images):.2f} times")
-    ours, theirs = kept(folder / "fused", count), set(answer["kept"])
+    logs = {"one fused task": folder / "task.fused.log", "fused in passerby run": folder / "fused" / "logs" / "fused-0000.log"}
+    for said, log in logs.items():
+        seconds = worker_answer(log)["seconds"] / given.images
+        spread = ", ".join(f"{run.loop / seconds:.2f}" for run in plain)
+        print(f"{said} against naive, without loading: {loop / seconds:.2f} times ({spread})")
+    assert plain[0].kept == plain[1].kept, "the naive loop kept other pictures the second time"
+    ours, theirs = kept(folder / "fused", count), set(plain[0].kept)
     print(f"kept of the first {count}: fused {len(ours)}, naive {len(theirs)}; by one only: {sorted(ours ^ theirs) or 'none'}")
     for key in sorted(ours ^ theirs):
         print(f"  {key}: the two pictures differ by {pixels_apart(folder, key)} (batch and memory layout; pose can tip over from that)")
