@@ -188,6 +188,20 @@ def test_channels_last_is_chosen_where_it_is_faster_and_right(device: str, dtype
     assert likes_channels_last(torch.device(device), getattr(torch, dtype)) is likes
 
 
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("filter.thresholds.min_luma_std=.nan", r"filter\.thresholds\.min_luma_std=nan; accepted: a number, finite"),
+        ("filter.thresholds.min_measures={clip: .nan}", r"filter\.thresholds\.min_measures\.clip=nan; accepted: a number, finite"),
+        ("generate.lora_scale=.inf", r"generate\.lora_scale=inf; accepted: a number, finite"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(setting: str, named: str) -> None:
+    """No picture is below a threshold of .nan: the gate would be open."""
+    with pytest.raises(ConfigError, match=named):
+        load(GenerationConfig, Path(__file__).parents[3] / "configs" / "generation" / "demo.yaml", [setting])
+
+
 def test_defaults_are_the_embedded_flow() -> None:
     config = GenerationConfig()
     assert config.generate.model == config.caption.model == "embedded"
