@@ -11,8 +11,10 @@ from typing import Any
 from generation.annotation.labels import Labels, labels_by
 from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
-from generation.annotation.reading import read
+from generation.annotation.modifiers import settle_modifiers
+from generation.annotation.pieces import read
 from generation.annotation.subject import subject_of
+from generation.annotation.tokens import tokenise
 from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
@@ -31,8 +33,8 @@ def annotate(caption: str) -> dict[str, int]:
 @lru_cache(maxsize=65536)
 def labels_of(caption: str) -> Labels:
     """The same as a tuple in the order of PERSON_27. Remembered: captioners repeat themselves."""
-    stretches = read(caption)
-    return labels_by(subject_of([stretch.words for stretch in stretches]), stretches)
+    tokens, symbols = settle_modifiers(tokenise(caption))
+    return labels_by(subject_of(tokens, symbols), tokens, read(symbols))
 
 
 class AnnotateStage:

@@ -18,12 +18,11 @@ def stated_years(tokens: list[Entry], text: str, owned: list[bool] | None) -> in
 
     text: the tokens in symbols; owned: as in `Subject`.
     """
-    if _years().search(text) is None:
-        return None
-    for i, token in enumerate(tokens):
+    for match in _years().finditer(text):
+        i = match.start()
         if owned is not None and not owned[i]:
             continue
-        before = tokens[i - 1] if i > 0 else None
+        token, before = tokens[i], tokens[i - 1] if i > 0 else None
         if token.kind == "decade" and is_stated_decade(tokens, i):
             return token.value
         if token.kind == "years" and before is not None and before.kind == "number" and before.value is not None:

@@ -152,23 +152,23 @@ class Facts:
         head = _head(phrase)
         if phrase.negated:
             if head.absent or head.kind == "headwear":
-                self._lacks.append(("hat", _last_word(head)))
+                self._lacks.append(("hat", phrase.word))
         elif head.kind == "hat" and phrase.relation == "worn":
-            self._has.append(("hat", _last_word(head)))
+            self._has.append(("hat", phrase.word))
 
     def _add_bag(self, phrase: Phrase, colours: Colours) -> None:
         head = _head(phrase)
         if phrase.negated:
             if head.absent:
-                self._lacks.append((head.item, _last_word(head)))
+                self._lacks.append((head.item, phrase.word))
             if phrase.of_any_kind and head.item == "bag":
                 self._lacks += [(kind, "bag") for kind in _BAG_KINDS]
         elif phrase.relation in ("worn", "held"):
-            other = self._thing.head if phrase.or_before and self._thing is not None else None
-            if other is not None and other.kind == "bag" and other.item != head.item:
-                self._has = [thing for thing in self._has if thing != (other.item, _last_word(other))]  # either of them
+            other = self._thing if phrase.or_before else None
+            if other is not None and other.head is not None and other.head.kind == "bag" and other.head.item != head.item:
+                self._has = [thing for thing in self._has if thing != (other.head.item, other.word)]  # either of them
             else:
-                self._has.append((head.item, _last_word(head)))
+                self._has.append((head.item, phrase.word))
 
     def hair_length(self) -> int | None:
         return next(iter(self._hair)) if len(self._hair) == 1 else None
@@ -177,17 +177,20 @@ class Facts:
         """Hat, backpack, handbag, bag: 0 has it, 1 stated to be without it."""
         if not self._has and not self._lacks:
             return _NOTHING_CARRIED
-        stated: dict[str, int | None] = {kind: 1 for kind, _ in self._lacks}
-        for thing in self._has:
-            stated[thing[0]] = 0  # another word of the class wins over an absence (R9)
+        stated: dict[str, int | None] = {kind: 1 for kind, _ in self._lacks} if self._lacks else {}
+        for kind, _ in self._has:
+            stated[kind] = 0  # another word of the class wins over an absence (R9)
         for thing in self._lacks:
             if thing in self._has:
                 stated[thing[0]] = None  # the same word both ways says nothing (R7)
-        return tuple([stated.get(kind) for kind in _CARRIED])
+        return tuple(map(stated.get, _CARRIED))
 
     def sleeve_length(self) -> int | None:
-        values = [garment.sleeve for garment in self._garments if garment.sleeve is not None] + self._sleeves
-        return min(values) if values else None  # any long one makes the outer layer long
+        shortest = min(self._sleeves) if self._sleeves else None
+        for garment in self._garments:
+            if garment.sleeve is not None and (shortest is None or garment.sleeve < shortest):
+                shortest = garment.sleeve  # any long one (0) makes the outer layer long
+        return shortest
 
     def lower_body(self) -> tuple[int | None, int | None]:
         """(length, type). A dress or skirt over trousers decides both, if its length is stated."""
@@ -243,7 +246,3 @@ def _leave_open(one: _Garment, other: _Garment) -> None:
     one.type = one.type if one.type == other.type else None
     one.length = one.length if one.length == other.length else None
     one.is_open_choice |= other.is_open_choice or set(one.colours) != set(other.colours)
-
-
-def _last_word(head: Entry) -> str:
-    return head.text.split()[-1]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from functools import cache, partial
 
-from generation.annotation.facts import Facts
-from generation.annotation.reading import Stretch
+from generation.annotation.facts import Colours, Facts
+from generation.annotation.lexicon import Entry
 from generation.annotation.remembered import Remembered
+from generation.annotation.runs import Phrase
 from generation.annotation.subject import Subject
 from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
 
@@ -15,24 +16,27 @@ _SINGLE = ("gender", "age", "hair_length", "hat", "backpack", "handbag", "bag", 
 assert PERSON_27.names == (*_SINGLE, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
 
 
-def labels_by(subject: Subject, stretches: Iterable[Stretch]) -> Labels:
-    """The labels of a caption's subject."""
+def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, tuple[Phrase, ...]]]) -> Labels:
+    """The labels of a caption's subject. said: its noun phrases."""
     if subject.plural:
         return (MISSING if subject.gender is None else subject.gender, *(MISSING,) * (len(PERSON_27) - 1))
     facts, owned = Facts(), subject.owned
-    offset = 0
-    for words, said, _, _ in stretches:
-        for phrase, place, colours in said:
-            if owned is None or owned[offset + place]:
-                facts.add(phrase, colours)
+    for offset, phrases in said:
+        for phrase in phrases:
+            if owned is None or owned[offset + phrase.start]:
+                facts.add(phrase, _colours(tokens, offset, phrase.colours) if phrase.colours else ())
             else:
                 facts.add_of_another(phrase)
-        if owned is not None:
-            offset += len(words.tokens)
     single = (subject.gender, subject.age, facts.hair_length(), *facts.carried(), facts.sleeve_length(), *facts.lower_body())
     groups = _groups()
     upper, lower = groups["upper"][facts.stated_colours("upper")], groups["lower"][facts.stated_colours("lower")]
     return (*[MISSING if value is None else value for value in single], *upper, *lower)
+
+
+def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colours:
+    if len(places) == 1:  # nearly always; three times as fast
+        return (tokens[offset + places[0]].item,)
+    return tuple([tokens[offset + place].item for place in places])
 
 
 @cache

@@ -9,6 +9,7 @@ from generation.annotation.symbols import any_of
 
 BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word"})
 _HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
+_SUBJECTS = frozenset({"he", "she", "they"})
 _FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
 
 
@@ -22,51 +23,56 @@ class Mention:
     gender: int | None
     age: int | None
     plural: bool
-    text: str
     determiner: str
     is_figure: bool = False
 
 
-@cache
-def _persons() -> re.Pattern[str]:
-    return re.compile(any_of("person", "lifeless", "pronoun", "no_hat"))
-
-
-@cache
-def _pictures() -> re.Pattern[str]:
-    return re.compile(any_of("figure", "lifeless", "picture"))
-
-
-def places_of_persons(text: str) -> list[int]:
-    """Of the tokens that name somebody or stand for somebody. text: the tokens in symbols."""
-    return [match.start() for match in _persons().finditer(text)]
-
-
-def has_pictures(text: str) -> bool:
-    """Whether somebody may be named who is not there. text: the tokens in symbols."""
-    return _pictures().search(text) is not None
-
-
-def mentions_at(places: list[int], tokens: list[Entry], with_pictures: bool) -> list[Mention]:
+def mentions_in(tokens: list[Entry], text: str) -> list[Mention]:
     """Persons in the order of the text; neighbouring nouns ("female police officer", "teen girl") are one mention.
 
-    places: as `places_of_persons`; with_pictures: as `has_pictures`.
+    text: the tokens in symbols.
     """
+    lone = _lone_noun().fullmatch(text)
+    return all_mentions(tokens, text) if lone is None else [_mention(tokens, lone.start(1), with_pictures=False)]
+
+
+def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
+    """The same without the short way for most captions."""
+    with_pictures = _pictures().search(text) is not None
     found: list[Mention] = []
     end = 0
-    for place in places:
+    for match in _persons().finditer(text):
+        place = match.start()
+        token = tokens[place]
         if place < end:
             continue
-        token = tokens[place]
         if token.kind == "person":
             mention = _mention(tokens, place, with_pictures)
             found.append(mention)
             end = mention.end
         elif token.kind == "lifeless":
-            found.append(Mention(place, place, place + 1, None, None, False, token.text, "", is_figure=True))
-        elif token.text in ("he", "she", "they") and not found:
-            found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", token.text, "the"))
+            found.append(Mention(place, place, place + 1, None, None, False, "", is_figure=True))
+        elif token.text in _SUBJECTS and not found:
+            found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", "the"))
     return found
+
+
+@cache
+def _lone_noun() -> re.Pattern[str]:
+    """Most captions name one person by one noun and show no pictures."""
+    others = any_of("person", "lifeless", "figure", "picture")[1:-1]
+    return re.compile(f"[^{others}{any_of('pronoun', only=_SUBJECTS)[1:-1]}]*+({any_of('person')})[^{others}]*+")
+
+
+@cache
+def _persons() -> re.Pattern[str]:
+    return re.compile(any_of("person", "lifeless", "pronoun"))
+
+
+@cache
+def _pictures() -> re.Pattern[str]:
+    """Of somebody who is not there."""
+    return re.compile(any_of("figure", "lifeless", "picture"))
 
 
 def _mention(tokens: list[Entry], first: int, with_pictures: bool) -> Mention:
@@ -82,16 +88,21 @@ def _mention(tokens: list[Entry], first: int, with_pictures: bool) -> Mention:
     while start > 0 and tokens[start - 1].kind in BEFORE_PERSON:
         start -= 1
     determiner = tokens[start - 1].text if start > 0 and tokens[start - 1].kind in ("det", "pronoun", "number") else ""
-    ages = [t.value for t in tokens[start:first] if t.kind == "age"] or [n.age for n in nouns if n.age is not None]
-    genders = [n.gender for n in nouns if n.gender is not None]
-    gender = genders[0] if genders else _gender_of_group(tokens, end) if nouns[-1].plural else None
+    gender = age = None
+    plural = False
+    for noun in nouns:
+        gender = noun.gender if gender is None else gender
+        age = noun.age if age is None else age
+        plural = plural or noun.plural
+    for i in range(first - 1, start - 1, -1):
+        age = tokens[i].value if tokens[i].kind == "age" else age  # the first adjective counts
+    if gender is None and nouns[-1].plural:
+        gender = _gender_of_group(tokens, end)
     is_figure = _is_example(tokens, start)
     if with_pictures and not is_figure:
         shown = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start))
         is_figure = shown or _hangs_on_wall(tokens, start, end)
-    text = " ".join([t.text for t in tokens[start:end]])
-    plural = any(n.plural for n in nouns)
-    return Mention(start - 1 if determiner else start, first, end, gender, ages[0] if ages else None, plural, text, determiner, is_figure)
+    return Mention(start - 1 if determiner else start, first, end, gender, age, plural, determiner, is_figure)
 
 
 def _gender_of_group(tokens: list[Entry], end: int) -> int | None:

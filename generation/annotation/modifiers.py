@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 from generation.annotation.ages import is_stated_decade
-from generation.annotation.lexicon import Entry
+from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.mentions import BEFORE_PERSON
 from generation.annotation.symbols import POSSESSIVE, any_of, symbols
 
@@ -13,13 +13,16 @@ _NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairsty
 _NOBODY = Entry("", "")
 
 
-def settle_modifiers(tokens: list[Entry], text: str) -> list[Entry]:
-    """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike"). text: the tokens in symbols."""
+def settle_modifiers(tokens: list[Entry]) -> tuple[list[Entry], str]:
+    """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike").
+
+    Returns the tokens, and the same in symbols.
+    """
+    text = "".join([token.symbol for token in tokens])
     changes: dict[int, Entry | None] = {}
-    count = len(tokens)
-    for match in _nouns().finditer(text):
+    for match in _maybe_nobody().finditer(text):
         i = match.start()
-        token, following = tokens[i], tokens[i + 1] if i + 1 < count else _NOBODY
+        token, following = tokens[i], tokens[i + 1] if i + 1 < len(tokens) else _NOBODY
         if token.kind == "years":
             if _names_person(tokens, i):
                 changes[i] = _person_of_age(int((tokens[i - 1].value or 0) >= 18))
@@ -30,9 +33,9 @@ def settle_modifiers(tokens: list[Entry], text: str) -> list[Entry]:
         elif following.kind in _NOUN_AFTER_MODIFIER:
             changes[i] = _as_modifier(token.text)
     if not changes:
-        return tokens
-    settled = (changes.get(i, token) for i, token in enumerate(tokens))
-    return [token for token in settled if token is not None]
+        return tokens, text
+    settled = [token for token in (changes.get(i, token) for i, token in enumerate(tokens)) if token is not None]
+    return settled, "".join([token.symbol for token in settled])
 
 
 def _names_person(tokens: list[Entry], i: int) -> bool:
@@ -55,7 +58,7 @@ def _possessive(noun: str) -> Entry:
 
 @cache
 def _teens() -> Entry:
-    return symbols().mark(Entry("decade", "teens", value=0))
+    return symbols().mark(Entry("decade", "in teens", value=0))
 
 
 @cache
@@ -69,5 +72,9 @@ def _as_modifier(text: str) -> Entry:
 
 
 @cache
-def _nouns() -> re.Pattern[str]:
-    return re.compile(any_of("person", "years"))
+def _maybe_nobody() -> re.Pattern[str]:
+    """All that may need a change, and little else."""
+    teens, possessive = any_of("person", only=spelt("decades")), any_of("be", only=spelt("possessive"))
+    certain, nouns, before = any_of("years") + "|" + teens, any_of("person"), any_of(*_NOUN_AFTER_MODIFIER)
+    any_ = any_of("person", "years")  # first, because a search for one class is fast
+    return re.compile(f"{any_}(?:(?<={certain})|(?<={nouns})(?={possessive}|{before}))")

@@ -50,7 +50,11 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
     before = tokens[mention.start - 1] if mention.start > 0 else None
     if before is not None and before.kind in ("both", "all"):
         return not _is_named(tokens[mention.first].text, tokens, others)  # "both women are carrying bags"
-    if mention.plural and mention.text in ("pair", "couple", "two women", "two men", "two people") and not any(o.plural for o in others):
+    if (
+        mention.plural
+        and _text(tokens, mention) in ("pair", "couple", "two women", "two men", "two people")
+        and not any(o.plural for o in others)
+    ):
         return mention.determiner == "the" and len(others) == 1
     if renames(tokens, mention):
         return not others
@@ -77,9 +81,14 @@ def _side(tokens: list[Entry], mention: Mention) -> str:
     return texts[2] if texts[:2] == ["on", "the"] and texts[2:] in (["left"], ["right"]) else ""
 
 
+def _text(tokens: list[Entry], mention: Mention) -> str:
+    """Without its article."""
+    return " ".join([token.text for token in tokens[mention.start + bool(mention.determiner) : mention.end]])
+
+
 def _is_loop(tokens: list[Entry], mentions: list[Mention], mention: Mention, main: Mention) -> bool:
     """The same words again, perhaps cut at the end of the caption."""
-    if mention.text != main.text:
+    if _text(tokens, mention) != _text(tokens, main):
         return False
     first, again = _description(tokens, mentions, main), _description(tokens, mentions, mention)
     if first == again:

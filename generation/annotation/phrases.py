@@ -1,6 +1,6 @@
 """The noun phrases of a caption, each with what is said of it: worn, held or elsewhere; negated; what a lone colour belongs to (R6, R9)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.relations import is_on_head, relation_after
@@ -9,6 +9,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
 _SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "headwear", "bag"})
+_COLOURED = frozenset({"headless", "garment", "sleeve", "part", "hair"})  # what is said of others has no use for their colours
 _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
@@ -32,22 +33,25 @@ class Carry(NamedTuple):
     before_of: str | None = None  # the relation that "of" interrupts
     after_break: bool = False  # a comma, a full stop or "who" just before
     begins: bool = False  # nothing has been read yet
-
-    def up_to(self, kind: str) -> "Carry":
-        """What of this counts if a token of this kind comes next, at which a stretch of text may begin (`reading.py`)."""
-        carry = self if kind == "comma" else self._replace(is_predicated=False)
-        if kind == "pronoun":
-            return carry
-        carry = carry._replace(after_break=False, everywhere=self.everywhere and kind == "wear")
-        stays = kind in ("comma", "joiner") or (kind == "with" and self.relation == "apart")
-        return carry if stays else carry._replace(relation="worn")
+    end: int = _NO_END  # 0: a phrase ends here
 
 
 START = Carry(after_break=True, begins=True)
 
 
-def phrases(tokens: list[Entry], carry: Carry = START) -> tuple[tuple[Phrase, ...], Carry]:
-    """All noun phrases, left to right, with relation and negation; and what is carried over to the tokens that follow these."""
+class Reading(NamedTuple):
+    """What some tokens say behind any words of which `asked` holds, and what is carried on from there."""
+
+    phrases: tuple[Phrase, ...]  # left to right, with relation and negation
+    asked: dict[str, Any]  # fields of a Carry, and their values
+    settled: dict[str, Any]  # the others stay
+
+    def holds_behind(self, carry: Carry) -> bool:
+        return all(getattr(carry, name) == value for name, value in self.asked.items())
+
+
+def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
+    """All noun phrases of tokens that stand behind such words."""
     state = _State(tokens, carry)
     found: list[Phrase] = []
     i = 0
@@ -62,38 +66,47 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> tuple[tuple[Phrase, ..
             continue
         state.describe(phrase)
         phrase.says = _what_it_says(phrase)
+        if phrase.says not in _COLOURED:
+            phrase.colours = ()
         found.append(phrase)
         i = phrase.end
         state.leave(phrase)
-    return tuple(found), state.carry()
+    return Reading(tuple(found), state.asked, state.settled())
 
 
 class _State:
     """A Carry that moves through tokens. `end`: where the phrase before ends, if it is among them."""
 
+    relation: str
+    negated: bool
+    has_negated: bool
+    excepted: bool
+    everywhere: bool
+    target: str
+    is_predicated: bool
+    or_before: bool
+    before_of: str | None
+    after_break: bool
+    begins: bool
+    end: int
+
     def __init__(self, tokens: list[Entry], carry: Carry) -> None:
         self.tokens = tokens
-        self.end = _NO_END
-        self.after_break, self.begins = carry.after_break, carry.begins
-        self.relation = carry.relation
-        self.negated, self.has_negated = carry.negated, carry.has_negated
-        self.excepted, self.everywhere = carry.excepted, carry.everywhere
-        self.target, self.is_predicated = carry.target, carry.is_predicated
-        self.or_before, self.before_of = carry.or_before, carry.before_of
+        self.asked: dict[str, Any] = {}
+        self._carry = carry
 
-    def carry(self) -> Carry:
-        return Carry(
-            self.relation,
-            self.negated,
-            self.has_negated and self.negated,
-            self.excepted,
-            self.everywhere,
-            self.target,
-            self.is_predicated,
-            self.or_before,
-            self.before_of,
-            self._kind(len(self.tokens) - 1) in _BREAKS,
-        )
+    def __getattr__(self, name: str) -> Any:
+        """What these tokens have not settled is as the words before them left it."""
+        value = self.asked[name] = getattr(self._carry, name)
+        setattr(self, name, value)
+        return value
+
+    def settled(self) -> dict[str, Any]:
+        """At the end of the tokens."""
+        self.has_negated = self.has_negated and self.negated
+        self.end = 0 if vars(self).get("end") == len(self.tokens) else _NO_END
+        self.after_break, self.begins = self._kind(len(self.tokens) - 1) in _BREAKS, False
+        return {name: value for name, value in vars(self).items() if name in Carry._fields}
 
     def read(self, i: int) -> None:
         """Take in one token that belongs to no noun phrase."""

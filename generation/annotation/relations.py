@@ -6,7 +6,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
 _NEAR = ("next to", "beside", "behind", "near", "in front of")
 _HEAD_REACH = 6  # tokens from a hat to the head it is on
-_CLAUSE_PRONOUNS = ("it", "he", "she")
+CLAUSE_PRONOUNS = frozenset({"it", "he", "she"})
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "in": ("hand", "hands", "arm", "arms", "lap"),
     "over": ("arm", "arms", "shoulder", "shoulders"),
@@ -27,7 +27,7 @@ ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "unde
 def is_on_head(tokens: list[Entry], i: int) -> bool:
     """ "a hat sits crookedly on his head", "a cap covers her head"."""
     texts = [token.text for token in tokens[i : i + _HEAD_REACH]]
-    if "head" not in texts or any(token.kind in ("comma", "stop", "person") for token in tokens[i : i + texts.index("head")]):
+    if "head" not in texts or any(token.kind in ("comma", "stop", "person", "in") for token in tokens[i : i + texts.index("head")]):
         return False
     return not spelt("on_head").isdisjoint(texts[: texts.index("head")])
 
@@ -53,7 +53,7 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     if preposition == "in" and _is_other_hand(tokens, i + 1):
         return "held"
     i += 1
-    while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in _CLAUSE_PRONOUNS:
+    while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in CLAUSE_PRONOUNS:
         i += 1
     return _relation_to(_at(tokens, i), preposition, phrase, is_clause)
 

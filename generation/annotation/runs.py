@@ -35,7 +35,7 @@ class Phrase:
     start: int
     end: int
     head: Entry | None
-    colours: tuple[int, ...] = ()  # places of the colour words, counted from `start`
+    colours: tuple[int, ...] = ()  # places of the colour words
     is_open_choice: bool = False  # "black or blue"
     size: int | None = None
     has_size: bool = False
@@ -46,12 +46,9 @@ class Phrase:
     everywhere: bool = False  # headless colours of all the clothes: "in black", "all white"
     or_before: bool = False  # joined by "or" to the phrase before
     of_any_kind: bool = False  # "no bag of any kind"
+    word: str = ""  # last one of the head
     says: str = ""  # the kind of what it says of the subject's look, "headless" without a noun, "" if nothing
     is_predicate: bool = False  # headless, and said of the phrase before: "his pants are grey"
-
-    def colour_names(self, tokens: list[Entry], place: int) -> tuple[str, ...]:
-        """The colours of the phrase that begins with token `place`."""
-        return tuple([tokens[place + i].item for i in self.colours])
 
 
 def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> Phrase | None:
@@ -100,6 +97,8 @@ def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> P
         phrase.head = tokens[head]
     elif unknown >= 0:
         phrase.head = tokens[unknown]
+    if phrase.head is not None:
+        phrase.word = phrase.head.text.rpartition(" ")[2]
     _read_sleeves(tokens, phrase)
     return phrase
 
@@ -151,7 +150,7 @@ def _compounds(before: Entry, noun: Entry) -> bool:
 def _add_modifier(phrase: Phrase, tokens: list[Entry], i: int) -> None:
     token = tokens[i]
     if token.kind == "colour":
-        phrase.colours += (i - phrase.start,)
+        phrase.colours += (i,)
     elif token.kind == "size":
         phrase.size = phrase.size if token.value is None else token.value  # "short cropped hair" is short
         phrase.has_size = True

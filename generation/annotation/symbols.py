@@ -5,10 +5,10 @@ meaning share a character. Who a caption is about does depend on the spelling; `
 """
 
 import re
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import cache
 
-from generation.annotation.lexicon import Entry, lexicon
+from generation.annotation.lexicon import Entry, fields_of, lexicon
 
 _FIRST = 0xE000  # Unicode's private use area has room for 6,400 meanings
 _KIND_ALONE = frozenset({"person", "number", "age", "years", "decade", "colour"})  # nothing but what they are matters here
@@ -34,7 +34,7 @@ class _Symbols:
         keeps_text = entry.kind in _SPELLING_COUNTS or entry.text in self._special
         text = entry.text if keeps_text else ""
         meaning = Entry(entry.kind, text) if entry.kind in _KIND_ALONE else replace(entry, text=text)
-        fields = astuple(meaning)
+        fields = fields_of(meaning)
         symbol = self._of_fields.get(fields)
         if symbol is None:
             symbol = self._of_fields[fields] = meaning.symbol = chr(_FIRST + len(self._of_fields))
@@ -49,11 +49,7 @@ def symbols() -> _Symbols:
     return _Symbols()
 
 
-def symbols_of(*kinds: str, but: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The characters of all tokens of these kinds, without these spellings."""
-    return frozenset(symbol for symbol, entry in symbols().meaning.items() if entry.kind in kinds and entry.text not in but)
-
-
-def any_of(*kinds: str, but: frozenset[str] = frozenset()) -> str:
-    """The same as a regular expression's character class."""
-    return "[" + "".join(map(re.escape, symbols_of(*kinds, but=but))) + "]"
+def any_of(*kinds: str, but: frozenset[str] = frozenset(), only: frozenset[str] | None = None) -> str:
+    """A regular expression's character class for all tokens of these kinds, without these spellings or with only those."""
+    found = (symbol for symbol, entry in symbols().meaning.items() if entry.kind in kinds and entry.text not in but)
+    return "[" + "".join(re.escape(symbol) for symbol in found if only is None or symbols().meaning[symbol].text in only) + "]"

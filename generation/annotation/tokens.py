@@ -1,37 +1,49 @@
 """Caption text -> tokens. Case, hyphens, spacing and plain misspellings are gone afterwards; framing words are left out."""
 
 import re
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from itertools import compress, count
 
-from generation.annotation.lexicon import Entry, Phrases, lexicon
+from generation.annotation.lexicon import Entry, fields_of, lexicon
 from generation.annotation.remembered import Remembered
 from generation.annotation.symbols import symbols
 
 _PLAIN = re.compile(r"[a-z ,.-]*")  # of such texts the words are found without the expression below, three times as fast
 _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
+# Frequent words at which no listed phrase is cut (a test holds that).
+CUTS = ((" a ", " a\0 "), (" and ", "\0 and\0 "), (",", "\0,\0"), (".", "\0."), (" with ", "\0 with "))
 _ELISION = re.compile(r"n't\b")
-
-
-class _Word(NamedTuple):
-    """What is known of one word of a text."""
-
-    entry: Entry | None  # by itself; None: left out
-    phrases: Phrases  # the listed phrases that begin with it
-    spelt: str
 
 
 def tokenise(caption: str) -> list[Entry]:
     """Entries in the order of the text. Words that no list knows have kind "word", or "verb" when they end in -ing."""
-    word_of = _known_words()
-    words = [word_of[text] for text in _split(caption.lower())]
-    entries = [word.entry for word in words]
+    text = caption.lower().replace("\0", " ")
+    for words, cut in CUTS:
+        text = text.replace(words, cut)
+    known = _chunks()
+    tokens: list[Entry] = []
+    for chunk in text.split("\0"):
+        tokens += known[chunk]
+    return tokens
+
+
+@cache
+def _chunks() -> Remembered[str, list[Entry]]:
+    """A chunk of a text in small letters -> its entries. Captions differ, their chunks recur."""
+    return Remembered(tokens_of)
+
+
+def tokens_of(text: str) -> list[Entry]:
+    """The same of a text in small letters, in one go."""
+    words = [*map(_spelling().__getitem__, _split(text))]
+    entries = [*map(_single().__getitem__, words)]
+    longer = lexicon().longer
     end = 0  # of the listed phrase before
-    for start in [i for i, word in enumerate(words[:-1]) if word.phrases]:
-        options = words[start].phrases.get(words[start + 1].spelt) if start >= end else None
+    for start in [*compress(count(), map(longer.__contains__, words[:-1]))]:
+        options = longer[words[start]].get(words[start + 1]) if start >= end else None
         for phrase, entry in options or ():
-            if phrase == [word.spelt for word in words[start : start + len(phrase)]]:
+            if phrase == words[start : start + len(phrase)]:
                 end = start + len(phrase)
                 entries[start:end] = [entry if entry.kind != "filler" else None, *[None] * (len(phrase) - 1)]
                 break
@@ -47,15 +59,22 @@ def _split(text: str) -> list[str]:
 
 
 @cache
-def _known_words() -> Remembered[str, _Word]:
-    return Remembered(_word)
+def _spelling() -> Remembered[str, str]:
+    """A word of a text -> the word that is meant."""
+    known = lexicon()
+    return Remembered(lambda word: word if word in known.words else known.spelling.get(word) or _respelt(word))
 
 
-def _word(text: str) -> _Word:
+@cache
+def _single() -> Remembered[str, Entry | None]:
+    """A word by itself; None: left out."""
+    return Remembered(_entry)
+
+
+def _entry(word: str) -> Entry | None:
     known, table = lexicon(), symbols()  # which gives all listed words their symbols
-    spelt = text if text in known.words else known.spelling.get(text) or _respelt(text)
-    entry = known.single.get(spelt) or table.mark(_unlisted(spelt))
-    return _Word(None if entry.kind == "filler" else entry, known.longer.get(spelt, {}), spelt)
+    entry = known.single.get(word) or table.mark(_unlisted(word))
+    return None if entry.kind == "filler" else entry
 
 
 def _unlisted(word: str) -> Entry:
@@ -86,7 +105,7 @@ def _meaning(target: str) -> tuple[object, ...]:
     entry = lexicon().single.get(target)
     if entry is None:
         return (target,)
-    return (entry.kind, entry.gender) if entry.gender is not None else astuple(replace(entry, text="", plural=False, symbol=""))
+    return (entry.kind, entry.gender) if entry.gender is not None else fields_of(replace(entry, text="", plural=False, symbol=""))
 
 
 def _number_and_length(target: str) -> tuple[bool, int, str]:

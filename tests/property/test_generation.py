@@ -10,9 +10,11 @@ from hypothesis.extra.numpy import arrays
 from generation.annotate import annotate, labels_of
 from generation.annotation.labels import labels_by
 from generation.annotation.lexicon import lexicon
+from generation.annotation.mentions import all_mentions, mentions_in
+from generation.annotation.modifiers import settle_modifiers
 from generation.annotation.phrases import phrases
-from generation.annotation.reading import CLAUSE_STARTS, CONTINUING, Said, read, words_of
-from generation.annotation.subject import find_subject
+from generation.annotation.subject import subject_of
+from generation.annotation.tokens import CUTS, tokens_of
 from generation.caption_gate import longest_loop
 from generation.crop import crop, crop_to_size, person_box
 from generation.near_duplicates import find_repeats
@@ -211,16 +213,19 @@ texts_of_words = st.lists(st.sampled_from(_WORDS), max_size=24).map(lambda words
 @settings(max_examples=300)
 def test_what_is_remembered_by_pieces_is_what_the_caption_says(caption: str) -> None:
     """The annotator cuts captions and looks the pieces up; here they are read in one go, word by word."""
-    words = words_of(caption)
-    said = [Said(phrase, phrase.start, phrase.colour_names(words.tokens, phrase.start)) for phrase in phrases(words.tokens)[0]]
-    whole = read("")[0]._replace(words=words, said=said)
-    in_one_go = labels_by(find_subject(words.tokens, words.symbols), [whole])  # a name: pytest would print stretches without end
+    tokens, text = settle_modifiers(tokens_of(caption.lower()))
+    assert mentions_in(tokens, text) == all_mentions(tokens, text)
+    whole = [(0, phrases(tokens).phrases)]  # a name: pytest would print phrases without end
+    in_one_go = labels_by(subject_of(tokens, text), tokens, whole)
     assert labels_of(caption) == in_one_go
 
 
 def test_no_listed_phrase_is_cut() -> None:
-    inside = {word for options in lexicon().longer.values() for listed in options.values() for phrase, _ in listed for word in phrase[1:]}
-    assert not inside & {*CLAUSE_STARTS, *CONTINUING}
+    listed = [phrase for options in lexicon().longer.values() for same in options.values() for phrase, _ in same]
+    for text, cut in CUTS:
+        before, after = cut.split(word := text.strip())
+        assert not any(word in phrase[1:] for phrase in listed if "\0" in before), word
+        assert not any(word in phrase[:-1] for phrase in listed if "\0" in after), word
 
 
 # ---- prompts --------------------------------------------------------------------------------------------------------------------------
