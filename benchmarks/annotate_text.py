@@ -3,8 +3,9 @@
     python benchmarks/annotate_text.py [FILE.jsonl ...]
 
 Captions in the manner of BLIP, run-on sentences in the manner of CUHK-PEDES, prompts of the sampler; and for every FILE (JSONL with
-`caption`) its captions and their pieces in new orders. Each caption is new to the process. Times are CPU seconds; the command is
-`annotate-text` with its JSON, from start to end. The plain loop of Python is to compare machines by: run this on an idle one.
+`caption`) its captions and their pieces in new orders. Each caption is new to the process. They are read a thousand at a time, as the stage
+and the command read them, and every fifth thousand one by one. Times are CPU seconds; the command is `annotate-text` with its JSON, from
+start to end. The plain loop of Python is to compare machines by: run this on an idle one.
 """
 
 import json
@@ -14,17 +15,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from varied_captions import cuhk_like, different, shuffled
 
-from generation.annotate import annotate
+from generation.annotate import annotate, annotate_all
 from generation.config import PromptsConfig
 from generation.prompts import make_prompts
 
 COUNT = 20_000
 CHUNK = 1000
+SINGLY_EVERY = 5  # of the thousands
 WHO = ("a man", "a woman", "a young boy", "a lady", "there is a man", "arafed woman", "a man is")
 COLOURS = ("red", "black", "blue", "white", "grey", "pink", "dark blue", "brown")
 UPPER = ("shirt", "jacket", "coat", "t - shirt", "hoodie", "sweater", "top")
@@ -40,19 +42,25 @@ def blip_like(rng: random.Random) -> str:
 
 def measure(name: str, captions: Sequence[str]) -> None:
     """The first thousand are slower: nothing of them is known yet."""
-    seconds = []
-    for first in range(0, len(captions), CHUNK):
+    together, singly = [], []
+    for number, chunk in enumerate(batched(captions, CHUNK)):
+        one_by_one = number % SINGLY_EVERY == SINGLY_EVERY - 1
         started = time.process_time()
-        for caption in captions[first : first + CHUNK]:
-            annotate(caption)
-        seconds.append(time.process_time() - started)
-    speeds = sorted(len(captions[:CHUNK]) / s for s in seconds[:-1] or seconds)
+        for some in ([caption] for caption in chunk) if one_by_one else (chunk,):
+            annotate_all(some)
+        (singly if one_by_one else together).append((time.process_time() - started) / len(chunk))
     words = sum(len(caption.split()) for caption in captions) / len(captions)
+    alone = f", one by one {len(singly) / sum(singly):,.0f}" if singly else ""
     print(
-        f"{name}: {len(captions) / sum(seconds):,.0f} captions a second; of {CHUNK} in a row {speeds[0]:,.0f} to {speeds[-1]:,.0f} "
-        f"({len(captions)} different ones of {words:.0f} words); plain loop {plain_loop():.1f} million rounds a second",
+        f"{name}: {len(together) / sum(together):,.0f} captions a second, of {CHUNK} in a row {1 / max(together):,.0f} to "
+        f"{1 / min(together):,.0f}{alone} ({len(captions)} different ones of {words:.0f} words); "
+        f"plain loop {plain_loop():.1f} million rounds a second",
         flush=True,
     )
+
+
+def batched(captions: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (captions[first : first + size] for first in range(0, len(captions), size))
 
 
 def measure_command(captions: Sequence[str]) -> None:

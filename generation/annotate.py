@@ -5,7 +5,6 @@ to. Its words are data in `annotation/rules.yaml`. Reads the captions of the cap
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from generation.annotation.labels import Labels, labels_by
@@ -13,6 +12,7 @@ from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
 from generation.annotation.modifiers import settle_modifiers
 from generation.annotation.pieces import read
+from generation.annotation.remembered import MAX_REMEMBERED
 from generation.annotation.subject import subject_of
 from generation.annotation.tokens import tokenise
 from generation.config import AnnotateConfig
@@ -20,6 +20,7 @@ from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
 
 _NAMES = PERSON_27.names
+_known: dict[str, Labels] = {}  # captioners repeat themselves
 
 
 def annotate(caption: str) -> dict[str, int]:
@@ -27,14 +28,33 @@ def annotate(caption: str) -> dict[str, int]:
 
     Polarity as in PERSON_27: for hats, bags and colours 0 means "has it". Any text is accepted; what is not understood stays -1.
     """
-    return dict(zip(_NAMES, labels_of(caption), strict=True))
+    return annotate_all([caption])[0]
 
 
-@lru_cache(maxsize=65536)
-def labels_of(caption: str) -> Labels:
-    """The same as a tuple in the order of PERSON_27. Remembered: captioners repeat themselves."""
-    tokens, symbols = settle_modifiers(tokenise(caption))
-    return labels_by(subject_of(tokens, symbols), tokens, read(symbols))
+def annotate_all(captions: Sequence[str]) -> list[dict[str, int]]:
+    """The same of many captions, which is faster: see `labels_of`."""
+    return [dict(zip(_NAMES, labels, strict=True)) for labels in labels_of(captions)]
+
+
+def labels_of(captions: Sequence[str]) -> list[Labels]:
+    """The same as tuples in the order of PERSON_27.
+
+    Step after step for all captions, and not caption after caption: so the code of each step stays in the processor's cache.
+    """
+    unread = [caption for caption in dict.fromkeys(captions) if caption not in _known]
+    if len(_known) + len(unread) > MAX_REMEMBERED:
+        _known.clear()
+        unread = [*dict.fromkeys(captions)]
+    _known.update(zip(unread, _read(unread), strict=True))
+    return [_known[caption] for caption in captions]
+
+
+def _read(captions: Sequence[str]) -> list[Labels]:
+    tokenised = [tokenise(caption) for caption in captions]
+    settled = [settle_modifiers(tokens) for tokens in tokenised]
+    subjects = [subject_of(tokens, symbols) for tokens, symbols in settled]
+    said = [read(symbols) for _, symbols in settled]
+    return [labels_by(subject, tokens, phrases) for subject, (tokens, _), phrases in zip(subjects, settled, said, strict=True)]
 
 
 class AnnotateStage:
@@ -52,12 +72,13 @@ class AnnotateStage:
         lexicon()
 
     def process(self, batch: Sequence[Item]) -> Sequence[Outcome]:
-        return [self._one(item) for item in batch]
+        texts = [item.row[self._config.text] for item in batch]
+        return [self._one(item, labels) for item, labels in zip(batch, annotate_all(texts), strict=True)]
 
     def teardown(self) -> None:
         pass
 
-    def _one(self, item: Item) -> Outcome:
-        values, conflicts = merge(annotate(item.row[self._config.text]), item.row.get("answers"), self._config.precedence)
+    def _one(self, item: Item, labels: dict[str, int]) -> Outcome:
+        values, conflicts = merge(labels, item.row.get("answers"), self._config.precedence)
         row: dict[str, Any] = {"attributes": values, "labels": PERSON_27.to_labels(values)}
         return Keep(row | {"label_conflicts": conflicts} if item.row.get("answers") is not None else row)

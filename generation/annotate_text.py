@@ -59,23 +59,14 @@ def _chunks(lines: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: bool) -> Chunk:
     """The answer to lines that begin with number `first`."""
-    answers: list[str] = []
-    counted: list[Labels] = []
+    records = [record for number, raw in enumerate(lines, first) if (record := _record(raw, where, number)) is not None]
+    labels = labels_of([caption for _, caption in records])
     text = _label_texts()
-    for number, raw in enumerate(lines, first):
-        try:
-            line = raw.decode().removeprefix(_BYTE_ORDER_MARK).strip()
-        except UnicodeDecodeError as err:
-            raise ContractError(f"{where}, line {number}, byte {err.start + 1}: not UTF-8; save the file as UTF-8") from err
-        if not line:
-            continue
-        identity, caption = _record(line, where, number) if line.startswith("{") else (f'"{number}"', line)
-        labels = labels_of(caption)
-        singles, upper, lower = text[0, labels[:_UPPER]], text[_UPPER, labels[_UPPER:_LOWER]], text[_LOWER, labels[_LOWER:]]
+    answers: list[str] = []
+    for (identity, _), found in zip(records, labels, strict=True):
+        singles, upper, lower = text[0, found[:_UPPER]], text[_UPPER, found[_UPPER:_LOWER]], text[_LOWER, found[_LOWER:]]
         answers.append(f'{{"id": {identity}, "labels": {{{singles}, {upper}, {lower}}}}}\n')
-        if with_labels:
-            counted.append(labels)
-    return Chunk("".join(answers), counted)
+    return Chunk("".join(answers), labels if with_labels else [])
 
 
 @cache
@@ -89,8 +80,18 @@ def _label_text(part: tuple[int, Labels]) -> str:
     return ", ".join([f'"{name}": {label}' for name, label in zip(PERSON_27.names[first:], labels, strict=False)])
 
 
-def _record(line: str, where: str, number: int) -> tuple[str, str]:
-    """(id as JSON, caption)."""
+def _record(raw: bytes, where: str, number: int) -> tuple[str, str] | None:
+    """(id as JSON, caption) of a line; None: it is empty."""
+    try:
+        line = raw.decode().removeprefix(_BYTE_ORDER_MARK).strip()
+    except UnicodeDecodeError as err:
+        raise ContractError(f"{where}, line {number}, byte {err.start + 1}: not UTF-8; save the file as UTF-8") from err
+    if line.startswith("{"):
+        return _from_json(line, where, number)
+    return (f'"{number}"', line) if line else None
+
+
+def _from_json(line: str, where: str, number: int) -> tuple[str, str]:
     try:
         record, end = _decode(line)
         if end < len(line):

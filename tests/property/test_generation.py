@@ -217,7 +217,7 @@ def test_what_is_remembered_by_pieces_is_what_the_caption_says(caption: str) -> 
     assert mentions_in(tokens, text) == all_mentions(tokens, text)
     whole = [(0, phrases(tokens).phrases)]  # a name: pytest would print phrases without end
     in_one_go = labels_by(subject_of(tokens, text), tokens, whole)
-    assert labels_of(caption) == in_one_go
+    assert labels_of([caption]) == [in_one_go]
 
 
 def test_no_listed_phrase_is_cut() -> None:

@@ -107,9 +107,9 @@ def test_no_list_of_the_rules_holds_a_word_twice_or_one_that_yaml_reads_as_somet
 def test_the_first_caption_of_a_process_is_read_like_any_other() -> None:
     """Tables are made when they are first asked for; none may be asked too early."""
     caption = "a woman in a red coat"
-    code = f"from generation.annotate import labels_of; print(labels_of({caption!r}))"
+    code = f"from generation.annotate import labels_of; print(labels_of([{caption!r}]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(labels_of(caption))
+    assert done.stdout.strip() == str(labels_of([caption]))
 
 
 def test_stage_writes_names_and_ordered_labels() -> None:
