@@ -29,14 +29,18 @@ def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, t
                 facts.add_of_another(phrase)
     single = (subject.gender, subject.age, facts.hair_length(), *facts.carried(), facts.sleeve_length(), *facts.lower_body())
     groups = _groups()
-    upper, lower = groups["upper"][facts.stated_colours("upper")], groups["lower"][facts.stated_colours("lower")]
-    return (*[MISSING if value is None else value for value in single], *upper, *lower)
+    return _in_labels()[single] + groups["upper"][facts.stated_colours("upper")] + groups["lower"][facts.stated_colours("lower")]
 
 
 def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colours:
     if len(places) == 1:  # nearly always; three times as fast
         return (tokens[offset + places[0]].item,)
     return tuple([tokens[offset + place].item for place in places])
+
+
+@cache
+def _in_labels() -> Remembered[tuple[int | None, ...], Labels]:
+    return Remembered(lambda values: tuple(MISSING if value is None else value for value in values))
 
 
 @cache
