@@ -14,6 +14,7 @@ _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
 _BEHIND_AN_ADVERB = frozenset({"", "be", "comma", "stop", "joiner", "wear", "hold", "with", "verb", "place"})  # a piece may end there
+_BEFORE_GARMENT = MODIFIERS | {"det", "sleeve", "be"}
 _BREAKS = frozenset({"stop", "comma", "relative"})
 _POSSESSIVES = frozenset({"his", "her", "their", "its", "my", "your", "'s"})
 _NO_END = -1
@@ -242,8 +243,7 @@ class _State:
 
     def _is_before_garment(self, i: int, kinds: tuple[str, ...] = ("garment",)) -> bool:
         """ "under | her long red dress"."""
-        passed = MODIFIERS | {"det", "sleeve", "be"}
-        after = (t for t in self.tokens[i + 1 :] if t.kind not in passed and not _is_possessive(t))
+        after = (t for t in self.tokens[i + 1 :] if t.kind not in _BEFORE_GARMENT and not _is_possessive(t))
         return next((token.kind for token in after), "") in kinds
 
     def _read_layer(self, i: int) -> None:

@@ -1,9 +1,12 @@
 """What follows a noun phrase and says that the thing is not worn (guideline R6)."""
 
+from functools import cache
+
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
+_NO_PART_OF_A_PERSON = _NOUN_LIKE - {"body", "garment", "person"}
 _NEAR = ("next to", "beside", "behind", "near", "in front of")
 _HEAD_REACH = 6  # tokens from a hat to the head it is on
 CLAUSE_PRONOUNS = frozenset({"it", "he", "she"})
@@ -61,16 +64,21 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
 def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase) -> int:
     """The place behind "slung", "tied", "lying". Who wears a thing sits and stands, not the thing: "in a hat | sitting on a bench"."""
     is_on_somebody = phrase.head is not None and phrase.head.kind in ("hat", "garment")
-    carried = spelt("carried") - spelt("posture") if is_on_somebody else spelt("carried")
+    carried = _carried_not_standing() if is_on_somebody else spelt("carried")
     while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in carried:
         i += 1
     return i
 
 
+@cache
+def _carried_not_standing() -> frozenset[str]:
+    return spelt("carried") - spelt("posture")
+
+
 def _relation_to(place: Entry, preposition: str, phrase: Phrase, is_clause: bool) -> str | None:
     if place.kind == "surface" or place.text == "it":
         return "placed"
-    if is_clause and place.kind in _NOUN_LIKE - {"body", "garment", "person"}:
+    if is_clause and place.kind in _NO_PART_OF_A_PERSON:
         return "placed"  # "a vest is draped over the handle"
     is_bag = phrase.head is not None and phrase.head.kind == "bag"
     if is_bag or (place.kind != "body" and preposition != "from"):
