@@ -41,12 +41,14 @@ def labels_of(captions: Sequence[str]) -> list[Labels]:
 
     Step after step for all captions, and not caption after caption: so the code of each step stays in the processor's cache.
     """
-    unread = [caption for caption in dict.fromkeys(captions) if caption not in _known]
-    if len(_known) + len(unread) > MAX_REMEMBERED:
+    found = {caption: labels for caption in captions if (labels := _known.get(caption)) is not None}
+    unread = [caption for caption in dict.fromkeys(captions) if caption not in found]
+    new = dict(zip(unread, _read(unread), strict=True))
+    if len(_known) + len(new) > MAX_REMEMBERED:
         _known.clear()
-        unread = [*dict.fromkeys(captions)]
-    _known.update(zip(unread, _read(unread), strict=True))
-    return [_known[caption] for caption in captions]
+    _known.update(new)
+    found |= new  # and not from what is remembered, which another thread may clear
+    return [found[caption] for caption in captions]
 
 
 def _read(captions: Sequence[str]) -> list[Labels]:

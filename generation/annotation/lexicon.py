@@ -115,6 +115,17 @@ def spelt(name: str) -> frozenset[str]:
     return lexicon().spelt[name]
 
 
+def unlisted(word: str) -> Entry:
+    """Numbers, words in -man and -woman, verbs in -ing; anything else is a word that takes a colour and keeps it."""
+    if word.isdigit():
+        return Entry("number", word, value=int(word) if len(word) < 4 else None)
+    if word not in lexicon().not_man_words:
+        for ending, gender, plural in (("woman", 0, False), ("women", 0, True), ("man", 1, False), ("men", 1, True)):
+            if word.endswith(ending) and len(word) > len(ending) + 2:
+                return Entry("person", word, gender=gender, age=None if plural else 1, plural=plural)
+    return Entry("verb" if word.endswith("ing") and len(word) > 5 else "word", word)
+
+
 def plural(noun: str) -> str:
     """Regular plural of the last word: shirt -> shirts, dress -> dresses, scarf -> scarfs."""
     if noun.endswith(("s", "sh", "ch", "x")):

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from functools import cache
 
-from generation.annotation.lexicon import Entry, fields_of, lexicon
+from generation.annotation.lexicon import Entry, fields_of, lexicon, unlisted
 
 _FIRST = 0xE000  # Unicode's private use area has room for 6,400 meanings
 _KIND_ALONE = frozenset({"person", "number", "age", "years", "decade", "colour"})  # nothing but what they are matters here
@@ -25,9 +25,11 @@ class _Symbols:
         self.meaning: dict[str, Entry] = {}
         self._special = frozenset().union(*lexicon().spelt.values())
         self._of_fields: dict[tuple[object, ...], str] = {}
-        unlisted = (Entry("word", text) for text in sorted(self._special - lexicon().single.keys()))
-        for entry in (*lexicon().entries, *unlisted, ANY_VERB, POSSESSIVE, Entry("word", ""), Entry("number", ""), Entry("person", "")):
-            self.mark(entry)  # all listed words, and one word of each kind that needs no list
+        unknown = (unlisted(text) for text in sorted(self._special - lexicon().single.keys()))
+        as_modifiers = (Entry("modifier", text) for text in sorted(lexicon().spelt["decades"]))
+        others = (ANY_VERB, POSSESSIVE, Entry("word", ""), Entry("number", ""), Entry("person", ""))
+        for entry in (*lexicon().entries, *unknown, *as_modifiers, *others):
+            self.mark(entry)  # all that there are: tables are made of them
 
     def mark(self, entry: Entry) -> Entry:
         """Give an entry its symbol."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import compress, count
 
-from generation.annotation.lexicon import Entry, fields_of, lexicon
+from generation.annotation.lexicon import Entry, fields_of, lexicon, unlisted
 from generation.annotation.remembered import Remembered
 from generation.annotation.symbols import symbols
 
@@ -73,19 +73,8 @@ def _single() -> Remembered[str, Entry | None]:
 
 def _entry(word: str) -> Entry | None:
     known, table = lexicon(), symbols()  # which gives all listed words their symbols
-    entry = known.single.get(word) or table.mark(_unlisted(word))
+    entry = known.single.get(word) or table.mark(unlisted(word))
     return None if entry.kind == "filler" else entry
-
-
-def _unlisted(word: str) -> Entry:
-    """Numbers, words in -man and -woman, verbs in -ing; anything else is a word that takes a colour and keeps it."""
-    if word.isdigit():
-        return Entry("number", word, value=int(word) if len(word) < 4 else None)
-    if word not in lexicon().not_man_words:
-        for ending, gender, plural in (("woman", 0, False), ("women", 0, True), ("man", 1, False), ("men", 1, True)):
-            if word.endswith(ending) and len(word) > len(ending) + 2:
-                return Entry("person", word, gender=gender, age=None if plural else 1, plural=plural)
-    return Entry("verb" if word.endswith("ing") and len(word) > 5 else "word", word)
 
 
 def _respelt(word: str) -> str:

@@ -112,6 +112,18 @@ def test_the_first_caption_of_a_process_is_read_like_any_other() -> None:
     assert done.stdout.strip() == str(labels_of([caption]))
 
 
+def test_all_symbols_are_made_before_the_first_caption() -> None:
+    """Expressions are made of them, which would miss later ones."""
+    code = (
+        "import sys; from generation.annotate import annotate_all; from generation.annotation.symbols import symbols; "
+        "before = len(symbols().meaning); annotate_all(sys.stdin.read().splitlines()); print(before, len(symbols().meaning))"
+    )
+    captions = "\n".join(line.partition("|")[0] for line in [*HARD_CASES, "a man in teens jackets hanging and leaning, covering 12 xyzing"])
+    done = subprocess.run([sys.executable, "-c", code], input=captions, capture_output=True, text=True, check=True)
+    before, after = done.stdout.split()
+    assert before == after
+
+
 def test_stage_writes_names_and_ordered_labels() -> None:
     stage = AnnotateStage(AnnotateConfig())
     stage.setup()
@@ -212,6 +224,16 @@ def test_coverage_counts_what_is_stated(tmp_path: Path, capsys: pytest.CaptureFi
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
     assert "50.0%" in printed.err
+
+
+def test_captions_are_read_alike_when_memory_is_full_and_when_they_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = [line.partition("|")[0] for line in HARD_CASES[:40]]
+    wanted = labels_of(captions)
+    monkeypatch.setattr("generation.annotate.MAX_REMEMBERED", 7)
+    for size in (1, 5, 40):
+        found = [labels for first in range(0, 40, size) for labels in labels_of(captions[first : first + size])]
+        assert found == wanted
+    assert labels_of([captions[0], captions[1], captions[0]]) == [wanted[0], wanted[1], wanted[0]]
 
 
 def test_what_is_returned_may_be_changed_by_the_caller() -> None:
