@@ -110,9 +110,7 @@ class Facts:
         length = head.length
         if phrase.has_size and head.part != "upper":
             length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
-        garment = _Garment(
-            head.part, sleeve, head.type, length, colours, phrase.is_open_choice and _is_open(phrase, colours), phrase.excepted
-        )
+        garment = _Garment(head.part, sleeve, head.type, length, colours, _is_open(phrase, colours), phrase.excepted)
         self._has_exception = self._has_exception or phrase.excepted
         other = self._worn_thing if phrase.or_before else None
         if other is not None:
@@ -179,7 +177,7 @@ class Facts:
         """Hat, backpack, handbag, bag: 0 has it, 1 stated to be without it."""
         if not self._has and not self._lacks:
             return _NOTHING_CARRIED
-        stated: dict[str, int | None] = {kind: 1 for kind, _ in self._lacks} if self._lacks else {}
+        stated: dict[str, int | None] = {kind: 1 for kind, _ in self._lacks}
         for kind, _ in self._has:
             stated[kind] = 0  # another word of the class wins over an absence (R9)
         for thing in self._lacks:

@@ -52,7 +52,7 @@ class Reading(NamedTuple):
 
 
 def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
-    """All noun phrases of tokens that stand behind such words."""
+    """All noun phrases. carry: what the words before these tokens leave."""
     state = _State(tokens, carry)
     found: list[Phrase] = []
     i = 0
@@ -76,7 +76,7 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
 
 
 class _State:
-    """A Carry that moves through tokens. `end`: where the phrase before ends, if it is among them."""
+    """A Carry that moves through tokens, and takes down what it is asked of the words before them. `end`: where the last phrase ends."""
 
     relation: str
     negated: bool

@@ -53,9 +53,8 @@ def read(text: str) -> list[tuple[int, tuple[Phrase, ...]]]:
     node = _node()
     found: list[tuple[int, tuple[Phrase, ...]]] = []
     offset = 0
-    has_negator = _negator().search(text) is not None
-    for clause in _clause().findall(text) if has_negator else (text,):
-        for piece in _pieces(clause, node.carry.negated) if has_negator else _piece().findall(text):
+    for clause in _clause().findall(text) if _negator().search(text) else (text,):
+        for piece in _pieces(clause, node.carry.negated):
             said, node = node[piece]
             if said:
                 found.append((offset, said))

@@ -53,5 +53,6 @@ def symbols() -> _Symbols:
 
 def any_of(*kinds: str, but: frozenset[str] = frozenset(), only: frozenset[str] | None = None) -> str:
     """A regular expression's character class for all tokens of these kinds, without these spellings or with only those."""
-    found = (symbol for symbol, entry in symbols().meaning.items() if entry.kind in kinds and entry.text not in but)
-    return "[" + "".join(re.escape(symbol) for symbol in found if only is None or symbols().meaning[symbol].text in only) + "]"
+    of_kinds = ((symbol, entry.text) for symbol, entry in symbols().meaning.items() if entry.kind in kinds)
+    found = (re.escape(symbol) for symbol, text in of_kinds if text not in but and (only is None or text in only))
+    return "[" + "".join(found) + "]"
