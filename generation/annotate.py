@@ -19,7 +19,6 @@ from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
 
-_NAMES = PERSON_27.names
 _known: dict[str, Labels] = {}  # captioners repeat themselves
 
 
@@ -33,11 +32,11 @@ def annotate(caption: str) -> dict[str, int]:
 
 def annotate_all(captions: Sequence[str]) -> list[dict[str, int]]:
     """The same of many captions, which is faster: see `labels_of`."""
-    return [dict(zip(_NAMES, labels, strict=True)) for labels in labels_of(captions)]
+    return [{**single.named, **upper.named, **lower.named} for single, upper, lower in labels_of(captions)]
 
 
 def labels_of(captions: Sequence[str]) -> list[Labels]:
-    """The same as tuples in the order of PERSON_27.
+    """The same in parts.
 
     Step after step for all captions, and not caption after caption: so the code of each step stays in the processor's cache.
     """
@@ -53,7 +52,7 @@ def labels_of(captions: Sequence[str]) -> list[Labels]:
 
 def _read(captions: Sequence[str]) -> list[Labels]:
     tokenised = [tokenise(caption) for caption in captions]
-    settled = [settle_modifiers(tokens) for tokens in tokenised]
+    settled = [settle_modifiers(tokens, symbols) for tokens, symbols in tokenised]
     subjects = [subject_of(tokens, symbols) for tokens, symbols in settled]
     said = [read(symbols) for _, symbols in settled]
     return [labels_by(subject, tokens, phrases) for subject, (tokens, _), phrases in zip(subjects, settled, said, strict=True)]

@@ -4,7 +4,6 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from functools import cache
 from itertools import islice
 from json.encoder import encode_basestring
 from multiprocessing import get_context
@@ -12,13 +11,11 @@ from typing import Any, NamedTuple
 
 from generation.annotate import labels_of
 from generation.annotation.labels import Labels
-from generation.annotation.remembered import Remembered
 from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 
 CHUNK_LINES = 2000
 _BYTE_ORDER_MARK = "\ufeff"
-_UPPER, _LOWER = PERSON_27.names.index("upper_black"), PERSON_27.names.index("lower_black")
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -61,23 +58,11 @@ def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: 
     """The answer to lines that begin with number `first`."""
     records = [record for number, raw in enumerate(lines, first) if (record := _record(raw, where, number)) is not None]
     labels = labels_of([caption for _, caption in records])
-    text = _label_texts()
-    answers: list[str] = []
-    for (identity, _), found in zip(records, labels, strict=True):
-        singles, upper, lower = text[0, found[:_UPPER]], text[_UPPER, found[_UPPER:_LOWER]], text[_LOWER, found[_LOWER:]]
-        answers.append(f'{{"id": {identity}, "labels": {{{singles}, {upper}, {lower}}}}}\n')
+    answers = [
+        f'{{"id": {identity}, "labels": {{{single.json}, {upper.json}, {lower.json}}}}}\n'
+        for (identity, _), (single, upper, lower) in zip(records, labels, strict=True)
+    ]
     return Chunk("".join(answers), labels if with_labels else [])
-
-
-@cache
-def _label_texts() -> Remembered[tuple[int, Labels], str]:
-    """(place of the first name, labels) -> JSON without braces. Written in parts, because each part takes few values."""
-    return Remembered(_label_text)
-
-
-def _label_text(part: tuple[int, Labels]) -> str:
-    first, labels = part
-    return ", ".join([f'"{name}": {label}' for name, label in zip(PERSON_27.names[first:], labels, strict=False)])
 
 
 def _record(raw: bytes, where: str, number: int) -> tuple[str, str] | None:
@@ -116,8 +101,11 @@ class Coverage:
     def add(self, labels: Sequence[Labels]) -> None:
         """Labels of some captions."""
         self.num_captions += len(labels)
-        for counter, column in zip(self._counts.values(), zip(*labels, strict=True), strict=False):
-            counter.update(column)
+        for column in zip(*labels, strict=True):
+            named = {part.json: part.named for part in column}
+            for text, times in Counter(part.json for part in column).items():
+                for name, label in named[text].items():
+                    self._counts[name][label] += times
 
     def to_json(self) -> dict[str, Any]:
         """{"captions", "attributes": {name: {"0", "1", "not_stated"}}}."""

@@ -31,4 +31,4 @@ def longest_loop(words: list[str], max_words: int) -> int:
 
 def names_clothing(caption: str) -> bool:
     """True if a word of the caption is a garment of the annotation rules."""
-    return any(token.kind == "garment" for token in tokenise(caption))
+    return any(token.kind == "garment" for token in tokenise(caption)[0])

@@ -18,6 +18,8 @@ def stated_years(tokens: list[Entry], text: str, owned: list[bool] | None) -> in
 
     text: the tokens in symbols; owned: as in `Subject`.
     """
+    if _years().search(text) is None:  # nearly always; twice as fast as to go through none
+        return None
     for match in _years().finditer(text):
         i = match.start()
         if owned is not None and not owned[i]:

@@ -1,6 +1,7 @@
 """What is said of the main subject -> the 27 labels (guideline sections 3 to 6)."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache, partial
 
 from generation.annotation.facts import Colours, Facts
@@ -10,7 +11,16 @@ from generation.annotation.runs import Phrase
 from generation.annotation.subject import Subject
 from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
 
-Labels = tuple[int, ...]  # 0, 1 or -1 in the order of PERSON_27; as small as can be, because very many are remembered
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Labels of attributes that stand side by side in PERSON_27. Parts take few values: each is made once, and captions share them."""
+
+    named: dict[str, int]  # name -> 0, 1 or -1
+    json: str  # the same as JSON, without braces
+
+
+Labels = tuple[Part, Part, Part]  # single attributes, colours of the upper body, of the lower body
 _SPACES = {"upper": UPPER_COLOURS, "lower": LOWER_COLOURS}
 _SINGLE = ("gender", "age", "hair_length", "hat", "backpack", "handbag", "bag", "sleeve_length", "lower_length", "lower_type")
 assert PERSON_27.names == (*_SINGLE, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
@@ -19,7 +29,7 @@ assert PERSON_27.names == (*_SINGLE, *(f"{part}_{colour}" for part, colours in _
 def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, tuple[Phrase, ...]]]) -> Labels:
     """The labels of a caption's subject. said: its noun phrases."""
     if subject.plural:
-        return (MISSING if subject.gender is None else subject.gender, *(MISSING,) * (len(PERSON_27) - 1))
+        return _labels((subject.gender, *(None,) * (len(_SINGLE) - 1)), (), ())
     facts, owned = Facts(), subject.owned
     for offset, phrases in said:
         for phrase in phrases:
@@ -28,8 +38,7 @@ def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, t
             else:
                 facts.add_of_another(phrase)
     single = (subject.gender, subject.age, facts.hair_length(), *facts.carried(), facts.sleeve_length(), *facts.lower_body())
-    groups = _groups()
-    return _in_labels()[single] + groups["upper"][facts.stated_colours("upper")] + groups["lower"][facts.stated_colours("lower")]
+    return _labels(single, facts.stated_colours("upper"), facts.stated_colours("lower"))
 
 
 def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colours:
@@ -38,17 +47,27 @@ def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colou
     return tuple([tokens[offset + place].item for place in places])
 
 
-@cache
-def _in_labels() -> Remembered[tuple[int | None, ...], Labels]:
-    return Remembered(lambda values: tuple(MISSING if value is None else value for value in values))
+def _labels(single: tuple[int | None, ...], upper: Colours, lower: Colours) -> Labels:
+    of_single, of_upper, of_lower = _parts()
+    return of_single[single], of_upper[upper], of_lower[lower]
 
 
 @cache
-def _groups() -> dict[str, Remembered[tuple[str, ...], Labels]]:
-    """Part of the body -> stated colours -> the labels of its colours."""
-    return {part: Remembered(partial(_group, space)) for part, space in _SPACES.items()}
+def _parts() -> tuple[Remembered[tuple[int | None, ...], Part], Remembered[Colours, Part], Remembered[Colours, Part]]:
+    return Remembered(_single), Remembered(partial(_group, "upper")), Remembered(partial(_group, "lower"))
 
 
-def _group(space: tuple[str, ...], stated: tuple[str, ...]) -> Labels:
+def _single(values: tuple[int | None, ...]) -> Part:
+    return _part(_SINGLE, (MISSING if value is None else value for value in values))
+
+
+def _group(part: str, stated: Colours) -> Part:
     """A group is labelled as a whole (C1): 0 for stated colours, 1 for the others."""
-    return tuple(0 if colour in stated else 1 for colour in space) if stated else (MISSING,) * len(space)
+    colours = _SPACES[part]
+    labels = (0 if colour in stated else 1 for colour in colours) if stated else (MISSING,) * len(colours)
+    return _part((f"{part}_{colour}" for colour in colours), labels)
+
+
+def _part(names: Iterable[str], labels: Iterable[int]) -> Part:
+    named = dict(zip(names, labels, strict=True))
+    return Part(named, ", ".join([f'"{name}": {label}' for name, label in named.items()]))

@@ -7,18 +7,19 @@ from functools import cache
 from generation.annotation.ages import is_stated_decade
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.mentions import BEFORE_PERSON
-from generation.annotation.symbols import POSSESSIVE, any_of, symbols
+from generation.annotation.symbols import POSSESSIVE, any_of, in_symbols, symbols
 
 _NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairstyle", "headwear"})
 _NOBODY = Entry("", "")
 
 
-def settle_modifiers(tokens: list[Entry]) -> tuple[list[Entry], str]:
+def settle_modifiers(tokens: list[Entry], text: str) -> tuple[list[Entry], str]:
     """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike").
 
-    Returns the tokens, and the same in symbols.
+    Takes and returns the tokens, and the same in symbols.
     """
-    text = "".join([token.symbol for token in tokens])
+    if _maybe_nobody().search(text) is None:  # nearly always; twice as fast as to go through none
+        return tokens, text
     changes: dict[int, Entry | None] = {}
     for match in _maybe_nobody().finditer(text):
         i = match.start()
@@ -32,10 +33,8 @@ def settle_modifiers(tokens: list[Entry]) -> tuple[list[Entry], str]:
             changes[i], changes[i + 1] = _possessive(token.text), None
         elif following.kind in _NOUN_AFTER_MODIFIER:
             changes[i] = _as_modifier(token.text)
-    if not changes:
-        return tokens, text
     settled = [token for token in (changes.get(i, token) for i, token in enumerate(tokens)) if token is not None]
-    return settled, "".join([token.symbol for token in settled])
+    return settled, in_symbols(settled)
 
 
 def _names_person(tokens: list[Entry], i: int) -> bool:

@@ -53,8 +53,9 @@ def read(text: str) -> list[tuple[int, tuple[Phrase, ...]]]:
     node = _node()
     found: list[tuple[int, tuple[Phrase, ...]]] = []
     offset = 0
-    for clause in _clause().findall(text) if _negator().search(text) else (text,):
-        for piece in _pieces(clause, node.carry.negated):
+    negates = _negator().search(text) is not None
+    for clause in _clause().findall(text) if negates else (text,):
+        for piece in _pieces(clause, node.carry.negated) if negates else _piece().findall(clause):
             said, node = node[piece]
             if said:
                 found.append((offset, said))
@@ -109,9 +110,9 @@ def _clause() -> re.Pattern[str]:
 def _piece() -> re.Pattern[str]:
     """A list of adjectives may run through a comma or joiner behind one, and go on with a colour that no noun stands before."""
     modifier, between, colour = any_of(*MODIFIERS), any_of("comma", "joiner"), any_of("colour")
-    in_list = f"(?:(?<={modifier})|(?<={modifier}{any_of('comma')})){between}"
+    in_list = f"{between}(?:(?<={modifier}{between})|(?<={modifier}{any_of('comma')}{between}))"
     behind_noun = any_of("word", *NOUNS - {"sleeve"})
-    return _runs_through(f"{in_list}|(?<!{behind_noun}){colour}", "comma", "joiner", "colour")
+    return _runs_through(f"{in_list}|{colour}(?<!{behind_noun}{colour})", "comma", "joiner", "colour")
 
 
 @cache
@@ -129,9 +130,10 @@ def _runs_through(more: str, *of_kinds: str) -> re.Pattern[str]:
     verb, place, in_ = re.escape(ANY_VERB.symbol), any_of("place")[1:-1], any_of("in")
     he = any_of("pronoun", only=frozenset({"he", "she"}))
     carried = any_of("verb", "word", only=spelt("carried") | spelt("put"))[1:-1]
-    behind_place = f"(?<=[{place}{carried}]){in_}|(?<=[{place}]){he}"
+    behind_place = f"{in_}(?<=[{place}{carried}]{in_})|{he}(?<=[{place}]{he})"
     held = f"{any_of('body', 'surface')}|{any_of('pronoun', only=CLAUSE_PRONOUNS)}"
     held_in = f"{in_}(?={any_of('det', 'pronoun', 'modifier', 'number')}*(?:{held})|{any_of('det')}{{2}})"
     unasked = any_of("place", but=ASKED_BEHIND_A_PHRASE)[1:-1]
     ends = any_of(*_CLAUSE_STARTS, *of_kinds)[1:-1] + verb + unasked + in_[1:-1] + he[1:-1]
-    return re.compile(f".(?:[^{ends}]++|{more}|{verb}(?={any_of(*NOUNS)})|{behind_place}|{held_in})*+")
+    on = f"[^{ends}]*+"
+    return re.compile(f".{on}(?:(?:{more}|{verb}(?={any_of(*NOUNS)})|{behind_place}|{held_in}){on})*+")

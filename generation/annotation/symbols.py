@@ -5,6 +5,7 @@ meaning share a character. Who a caption is about does depend on the spelling; `
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
@@ -49,6 +50,10 @@ class _Symbols:
 def symbols() -> _Symbols:
     """The table; made when the first caption is read."""
     return _Symbols()
+
+
+def in_symbols(tokens: Iterable[Entry]) -> str:
+    return "".join([token.symbol for token in tokens])
 
 
 def any_of(*kinds: str, but: frozenset[str] = frozenset(), only: frozenset[str] | None = None) -> str:

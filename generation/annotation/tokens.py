@@ -7,7 +7,7 @@ from itertools import compress, count
 
 from generation.annotation.lexicon import Entry, fields_of, lexicon, unlisted
 from generation.annotation.remembered import Remembered
-from generation.annotation.symbols import symbols
+from generation.annotation.symbols import in_symbols, symbols
 
 _PLAIN = re.compile(r"[a-z ,.-]*")  # of such texts the words are found without the expression below, three times as fast
 _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
@@ -16,22 +16,33 @@ CUTS = ((" a ", " a\0 "), (" and ", "\0 and\0 "), (",", "\0,\0"), (".", "\0."), 
 _ELISION = re.compile(r"n't\b")
 
 
-def tokenise(caption: str) -> list[Entry]:
-    """Entries in the order of the text. Words that no list knows have kind "word", or "verb" when they end in -ing."""
+def tokenise(caption: str) -> tuple[list[Entry], str]:
+    """Entries in the order of the text, and the same in symbols.
+
+    Words that no list knows have kind "word", or "verb" when they end in -ing.
+    """
     text = caption.lower().replace("\0", " ")
     for words, cut in CUTS:
         text = text.replace(words, cut)
     known = _chunks()
     tokens: list[Entry] = []
+    text_in_symbols = ""
     for chunk in text.split("\0"):
-        tokens += known[chunk]
-    return tokens
+        entries, meanings = known[chunk]
+        tokens += entries
+        text_in_symbols += meanings
+    return tokens, text_in_symbols
 
 
 @cache
-def _chunks() -> Remembered[str, list[Entry]]:
-    """A chunk of a text in small letters -> its entries. Captions differ, their chunks recur."""
-    return Remembered(tokens_of)
+def _chunks() -> Remembered[str, tuple[list[Entry], str]]:
+    """A chunk of a text in small letters -> its entries, and the same in symbols. Captions differ, their chunks recur."""
+    return Remembered(_both_of)
+
+
+def _both_of(text: str) -> tuple[list[Entry], str]:
+    tokens = tokens_of(text)
+    return tokens, in_symbols(tokens)
 
 
 def tokens_of(text: str) -> list[Entry]:

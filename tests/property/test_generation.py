@@ -14,6 +14,7 @@ from generation.annotation.mentions import all_mentions, mentions_in
 from generation.annotation.modifiers import settle_modifiers
 from generation.annotation.phrases import phrases
 from generation.annotation.subject import subject_of
+from generation.annotation.symbols import in_symbols
 from generation.annotation.tokens import CUTS, tokens_of
 from generation.caption_gate import longest_loop
 from generation.crop import crop, crop_to_size, person_box
@@ -213,7 +214,8 @@ texts_of_words = st.lists(st.sampled_from(_WORDS), max_size=24).map(lambda words
 @settings(max_examples=300)
 def test_what_is_remembered_by_pieces_is_what_the_caption_says(caption: str) -> None:
     """The annotator cuts captions and looks the pieces up; here they are read in one go, word by word."""
-    tokens, text = settle_modifiers(tokens_of(caption.lower()))
+    tokens = tokens_of(caption.lower())
+    tokens, text = settle_modifiers(tokens, in_symbols(tokens))
     assert mentions_in(tokens, text) == all_mentions(tokens, text)
     whole = [(0, phrases(tokens).phrases)]  # a name: pytest would print phrases without end
     in_one_go = labels_by(subject_of(tokens, text), tokens, whole)
