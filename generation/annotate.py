@@ -19,6 +19,7 @@ from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.stage import Item, Keep, Outcome
 
+_AT_ONCE = 64  # captions
 _known: dict[str, Labels] = {}  # captioners repeat themselves
 
 
@@ -38,11 +39,15 @@ def annotate_all(captions: Sequence[str]) -> list[dict[str, int]]:
 def labels_of(captions: Sequence[str]) -> list[Labels]:
     """The same in parts.
 
-    Step after step for all captions, and not caption after caption: so the code of each step stays in the processor's cache.
+    Step after step for some captions at once, and not caption after caption: so the code of each step stays in the processor's first
+    cache, and what is made of so many captions in its second.
     """
     found = {caption: labels for caption in captions if (labels := _known.get(caption)) is not None}
     unread = [caption for caption in dict.fromkeys(captions) if caption not in found]
-    new = dict(zip(unread, _read(unread), strict=True))
+    new: dict[str, Labels] = {}
+    for first in range(0, len(unread), _AT_ONCE):
+        some = unread[first : first + _AT_ONCE]
+        new.update(zip(some, _read(some), strict=True))
     if len(_known) + len(new) > MAX_REMEMBERED:
         _known.clear()
     _known.update(new)
