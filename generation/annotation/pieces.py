@@ -27,7 +27,7 @@ class _Node(dict[str, tuple[tuple[Phrase, ...], "_Node"]]):
     def __missing__(self, piece: str) -> tuple[tuple[Phrase, ...], "_Node"]:
         _forget_if_full()
         reading = _reading(piece, self.carry)
-        known = self[piece] = reading.phrases, _node(self.carry._replace(**reading.settled))
+        known = self[piece] = reading.phrases, _node(self.carry.put(reading.settled))
         return known
 
 
@@ -65,11 +65,12 @@ def read(text: str) -> list[tuple[int, tuple[Phrase, ...]]]:
 
 def _reading(piece: str, carry: Carry) -> Reading:
     known = _readings()[piece]
-    reading = next((reading for reading in known if reading.holds_behind(carry)), None)
-    if reading is None:
-        meaning = symbols().meaning
-        reading = phrases([meaning[symbol] for symbol in piece], carry)
-        known.append(reading := reading._replace(phrases=_telling(reading.phrases)))
+    for reading in known:
+        if reading.holds_behind(carry):
+            return reading
+    meaning = symbols().meaning
+    reading = phrases([meaning[symbol] for symbol in piece], carry)
+    known.append(reading := reading._replace(phrases=_telling(reading.phrases)))
     return reading
 
 
@@ -136,4 +137,4 @@ def _runs_through(more: str, *of_kinds: str) -> re.Pattern[str]:
     unasked = any_of("place", but=ASKED_BEHIND_A_PHRASE)[1:-1]
     ends = any_of(*_CLAUSE_STARTS, *of_kinds)[1:-1] + verb + unasked + in_[1:-1] + he[1:-1]
     on = f"[^{ends}]*+"
-    return re.compile(f".{on}(?:(?:{more}|{verb}(?={any_of(*NOUNS)})|{behind_place}|{held_in}){on})*+")
+    return re.compile(f".{on}(?:(?:{more}|{verb}(?={any_of(*NOUNS)})|{behind_place}|{held_in}){on})*")
