@@ -7,7 +7,7 @@ to. Its words are data in `annotation/rules.yaml`. Reads the captions of the cap
 from collections.abc import Sequence
 from typing import Any
 
-from generation.annotation.labels import Labels, labels_by
+from generation.annotation.labels import Labels, labels_by, named
 from generation.annotation.lexicon import lexicon
 from generation.annotation.merge import merge
 from generation.annotation.modifiers import settle_modifiers
@@ -33,11 +33,11 @@ def annotate(caption: str) -> dict[str, int]:
 
 def annotate_all(captions: Sequence[str]) -> list[dict[str, int]]:
     """The same of many captions, which is faster: see `labels_of`."""
-    return [{**single.named, **upper.named, **lower.named} for single, upper, lower in labels_of(captions)]
+    return [named(labels) for labels in labels_of(captions)]
 
 
 def labels_of(captions: Sequence[str]) -> list[Labels]:
-    """The same in parts.
+    """The same as text.
 
     Step after step for some captions at once, and not caption after caption: so the code of each step stays in the processor's first
     cache, and what is made of so many captions in its second.

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 from generation.annotate import labels_of
-from generation.annotation.labels import Labels
+from generation.annotation.labels import Labels, named
 from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 
@@ -58,10 +58,7 @@ def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: 
     """The answer to lines that begin with number `first`."""
     records = [record for number, raw in enumerate(lines, first) if (record := _record(raw, where, number)) is not None]
     labels = labels_of([caption for _, caption in records])
-    answers = [
-        f'{{"id": {identity}, "labels": {{{single.json}, {upper.json}, {lower.json}}}}}\n'
-        for (identity, _), (single, upper, lower) in zip(records, labels, strict=True)
-    ]
+    answers = [f'{{"id": {identity}, "labels": {{{", ".join(parts)}}}}}\n' for (identity, _), parts in zip(records, labels, strict=True)]
     return Chunk("".join(answers), labels if with_labels else [])
 
 
@@ -101,11 +98,9 @@ class Coverage:
     def add(self, labels: Sequence[Labels]) -> None:
         """Labels of some captions."""
         self.num_captions += len(labels)
-        for column in zip(*labels, strict=True):
-            named = {part.json: part.named for part in column}
-            for text, times in Counter(part.json for part in column).items():
-                for name, label in named[text].items():
-                    self._counts[name][label] += times
+        for found, times in Counter(labels).items():
+            for name, label in named(found).items():
+                self._counts[name][label] += times
 
     def to_json(self) -> dict[str, Any]:
         """{"captions", "attributes": {name: {"0", "1", "not_stated"}}}."""

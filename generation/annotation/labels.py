@@ -1,7 +1,7 @@
 """What is said of the main subject -> the 27 labels (guideline sections 3 to 6)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 
 from generation.annotation.facts import Colours, Facts
@@ -11,25 +11,33 @@ from generation.annotation.runs import Phrase
 from generation.annotation.subject import Subject
 from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Labels of attributes that stand side by side in PERSON_27. Parts take few values: each is made once, and captions share them."""
-
-    named: dict[str, int]  # name -> 0, 1 or -1
-    json: str  # the same as JSON, without braces
-
-
-Labels = tuple[Part, Part, Part]  # single attributes, colours of the upper body, of the lower body
+# JSON without braces, part by part in the order of PERSON_27. Each part takes few values, which captions share; as very many labels are
+# remembered, it matters that the garbage collector does not walk through text.
+Labels = tuple[str, str, str, str, str]
+_Values = tuple[int | None, ...]
 _SPACES = {"upper": UPPER_COLOURS, "lower": LOWER_COLOURS}
-_SINGLE = ("gender", "age", "hair_length", "hat", "backpack", "handbag", "bag", "sleeve_length", "lower_length", "lower_type")
-assert PERSON_27.names == (*_SINGLE, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
+_PERSON = ("gender", "age", "hair_length")
+_CARRIED = ("hat", "backpack", "handbag", "bag")
+_LENGTHS = ("sleeve_length", "lower_length", "lower_type")
+assert PERSON_27.names == (*_PERSON, *_CARRIED, *_LENGTHS, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
+
+
+def named(labels: Labels) -> dict[str, int]:
+    """All names -> 0, 1 or -1."""
+    person, carried, lengths, upper, lower = labels
+    of = _named()
+    return {**of[person], **of[carried], **of[lengths], **of[upper], **of[lower]}
+
+
+@cache
+def _named() -> Remembered[str, dict[str, int]]:
+    return Remembered(lambda part: json.loads(f"{{{part}}}"))
 
 
 def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, tuple[Phrase, ...]]]) -> Labels:
     """The labels of a caption's subject. said: its noun phrases."""
     if subject.plural:
-        return _labels((subject.gender, *(None,) * (len(_SINGLE) - 1)), (), ())
+        return _labels((subject.gender, None, None), (None,) * len(_CARRIED), (None,) * len(_LENGTHS), (), ())
     facts, owned = Facts(), subject.owned
     for offset, phrases in said:
         for phrase in phrases:
@@ -37,8 +45,9 @@ def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, t
                 facts.add(phrase, _colours(tokens, offset, phrase.colours) if phrase.colours else ())
             else:
                 facts.add_of_another(phrase)
-    single = (subject.gender, subject.age, facts.hair_length(), *facts.carried(), facts.sleeve_length(), *facts.lower_body())
-    return _labels(single, facts.stated_colours("upper"), facts.stated_colours("lower"))
+    person = (subject.gender, subject.age, facts.hair_length())
+    lengths = (facts.sleeve_length(), *facts.lower_body())
+    return _labels(person, facts.carried(), lengths, facts.stated_colours("upper"), facts.stated_colours("lower"))
 
 
 def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colours:
@@ -47,27 +56,28 @@ def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colou
     return tuple([tokens[offset + place].item for place in places])
 
 
-def _labels(single: tuple[int | None, ...], upper: Colours, lower: Colours) -> Labels:
-    of_single, of_upper, of_lower = _parts()
-    return of_single[single], of_upper[upper], of_lower[lower]
+def _labels(person: _Values, carried: _Values, lengths: _Values, upper: Colours, lower: Colours) -> Labels:
+    (of_person, of_carried, of_lengths), (of_upper, of_lower) = _single(), _groups()
+    return of_person[person], of_carried[carried], of_lengths[lengths], of_upper[upper], of_lower[lower]
 
 
 @cache
-def _parts() -> tuple[Remembered[tuple[int | None, ...], Part], Remembered[Colours, Part], Remembered[Colours, Part]]:
-    return Remembered(_single), Remembered(partial(_group, "upper")), Remembered(partial(_group, "lower"))
+def _single() -> list[Remembered[_Values, str]]:
+    """What is stated -> labels; None: not stated."""
+    return [Remembered(partial(_json, names)) for names in (_PERSON, _CARRIED, _LENGTHS)]
 
 
-def _single(values: tuple[int | None, ...]) -> Part:
-    return _part(_SINGLE, (MISSING if value is None else value for value in values))
+@cache
+def _groups() -> list[Remembered[Colours, str]]:
+    """Stated colours -> labels."""
+    return [Remembered(partial(_group, part)) for part in _SPACES]
 
 
-def _group(part: str, stated: Colours) -> Part:
+def _group(part: str, stated: Colours) -> str:
     """A group is labelled as a whole (C1): 0 for stated colours, 1 for the others."""
-    colours = _SPACES[part]
-    labels = (0 if colour in stated else 1 for colour in colours) if stated else (MISSING,) * len(colours)
-    return _part((f"{part}_{colour}" for colour in colours), labels)
+    names = [f"{part}_{colour}" for colour in _SPACES[part]]
+    return _json(names, [0 if colour in stated else 1 for colour in _SPACES[part]] if stated else [None] * len(names))
 
 
-def _part(names: Iterable[str], labels: Iterable[int]) -> Part:
-    named = dict(zip(names, labels, strict=True))
-    return Part(named, ", ".join([f'"{name}": {label}' for name, label in named.items()]))
+def _json(names: Sequence[str], values: Sequence[int | None]) -> str:
+    return json.dumps({name: MISSING if value is None else value for name, value in zip(names, values, strict=True)})[1:-1]
