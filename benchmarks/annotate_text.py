@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from machine import machine
 from varied_captions import cuhk_like, different, shuffled
 
 from generation.annotate import annotate, annotate_all
@@ -85,6 +86,7 @@ def plain_loop() -> float:
 
 
 def main() -> None:
+    print(machine())
     annotate("load the rules")
     rng = random.Random(0)
     cuhk = different((cuhk_like(rng) for _ in range(10 * COUNT)), COUNT)

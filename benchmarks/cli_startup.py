@@ -4,26 +4,17 @@ Prints the machine, versions, and the median, fastest and slowest wall time of f
 """
 
 import argparse
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
+
+from machine import machine
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "generation" / "demo.yaml"
-
-
-def processor() -> str:
-    """The name of the CPU as Linux gives it, else what Python knows."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    )
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
 
 
 def seconds(arguments: Sequence[str], repeats: int) -> list[float]:
@@ -43,8 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
-    print(f"{processor()}; {platform.system()} {platform.release()}; Python {platform.python_version()}")
-    print(", ".join(f"{name} {version(name)}" for name in ("click", "PyYAML", "dacite", "rich")))
+    print(machine("click", "PyYAML", "dacite", "rich"))
     for arguments in (["--help"], ["plan", str(RECIPE)]):
         times = seconds(arguments, repeats)
         label = "passerby " + " ".join(Path(a).name if a.endswith(".yaml") else a for a in arguments)

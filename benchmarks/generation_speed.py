@@ -18,7 +18,6 @@ processes, and say more on a busy machine.
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -27,9 +26,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "generation" / "demo.yaml"
@@ -249,16 +249,6 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
     (folder / "kept.json").write_text(json.dumps(answer))
 
 
-def machine() -> str:
-    names = ("torch", "diffusers", "transformers", "mediapipe")
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=192)
@@ -270,7 +260,7 @@ def main() -> None:
     if given.only_naive:
         naive(given.only_naive, given.naive_images, given.settings)
         return
-    print(machine(), flush=True)
+    print(machine("torch", "diffusers", "transformers", "mediapipe"), flush=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder, runs = Path(name), dict[str, Timing]()
         plain = [run_naive(folder, "naive", given)] if given.naive_images else []

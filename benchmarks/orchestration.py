@@ -9,7 +9,6 @@ No Slurm is needed: its queue has forgotten everything. Wanted: 2 s each. Run it
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import statistics
@@ -20,6 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from machine import machine
 
 from pipeline import graph
 from pipeline.completion import records_digest
@@ -146,8 +147,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="Where the run is laid out (100,000 small files); default: a temporary folder.")
     given = parser.parse_args()
-    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{machine}; Python {platform.python_version()}")
+    print(f"{machine('orjson')}; load {os.getloadavg()[0]:.1f}")
     print(f"{given.units} units of {UNIT_SIZE} images: {given.units * UNIT_SIZE:,} images")
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         new = describe_run(Path(name) / "new", given.units)
