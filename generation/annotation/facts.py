@@ -1,8 +1,10 @@
 """The noun phrases that are said of the main subject, gathered until the labels can be decided (guideline sections 3 to 6)."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from generation.annotation.lexicon import Entry
+from generation.annotation.remembered import Remembered
 from generation.annotation.runs import Phrase
 
 _BAG_KINDS = ("backpack", "handbag", "bag")
@@ -10,8 +12,8 @@ _CARRIED = ("hat", *_BAG_KINDS)
 _ON_GARMENTS = frozenset({"part", "sleeve", "aside"})  # "blue on the front with grey sleeves"
 _NOTHING_CARRIED = (None,) * len(_CARRIED)
 
-
 Colours = tuple[str, ...]
+Things = tuple[tuple[str, str], ...]  # (hat or kind of bag, word)
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Facts:
         self._has_exception = False
         self._everywhere: Colours = ()  # colours of all the clothes
         self._everywhere_is_open = False
-        self._has: list[tuple[str, str]] = []  # (hat or kind of bag, word)
+        self._has: list[tuple[str, str]] = []
         self._lacks: list[tuple[str, str]] = []
         self._hair: set[int] = set()
         self._sleeves: list[int] = []  # stated of no garment
@@ -105,7 +107,8 @@ class Facts:
             self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
 
     def _add_garment(self, phrase: Phrase, colours: Colours) -> _Garment:
-        head = _head(phrase)
+        head = phrase.head
+        assert head is not None
         sleeve = head.sleeve if phrase.sleeve is None else phrase.sleeve
         length = head.length
         if phrase.has_size and head.part != "upper":
@@ -175,15 +178,7 @@ class Facts:
 
     def carried(self) -> tuple[int | None, ...]:
         """Hat, backpack, handbag, bag: 0 has it, 1 stated to be without it."""
-        if not self._has and not self._lacks:
-            return _NOTHING_CARRIED
-        stated: dict[str, int | None] = {kind: 1 for kind, _ in self._lacks}
-        for kind, _ in self._has:
-            stated[kind] = 0  # another word of the class wins over an absence (R9)
-        for thing in self._lacks:
-            if thing in self._has:
-                stated[thing[0]] = None  # the same word both ways says nothing (R7)
-        return tuple(map(stated.get, _CARRIED))
+        return _carried()[tuple(self._has), tuple(self._lacks)] if self._has or self._lacks else _NOTHING_CARRIED
 
     def sleeve_length(self) -> int | None:
         shortest = min(self._sleeves) if self._sleeves else None
@@ -228,6 +223,23 @@ _ADDERS = {
 def _is_open(phrase: Phrase, colours: Colours) -> bool:
     """ "black or blue", but not "red or maroon"."""
     return phrase.is_open_choice and len(set(colours)) > 1
+
+
+@cache
+def _carried() -> Remembered[tuple[Things, Things], tuple[int | None, ...]]:
+    return Remembered(_carried_by)
+
+
+def _carried_by(things: tuple[Things, Things]) -> tuple[int | None, ...]:
+    """(what the subject has, what it lacks) -> as in `Facts.carried`."""
+    has, lacks = things
+    stated: dict[str, int | None] = {kind: 1 for kind, _ in lacks}
+    for kind, _ in has:
+        stated[kind] = 0  # another word of the class wins over an absence (R9)
+    for thing in lacks:
+        if thing in has:
+            stated[thing[0]] = None  # the same word both ways says nothing (R7)
+    return tuple(map(stated.get, _CARRIED))
 
 
 def _head(phrase: Phrase) -> Entry:
