@@ -8,14 +8,8 @@ from pathlib import Path
 
 def machine(*packages: str) -> str:
     """Processor, cores, system, Python, versions of packages."""
-    return "; ".join(
-        [
-            f"{_processor()}, {os.cpu_count()} cores",
-            f"{platform.system()} {platform.release()}",
-            f"Python {platform.python_version()}",
-            *map(_version, packages),
-        ]
-    )
+    system, python = f"{platform.system()} {platform.release()}", f"Python {platform.python_version()}"
+    return "; ".join([f"{_processor()}, {os.cpu_count()} cores", system, python, *map(_version, packages)])
 
 
 def _processor() -> str:
