@@ -37,7 +37,7 @@ def annotate_all(captions: Sequence[str]) -> list[dict[str, int]]:
 
 
 def labels_of(captions: Sequence[str]) -> list[Labels]:
-    """The same as text.
+    """The same as text (`Labels`), which `named` makes a dictionary of.
 
     Step after step for some captions at once, and not caption after caption: so the code of each step stays in the processor's first
     cache, and what is made of so many captions in its second.

@@ -8,9 +8,9 @@ from generation.annotation.remembered import Remembered
 from generation.annotation.runs import Phrase
 
 _BAG_KINDS = ("backpack", "handbag", "bag")
-_CARRIED = ("hat", *_BAG_KINDS)
+CARRIED = ("hat", *_BAG_KINDS)
 _ON_GARMENTS = frozenset({"part", "sleeve", "aside"})  # "blue on the front with grey sleeves"
-_NOTHING_CARRIED = (None,) * len(_CARRIED)
+_NOTHING_CARRIED = (None,) * len(CARRIED)
 
 Colours = tuple[str, ...]
 Things = tuple[tuple[str, str], ...]  # (hat or kind of bag, word)
@@ -239,7 +239,7 @@ def _carried_by(things: tuple[Things, Things]) -> tuple[int | None, ...]:
     for thing in lacks:
         if thing in has:
             stated[thing[0]] = None  # the same word both ways says nothing (R7)
-    return tuple(map(stated.get, _CARRIED))
+    return tuple(map(stated.get, CARRIED))
 
 
 def _head(phrase: Phrase) -> Entry:

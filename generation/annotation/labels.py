@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
 
-from generation.annotation.facts import Colours, Facts
+from generation.annotation.facts import CARRIED, Colours, Facts
 from generation.annotation.lexicon import Entry
 from generation.annotation.remembered import Remembered
 from generation.annotation.runs import Phrase
@@ -17,9 +17,8 @@ Labels = tuple[str, str, str, str, str]
 _Values = tuple[int | None, ...]
 _SPACES = {"upper": UPPER_COLOURS, "lower": LOWER_COLOURS}
 _PERSON = ("gender", "age", "hair_length")
-_CARRIED = ("hat", "backpack", "handbag", "bag")
 _LENGTHS = ("sleeve_length", "lower_length", "lower_type")
-assert PERSON_27.names == (*_PERSON, *_CARRIED, *_LENGTHS, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
+assert PERSON_27.names == (*_PERSON, *CARRIED, *_LENGTHS, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
 
 
 def named(labels: Labels) -> dict[str, int]:
@@ -37,7 +36,7 @@ def _named() -> Remembered[str, dict[str, int]]:
 def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, tuple[Phrase, ...]]]) -> Labels:
     """The labels of a caption's subject. said: its noun phrases."""
     if subject.plural:
-        return _labels((subject.gender, None, None), (None,) * len(_CARRIED), (None,) * len(_LENGTHS), (), ())
+        return _labels((subject.gender, None, None), (None,) * len(CARRIED), (None,) * len(_LENGTHS), (), ())
     facts, owned = Facts(), subject.owned
     for offset, phrases in said:
         for phrase in phrases:
@@ -64,7 +63,7 @@ def _labels(person: _Values, carried: _Values, lengths: _Values, upper: Colours,
 @cache
 def _single() -> list[Remembered[_Values, str]]:
     """What is stated -> labels; None: not stated."""
-    return [Remembered(partial(_json, names)) for names in (_PERSON, _CARRIED, _LENGTHS)]
+    return [Remembered(partial(_json, names)) for names in (_PERSON, CARRIED, _LENGTHS)]
 
 
 @cache
