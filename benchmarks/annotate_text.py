@@ -2,7 +2,7 @@
 
     python benchmarks/annotate_text.py [FILE.jsonl ...]
 
-Captions in the manner of BLIP, run-on sentences in the manner of CUHK-PEDES, prompts of the sampler; and for every FILE (JSONL with
+Captions in the manner of BLIP, of MALS and of CUHK-PEDES, and longer ones; prompts of the sampler; and for every FILE (JSONL with
 `caption`) its captions and their pieces in new orders. Each caption is new to the process. They are read a thousand at a time, as the stage
 and the command read them, and every fifth thousand one by one. Times are CPU seconds; the command is `annotate-text` with its JSON, from
 start to end. The plain loop of Python is to compare machines by: run this on an idle one.
@@ -33,12 +33,31 @@ COLOURS = ("red", "black", "blue", "white", "grey", "pink", "dark blue", "brown"
 UPPER = ("shirt", "jacket", "coat", "t - shirt", "hoodie", "sweater", "top")
 LOWER = ("jeans", "pants", "shorts")
 REST = ("walking down the street", "standing on a sidewalk", "holding a cell phone", "with a backpack", "and a white hat", "carrying a bag")
+MORE = (
+    "in front of a building",
+    "with long hair",
+    "and a pair of sneakers",
+    "with her hand on her hip",
+    "next to a parked car",
+    "and a scarf around his neck",
+    "in the middle of a street",
+    "and black shoes",
+    "looking at the camera",
+    "with a purse on her shoulder",
+    "on a brick walkway",
+    "and sunglasses on his head",
+)
 
 
 def blip_like(rng: random.Random) -> str:
     """The short sentences that a captioner writes over and over."""
     upper, lower = f"a {rng.choice(COLOURS)} {rng.choice(UPPER)}", f"{rng.choice(COLOURS)} {rng.choice(LOWER)}"
     return f"{rng.choice(WHO)} wearing {upper} and {lower} {rng.choice(REST)} {rng.choice(REST)}"
+
+
+def mals_like(rng: random.Random) -> str:
+    """Longer ones, as those of MALS are: 27 words on average."""
+    return " ".join([blip_like(rng), *rng.sample(MORE, rng.choice((1, 2, 2, 3)))])
 
 
 def measure(name: str, captions: Sequence[str]) -> None:
@@ -90,8 +109,10 @@ def main() -> None:
     annotate("load the rules")
     rng = random.Random(0)
     cuhk = different((cuhk_like(rng) for _ in range(10 * COUNT)), COUNT)
-    measure("in the manner of CUHK-PEDES", cuhk)
     measure("in the manner of BLIP", different((blip_like(rng) for _ in range(10 * COUNT)), COUNT))
+    measure("the same, as long as in MALS", different((mals_like(rng) for _ in range(10 * COUNT)), COUNT))
+    measure("in the manner of CUHK-PEDES", cuhk)
+    measure("the same, longer", different((cuhk_like(rng, (2, 3, 3, 4)) for _ in range(10 * COUNT)), COUNT))
     measure("prompts of the sampler", different((p.text for p in make_prompts(PromptsConfig(num_prompts=COUNT), 0)), COUNT))
     for file in sys.argv[1:]:
         captions = [json.loads(line)["caption"] for line in Path(file).read_text(encoding="utf-8").splitlines()]
