@@ -41,11 +41,13 @@ def is_stated_decade(tokens: list[Entry], i: int) -> bool:
 
 
 def _tells_age(tokens: list[Entry], i: int) -> bool:
-    """ "aged 17", "aged about 17", "a girl of twenty"; but "a family of four people"."""
+    """ "aged 17", "aged about 17", "a girl of twenty", "she is 20"; but "a family of four people"."""
     before = [t for t in tokens[max(0, i - 3) : i] if t.text not in ("about", "around")]
     if not before:
         return False
     if before[-1].text in ("aged", "age"):
         return True
     after = tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    if [token.kind for token in before[-2:]] == ["pronoun", "be"]:
+        return after in ("", "comma", "stop", "joiner", "with", "in")  # "she is 45"
     return len(before) > 1 and before[-1].text == "of" and before[-2].kind == "person" and after not in (*BEFORE_PERSON, "person")

@@ -88,7 +88,7 @@ class Facts:
             return
         if phrase.is_predicate:
             self._add_predicate(phrase, colours)
-        elif phrase.sleeve is not None and not phrase.everywhere:
+        elif phrase.sleeve is not None and not (phrase.everywhere and colours):
             self._sleeves.append(phrase.sleeve)  # "with spaghetti straps"
         elif phrase.everywhere and phrase.colours and phrase.relation != "placed":
             self._everywhere += colours
@@ -101,8 +101,10 @@ class Facts:
             garment.is_open_choice |= _is_open(phrase, colours)
             garment.sleeve = garment.sleeve if phrase.sleeve is None else phrase.sleeve
             garment.length = phrase.size if phrase.has_size and garment.part != "upper" else garment.length
-        elif before is not None and before.says in ("part", "sleeve") and self._worn_thing is not None:
-            self._worn_thing.colours += colours  # "its sleeves are white"
+        elif before is not None and self._worn_thing is not None and (before.says in ("part", "sleeve") or _is_side(before)):
+            self._worn_thing.colours += colours  # "its sleeves are white", "the back is white"
+            if before.says == "sleeve" and phrase.size is not None:
+                self._worn_thing.sleeve = phrase.size  # "its sleeves are short": of sizes, too, 0 is long
         elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
             self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
 
@@ -240,6 +242,11 @@ def _carried_by(things: tuple[Things, Things]) -> tuple[int | None, ...]:
         if thing in has:
             stated[thing[0]] = None  # the same word both ways says nothing (R7)
     return tuple(map(stated.get, CARRIED))
+
+
+def _is_side(phrase: Phrase) -> bool:
+    """ "the back (of a shirt) is white"."""
+    return phrase.says == "aside" and phrase.head is not None and phrase.head.kind == "body"
 
 
 def _head(phrase: Phrase) -> Entry:

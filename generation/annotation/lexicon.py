@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 
 MIN_MISSPELT = 4  # letters; shorter words are too often other words
+MIN_DERIVED = 6  # letters of a word that has an ending
 RULES_FILE = Path(__file__).with_name("rules.yaml")
+_ENDINGS = {"ing": "verb", "ly": "filler", "eed": "word", "ed": "modifier"}  # what an unlisted word is
 
 
 @dataclass(slots=True, eq=False)  # compared by identity: each word's is made once
@@ -116,14 +118,18 @@ def spelt(name: str) -> frozenset[str]:
 
 
 def unlisted(word: str) -> Entry:
-    """Numbers, words in -man and -woman, verbs in -ing; anything else is a word that takes a colour and keeps it."""
+    """Numbers, words in -man and -woman, verbs in -ing, adverbs in -ly, participles in -ed; anything else is a word that takes a colour and
+    keeps it."""
     if word.isdigit():
         return Entry("number", word, value=int(word) if len(word) < 4 else None)
     if word not in lexicon().not_man_words:
         for ending, gender, plural in (("woman", 0, False), ("women", 0, True), ("man", 1, False), ("men", 1, True)):
             if word.endswith(ending) and len(word) > len(ending) + 2:
                 return Entry("person", word, gender=gender, age=None if plural else 1, plural=plural)
-    return Entry("verb" if word.endswith("ing") and len(word) > 5 else "word", word)
+    kind = next((kind for ending, kind in _ENDINGS.items() if word.endswith(ending)), "word") if len(word) >= MIN_DERIVED else "word"
+    if kind == "modifier" and any(word in spelt(name) for name in ("carried", "put", "layered")):
+        kind = "word"  # of which rules ask what it is done with
+    return Entry(kind, word)
 
 
 def plural(noun: str) -> str:
@@ -173,9 +179,10 @@ def _described(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
         "hairstyles": "hairstyle",
         "sizes": "size",
         "pronouns": "pronoun",
+        "negators_of": "neg",
         "persons": "person",
     }
-    found = []
+    found = _regular_plurals(rules["persons"])
     for section, kind in kinds.items():
         for record in rules[section]:
             given = {("item" if name == "kind" else name): value for name, value in record.items() if name != "words"}
@@ -187,6 +194,12 @@ def _described(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
     for record in rules["plural_persons"]:
         found += [(word, Entry("person", word, gender=record.get("gender"), plural=True)) for word in record["words"]]
     return found
+
+
+def _regular_plurals(persons: list[dict[str, Any]]) -> list[tuple[str, Entry]]:
+    """Cyclists, ladies; "joggers" are trousers all the same, because a later list says so."""
+    nouns = [(word, record.get("gender")) for record in persons for word in record["words"] if not word.endswith(("man", "child"))]
+    return [(plural(word), Entry("person", plural(word), gender=gender, plural=True)) for word, gender in nouns]
 
 
 def _valued(kind: str, word: str, value: int) -> Entry:

@@ -3,14 +3,17 @@
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 
-from generation.annotation.lexicon import Entry
+from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.symbols import any_of
 
 BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word"})
 _HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
 _SUBJECTS = frozenset({"he", "she", "they"})
 _FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
+_DESCRIPTION_REACH = 12  # words between a person on a picture and where it hangs
+_ENDS_DESCRIPTION = frozenset({"person", "stop", "comma", "verb"})
 
 
 @dataclass(slots=True)
@@ -48,9 +51,11 @@ def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
             continue
         if token.kind == "person":
             mention = _mention(tokens, place, with_pictures)
-            found.append(mention)
+            mention.is_figure = mention.is_figure or (bool(found) and _is_on_picture(tokens, mention.start))
+            if not (found and _is_example(tokens, mention.start)):
+                found.append(mention)
             end = mention.end
-        elif token.kind == "lifeless":
+        elif token.kind == "lifeless" or (token.text in spelt("animals") and (place < _FIGURE_REACH or _is_clothed(tokens, place))):
             found.append(Mention(place, place, place + 1, None, None, False, "", is_figure=True))
         elif token.text in _SUBJECTS and not found:
             found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", "the"))
@@ -60,14 +65,14 @@ def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
 @cache
 def _lone_noun() -> re.Pattern[str]:
     """Most captions name one person by one noun, and show no pictures but "a picture of" that person."""
-    others = any_of("person", "lifeless", "figure", "picture")[1:-1]
+    others = any_of("person", "lifeless", "figure", "picture")[1:-1] + any_of("word", only=spelt("animals"))[1:-1]
     before = f"[^{others}{any_of('pronoun', only=_SUBJECTS)[1:-1]}]*+"
     return re.compile(f"{before}(?P<picture>{any_of('picture')}?){before}(?P<noun>{any_of('person')})[^{others}]*+")
 
 
 @cache
 def _persons() -> re.Pattern[str]:
-    return re.compile(any_of("person", "lifeless", "pronoun"))
+    return re.compile(any_of("person", "lifeless", "pronoun") + "|" + any_of("word", only=spelt("animals")))
 
 
 @cache
@@ -99,40 +104,56 @@ def _mention(tokens: list[Entry], first: int, with_pictures: bool) -> Mention:
         age = tokens[i].value if tokens[i].kind == "age" else age  # the first adjective counts
     if gender is None and nouns[-1].plural:
         gender = _gender_of_group(tokens, end)
-    is_figure = _is_example(tokens, start)
-    if with_pictures and not is_figure:
+    is_figure = False
+    if with_pictures:
         shown = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start))
         is_figure = shown or _hangs_on_wall(tokens, start, end)
     return Mention(start - 1 if determiner else start, first, end, gender, age, plural, determiner, is_figure)
 
 
 def _gender_of_group(tokens: list[Entry], end: int) -> int | None:
-    """ "a group of men": the plural that follows says the gender."""
-    if end + 1 < len(tokens) and tokens[end].text == "of" and tokens[end + 1].kind == "person":
-        return tokens[end + 1].gender
-    return None
+    """ "a group of old men": the plural that follows says the gender."""
+    if end == len(tokens) or tokens[end].text != "of":
+        return None
+    following = (token for token in tokens[end + 1 :] if token.kind not in BEFORE_PERSON)
+    noun = next(following, None)
+    return noun.gender if noun is not None and noun.kind == "person" else None
+
+
+def _is_clothed(tokens: list[Entry], i: int) -> bool:
+    """ "a dog | that wears a sweater"."""
+    return [token.kind for token in tokens[i + 1 : i + 3]] in (["det", "wear"], ["relative", "wear"])
 
 
 def _is_example(tokens: list[Entry], start: int) -> bool:
-    """ "dressed as a clown", "looks like a model": no further person."""
-    before = start - 1 if start > 0 and tokens[start - 1].kind == "det" else start
-    return before > 0 and tokens[before - 1].text in ("as", "like")
+    """ "dressed | as a clown", "poses | like a model": no further person; but "a man waits as a woman passes"."""
+    before = [token.text for token in tokens[max(0, start - 2) : start]]
+    return before[-1:] == ["like"] or (before[-1:] == ["as"] and before[0] in spelt("before_as"))
 
 
 def _shows_figure(tokens: list[Entry], i: int) -> bool:
     if tokens[i].kind == "lifeless":
         return tokens[i + 1].text == "of"  # "a statue of a soldier"
-    if tokens[i].kind == "figure" and i > 1 and tokens[i - 2].text == "on" and tokens[i + 1].kind in ("det", "person"):
+    if tokens[i].kind != "figure":
+        return False
+    following = tokens[i + 1]  # there is one: a person comes behind
+    if i > 1 and tokens[i - 2].text == "on" and following.kind in ("det", "person"):
         return True  # "on a billboard a girl in a red coat"
-    return tokens[i].kind == "figure" and i + 1 < len(tokens) and tokens[i + 1].kind in ("place", "with", "verb", "in", "wear")
+    return following.kind in ("with", "verb", "in", "wear") or following.text in ("of", "for", "about")  # but "a poster behind a girl"
+
+
+def _is_on_picture(tokens: list[Entry], start: int) -> bool:
+    """ "a shirt with a picture of | a girl", behind the person who wears it."""
+    return start > 1 and tokens[start - 2].kind == "picture" and tokens[start - 1].text == "of"
 
 
 def _hangs_on_wall(tokens: list[Entry], start: int, end: int) -> bool:
-    """ "a picture of a woman on a wall": a picture that hangs shows nobody who is there."""
+    """ "a picture of a woman (in red) on a wall": a picture that hangs shows nobody who is there, but "... sitting on a wall"."""
     if not any(t.kind == "picture" for t in tokens[max(0, start - 2 * _FIGURE_REACH) : start]):
         return False
     before = [t.text for t in tokens[max(0, start - 2 * _FIGURE_REACH) : start]]
     if any(one == "on" and other in _HANGING_PLACES for one, other in zip(before, before[2:], strict=False)):
         return True  # "a picture on the wall of a woman"
-    texts = [t.text for t in tokens[end : end + 3]]
-    return len(texts) == 3 and texts[0] == "on" and texts[2] in _HANGING_PLACES
+    after = [*takewhile(lambda token: token.kind not in _ENDS_DESCRIPTION, tokens[end : end + _DESCRIPTION_REACH])]
+    texts = [token.text for token in after]
+    return any(one == "on" and other in _HANGING_PLACES for one, other in zip(texts, texts[2:], strict=False))

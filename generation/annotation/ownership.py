@@ -12,6 +12,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS
 from generation.annotation.symbols import any_of
 
 _NOTHING = Entry("", "")
+_MIN_REPEATED = 4  # words of a description that goes on the second time: "in a red shirt"
 _SAYS_LOOK = ("wear", "in", "hold", "be")
 
 
@@ -34,7 +35,7 @@ def ownership(tokens: list[Entry], text: str, mentions: list[Mention], main: Men
             is_main = _is_main_again(tokens, mentions, mention, main, others)
             if not is_main:
                 others += [] if mention.is_figure else [mention]
-                others_from = min(others_from, i)
+                others_from = min(others_from, mention.first)  # "a child with his mother" is a boy
         elif mention is main or (not is_main and main.start < i and _returns(tokens, i, main, others)):
             is_main = True
         elif is_main and others and _leaves(tokens, i, main, others):
@@ -56,7 +57,7 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
         and not any(o.plural for o in others)
     ):
         return mention.determiner == "the" and len(others) == 1
-    if renames(tokens, mention):
+    if renames(tokens, mention) or is_apposed(tokens, mentions, mention, main):
         return not others
     if before is not None and before.item == "or" and mention.start == main.end + 1:
         return True
@@ -64,6 +65,8 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
         if _side(tokens, mention) not in ("", _side(tokens, main)):
             return False
         same_noun = tokens[mention.first].text == tokens[main.first].text
+        if same_noun and any(token.text in spelt("first") for token in tokens[mention.start : mention.first]):
+            return True
         unknown_so_far = not others and main.gender is None and not main.plural
         return (same_noun and all(tokens[o.first].text != tokens[main.first].text for o in others)) or unknown_so_far
     return mention.determiner != "another" and _is_loop(tokens, mentions, mention, main)
@@ -73,6 +76,17 @@ def renames(tokens: list[Entry], mention: Mention) -> bool:
     """ "a person that is a waiter", but not "next to her is a man"."""
     i = mention.start
     return i > 1 and tokens[i - 1].kind == "be" and tokens[i - 2].text not in ("him", "her", "them", "it")
+
+
+def is_apposed(tokens: list[Entry], mentions: list[Mention], mention: Mention, main: Mention) -> bool:
+    """ "the cyclist, | an older man, wears", but not the list "a cyclist, a man and a dog"."""
+    before = mentions[mentions.index(mention) - 1]
+    again = before.determiner in ("the", "this", "that") and tokens[before.first].text == tokens[main.first].text
+    if not (before is main or again) or tokens[before.end].kind != "comma" or mention.start != before.end + 1:
+        return False
+    says_more = main.gender is None and not main.plural and not mention.plural and mention.determiner in ("a", "an")
+    after = [token.kind for token in tokens[mention.end : mention.end + 2]]
+    return says_more and after[:1] != ["joiner"] and after not in (["comma", "joiner"], ["comma", "det"])
 
 
 def _side(tokens: list[Entry], mention: Mention) -> str:
@@ -91,7 +105,7 @@ def _is_loop(tokens: list[Entry], mentions: list[Mention], mention: Mention, mai
     if _text(tokens, mention) != _text(tokens, main):
         return False
     first, again = _description(tokens, mentions, main), _description(tokens, mentions, mention)
-    if first == again:
+    if first == again or (len(first) >= _MIN_REPEATED and again[: len(first)] == first):
         return True
     is_last = mentions[-1] is mention
     return is_last and bool(again) and first[: len(again)] == again
@@ -116,7 +130,7 @@ def _leaves(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) -
         return False
     if token.item:
         return token.item != tokens[main.first].text and _is_named(token.item, tokens, others)
-    is_subject = token.text in ("he", "she") and main.gender is not None and token.gender != main.gender
+    is_subject = token.text in ("he", "she", "hers") and main.gender is not None and token.gender != main.gender
     return is_subject and any(o.gender in (None, token.gender) and not o.plural for o in others)
 
 
@@ -125,6 +139,11 @@ def _is_place_of(tokens: list[Entry], i: int) -> bool:
     following = tokens[i + 1].kind if i + 1 < len(tokens) else ""
     is_object = tokens[i].text == "him" or (tokens[i].text == "her" and following not in NOUNS | MODIFIERS | {"word", "person"})
     return is_object and i > 0 and tokens[i - 1].kind == "place"
+
+
+def _is_object(tokens: list[Entry], i: int) -> bool:
+    """ "beside a man who carries | her bag"."""
+    return i > 1 and tokens[i - 1].kind in ("hold", "wear") and tokens[i - 2].kind in ("relative", "det")
 
 
 def _is_named(noun: str, tokens: list[Entry], mentions: list[Mention]) -> bool:
@@ -147,7 +166,7 @@ def _returns(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) 
         return False
     if token.item:
         return token.item == tokens[main.first].text and not _is_named(token.item, tokens, others)
-    if token.gender is None or _is_place_of(tokens, i):
+    if token.gender is None or _is_place_of(tokens, i) or _is_object(tokens, i):
         return False
     if main.gender is None:
         return all(o.plural for o in others)

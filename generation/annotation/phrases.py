@@ -4,17 +4,18 @@ from typing import Any, NamedTuple
 
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.relations import is_on_head, relation_after
-from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, parse_run
+from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, leads_to_noun, may_describe, parse_run
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
 _SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "headwear", "bag"})
 _COLOURED = frozenset({"headless", "garment", "sleeve", "part", "hair"})  # what is said of others has no use for their colours
 _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
-_KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both"})
+_KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both", "kind_of"})
+_BEFORE_PREDICATE = frozenset({"in", "be", "det", "kind_of"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
 _BEHIND_AN_ADVERB = frozenset({"", "be", "comma", "stop", "joiner", "wear", "hold", "with", "verb", "place"})  # a piece may end there
-_BEFORE_GARMENT = MODIFIERS | {"det", "sleeve", "be"}
+_BEFORE_GARMENT = frozenset({"det", "sleeve", "be"})
 _BREAKS = frozenset({"stop", "comma", "relative"})
 _POSSESSIVES = frozenset({"his", "her", "their", "its", "my", "your", "'s"})
 _NO_END = -1
@@ -67,7 +68,7 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
         if tokens[i].kind == "verb" and _is_adjective(tokens, i):
             i += 1
             continue
-        phrase = parse_run(tokens, i, state.is_predicated) if tokens[i].kind in _STARTERS else None
+        phrase = parse_run(tokens, i, state.is_behind_its_noun(i)) if tokens[i].kind in _STARTERS else None
         if phrase is None:
             state.read(i)
             i += 1
@@ -129,8 +130,14 @@ class _State:
             self.everywhere = False
 
     def _is_bridge(self, i: int) -> bool:
-        """ "a coat of green wool", "neither black nor blue", "has a dress on that is red"."""
-        return (self.tokens[i].text == "of" and self.end == i) or self.tokens[i].item == "nor" or self._is_adverb(i)
+        """ "a coat of green wool", "the back of it is red", "neither black nor blue", "has a dress on that is red"."""
+        token = self.tokens[i]
+        is_of = (token.text == "of" and self.end == i) or (token.text == "it" and i > 0 and self.tokens[i - 1].text == "of")
+        return is_of or token.item == "nor" or self._is_adverb(i)
+
+    def is_behind_its_noun(self, i: int) -> bool:
+        """A colour at i is said of the noun before: "his hat is | red", "a hat | red"; but not "a hoodie, red and blue leggings"."""
+        return (self._kind(i - 1) in _BEFORE_PREDICATE or self.end == i) and self.is_predicated
 
     def describe(self, phrase: Phrase) -> None:
         """Write the state into a phrase that starts now."""
@@ -138,11 +145,25 @@ class _State:
         if phrase.head is None:
             phrase.is_predicate = self.is_predicated and not self.everywhere
             phrase.everywhere = not phrase.is_predicate and (self.everywhere or self._kind_before(phrase.start) in ("in", "wear"))
+        elif phrase.head.kind in ("garment", "hat", "bag") and self._begins_clothes(phrase):
+            phrase.relation = self.relation = "worn"
         phrase.of_any_kind = self._of_any_kind(phrase)
         if phrase.head is not None and phrase.head.kind == "hat" and is_on_head(self.tokens, phrase.end):
             phrase.relation = "worn"
         elif phrase.head is not None and phrase.relation in ("worn", "held"):
             phrase.relation = relation_after(self.tokens, phrase, self.begins) or phrase.relation
+
+    def _begins_clothes(self, phrase: Phrase) -> bool:
+        """ "walking by a shop, | blue jeans", and no list of what is not worn: "a rack of coats, | shirts", "by a bench, | a bag"."""
+        i = phrase.start
+        while self._kind(i - 1) in ("det", "joiner"):
+            i -= 1
+        if self._kind(i - 1) != "comma" or self.relation not in ("placed", "other"):
+            return False
+        is_in_list = self.end == i - 1
+        if phrase.head is not None and phrase.head.kind == "garment":
+            return not (is_in_list and self.target in ("garment", "hat"))
+        return self.relation == "other" and not is_in_list
 
     def leave(self, phrase: Phrase) -> None:
         """Update the state behind a phrase."""
@@ -153,16 +174,22 @@ class _State:
         else:
             if kind != "body":  # "a coat, belted at the waist, over a dress"
                 self.target = kind if kind in _TARGETS else ""
-            self.is_predicated, self.end = kind != "body" and self.target != "", phrase.end
+            may_be_coloured = kind != "body" or phrase.word in spelt("sides")
+            self.is_predicated, self.end = may_be_coloured and self.target != "", phrase.end
         self.excepted = self.everywhere = self.or_before = False
-        if kind in ("body", "sleeve", "part") and self.relation == "placed":
+        if kind in ("body", "sleeve", "part") and self.relation == "placed" and not self._is_at_feet(phrase):
             self.relation = "worn"  # "on his head is a hat", "with a bag on her shoulder and jeans"
         elif self.before_of is not None:
             self.relation = self.before_of  # "a cup of tea and a hat"
         self.before_of = None
         if self.negated:
             self.has_negated = True
-            self.negated = self._scope_goes_on(phrase.end)
+            is_new = phrase.is_predicate and leads_to_noun(self.tokens, phrase.end + 1)  # "neither black nor gray and | pants"
+            self.negated = self._scope_goes_on(phrase.end) and not is_new
+
+    def _is_at_feet(self, phrase: Phrase) -> bool:
+        """ "at her | feet is a bag"."""
+        return phrase.word in spelt("feet") and any(t.text in spelt("near") for t in self.tokens[max(0, phrase.start - 2) : phrase.start])
 
     def _kind(self, i: int) -> str:
         return self.tokens[i].kind if 0 <= i < len(self.tokens) else ""
@@ -175,10 +202,12 @@ class _State:
 
     def _scope_goes_on(self, i: int) -> bool:
         kind, following = self._kind(i), self._kind(i + 1)
+        if kind == "comma" and following == "joiner":  # "no cap, or scarf", but not "no cap, and a scarf", "no cap, and his hair"
+            return self.tokens[i + 1].item != "and" or self._kind(i + 2) not in ("det", "pronoun")
         if kind == "joiner":
             return self.tokens[i].item in ("or", "nor") or following in NOUNS or following in MODIFIERS
         if kind == "comma":
-            return following in NOUNS or following in MODIFIERS or following == "joiner" or _list_ends_with_or(self.tokens, i)
+            return following in NOUNS or following in MODIFIERS or _list_ends_with_or(self.tokens, i)
         return kind in ("of_any_kind", "neg")
 
     def _of_any_kind(self, phrase: Phrase) -> bool:
@@ -216,6 +245,8 @@ class _State:
             return
         if before == "garment":
             self._read_in(i)  # "a coat of green wool"
+        elif self.tokens[i].text == "on" and self.target == "garment" and self._is_before_garment(i):
+            self._read_layer(i)  # "a blazer (that hangs open) on a white shirt"
         else:  # "in the pockets of his black jacket", "the collar of her coat"
             is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i) or self._is_of_garment(i)
             self.before_of = self.relation if self.tokens[i].text == "of" else None
@@ -225,15 +256,19 @@ class _State:
         """ "a white top underneath, and a skirt", "has a dress on that is red"."""
         if self._kind(i) != "place":
             return False
+        return self._ends_behind(i) or (self._kind(i + 1) == "det" and self._kind(i + 2) == "be")
+
+    def _ends_behind(self, i: int) -> bool:
+        """A preposition of nothing."""
         following = self._kind(i + 1)
-        is_he = following == "pronoun" and self.tokens[i + 1].text in ("he", "she")
-        return following in _BEHIND_AN_ADVERB or is_he or (following == "det" and self._kind(i + 2) == "be")
+        return following in _BEHIND_AN_ADVERB or (following == "pronoun" and self.tokens[i + 1].text in ("he", "she"))
 
     def _is_under_garment(self, i: int) -> bool:
-        """ "pants under her dress", "under the jacket is a top"; but "a man in a coat under a bridge"."""
-        if self.tokens[i].text not in ("under", "underneath", "beneath", "inside"):
+        """ "pants under her dress", "under the jacket is a top", "a bun under a hat"; but "a man in a coat under a bridge"."""
+        if self.tokens[i].text not in ("under", "underneath", "beneath", "inside", "below"):
             return False
-        return ((self.end == i and self.target != "") or self._is_after_break(i)) and self._is_before_garment(i)
+        kinds = ("garment", "hat") if self.target in ("hair", "hairstyle") else ("garment",)
+        return ((self.end == i and self.target != "") or self._is_after_break(i)) and self._is_before_garment(i, kinds)
 
     def _is_after_break(self, i: int) -> bool:
         return self.after_break if i == 0 else self._kind(i - 1) in _BREAKS
@@ -249,13 +284,19 @@ class _State:
         return self.tokens[i].text == "of" and self._kind(i + 1) == "pronoun" and self._is_before_garment(i, ("garment", "hat"))
 
     def _is_before_garment(self, i: int, kinds: tuple[str, ...] = ("garment",)) -> bool:
-        """ "under | her long red dress"."""
-        after = (t for t in self.tokens[i + 1 :] if t.kind not in _BEFORE_GARMENT and not _is_possessive(t))
-        return next((token.kind for token in after), "") in kinds
+        """ "under | her long red dress", "over | a red and blue shirt"."""
+        i += 1
+        while i < len(self.tokens) and (
+            may_describe(self.tokens, i) or self.tokens[i].kind in _BEFORE_GARMENT or _is_possessive(self.tokens[i])
+        ):
+            i += 1
+        return self._kind(i) in kinds
 
     def _read_layer(self, i: int) -> None:
         """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning
         over a fence"."""
+        if self._ends_behind(i):
+            return  # "hunched over, a black coat"
         begin = i
         while begin > 0 and self.tokens[begin - 1].text in spelt("layered"):
             begin -= 1
@@ -269,8 +310,8 @@ class _State:
 
     def _read_be(self, i: int) -> None:
         self._end_scope()
-        if self._kind(i - 1) in ("wear", "comma"):
-            self.is_predicated = self.target != ""  # "the shirt he is wearing is red", "his coat, which is new, is red"
+        if self._kind(i - 1) in ("wear", "comma") or (i > 0 and self.tokens[i - 1].text in spelt("referring")):
+            self.is_predicated = self.target != ""  # "the shirt he is wearing is red", "a coat, which is new, is red", "a skirt, it is red"
 
     def _read_stop(self, i: int) -> None:
         self.relation = "worn"
@@ -295,7 +336,7 @@ class _State:
         self.negated = False
 
     def _read_except(self, i: int) -> None:
-        self.excepted, self.negated = True, False
+        self.excepted, self.negated, self.relation = True, False, "worn"
 
     def _read_all(self, i: int) -> None:
         self.everywhere = True
@@ -320,10 +361,11 @@ def _is_possessive(token: Entry) -> bool:
 
 
 def _is_adjective(tokens: list[Entry], i: int) -> bool:
-    """ "a racing suit", "his riding boots"."""
+    """ "a racing suit", "his riding boots", "jeans and hiking boots"."""
     if i == 0 or i + 1 >= len(tokens) or tokens[i + 1].kind not in NOUNS:
         return False
-    return tokens[i - 1].kind == "det" or _is_possessive(tokens[i - 1])
+    is_worn = tokens[i - 1].kind in ("joiner", "comma", "with", "wear", "in") and tokens[i + 1].kind in ("garment", "hat", "accessory")
+    return is_worn or tokens[i - 1].kind == "det" or _is_possessive(tokens[i - 1])
 
 
 def _what_it_says(phrase: Phrase) -> str:

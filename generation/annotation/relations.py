@@ -11,7 +11,7 @@ _NEAR = ("next to", "beside", "behind", "near", "in front of")
 _HEAD_REACH = 6  # tokens from a hat to the head it is on
 CLAUSE_PRONOUNS = frozenset({"it", "he", "she"})
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
-    "in": ("hand", "hands", "arm", "arms", "lap"),
+    "in": ("hand", "hands", "arm", "arms", "lap", "pocket", "back pocket", "side pocket", "front pocket"),
     "over": ("arm", "arms", "shoulder", "shoulders"),
     "on": ("arm", "lap", "shoulder", "shoulders", "knee", "knees"),
     "around": ("waist", "hip", "hips", "shoulder", "shoulders"),
@@ -45,7 +45,7 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
         return "placed"  # the caption begins with it: "a bag lies next to a man"
     is_clause = _at(tokens, i).kind == "be" and _at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
     i += is_clause
-    i = _behind_carried(tokens, i, phrase)
+    i = _behind_carried(tokens, i, phrase, is_clause)
     preposition = _at(tokens, i).text
     if preposition == "of" and _is_person(tokens, i + 1):
         return "other"  # "the bag of a woman"
@@ -61,9 +61,9 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     return _relation_to(_at(tokens, i), preposition, phrase, is_clause)
 
 
-def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase) -> int:
+def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase, is_clause: bool) -> int:
     """The place behind "slung", "tied", "lying". Who wears a thing sits and stands, not the thing: "in a hat | sitting on a bench"."""
-    is_on_somebody = phrase.head is not None and phrase.head.kind in ("hat", "garment")
+    is_on_somebody = phrase.head is not None and phrase.head.kind in ("hat", "garment") and not is_clause
     carried = _carried_not_standing() if is_on_somebody else spelt("carried")
     while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in carried:
         i += 1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from generation.annotation.lexicon import Entry
+from generation.annotation.lexicon import Entry, spelt
 
 NOUNS = frozenset(
     {
@@ -54,9 +54,8 @@ class Phrase:
 def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> Phrase | None:
     """The noun phrase that begins at `start`, article not included; None where none does.
 
-    is_predicated: a colour here is said of a noun before, so that a comma ends it: "a top in coral, long black leggings".
+    is_predicated: a colour here is said of a noun before, so that the way to another noun ends it: "a top in coral, long black leggings".
     """
-    is_predicated = is_predicated and start > 0 and tokens[start - 1].kind in ("in", "be", "det")  # not "a hoodie, red and blue leggings"
     phrase = Phrase(start, start, None)
     head = unknown = -1
     choice = False
@@ -74,6 +73,8 @@ def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> P
         elif kind == "number" and head >= 0 and tokens[head].kind == "accessory":
             pass  # "the number 23"
         elif kind in MODIFIERS:
+            if head >= 0 and tokens[head].kind == "sleeve" and _leads_to_upper(tokens, i):
+                head = -1  # "short sleeved | gray sweater"
             if (head >= 0 or unknown >= 0) and not (head < 0 and kind != "colour"):
                 break
             _add_modifier(phrase, tokens, i)
@@ -111,19 +112,45 @@ def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
     """A joiner or comma between adjectives: "black and white striped", "long, dark"."""
     before, after = tokens[i - 1].kind, [token.kind for token in tokens[i + 1 : i + 3]]
     is_last_comma = tokens[i].kind == "comma" and after[:1] == ["joiner"]  # "blue, white, and yellow"
-    if is_predicated and _leads_to_noun(tokens, i + 1 + is_last_comma):
-        return False
+    if is_predicated and leads_to_noun(tokens, i + 1 + is_last_comma):
+        return tokens[i].kind == "joiner" and _describes_what_follows(tokens, i)
     if is_last_comma and after[1:] and after[1] in MODIFIERS:
         return before in MODIFIERS
     is_after = before in MODIFIERS or (before == "comma" and tokens[i].kind == "joiner" and tokens[i - 2].kind in MODIFIERS)
     return is_after and bool(after) and after[0] in MODIFIERS and tokens[i].item != "nor"
 
 
-def _leads_to_noun(tokens: list[Entry], i: int) -> bool:
+def leads_to_noun(tokens: list[Entry], i: int) -> bool:
     """ "green, and | matching black shorts"."""
     while i < len(tokens) and tokens[i].kind in MODIFIERS:
         i += 1
     return _is_noun(tokens, i) or (i < len(tokens) and (tokens[i].kind == "word" or (tokens[i].kind == "verb" and _is_noun(tokens, i + 1))))
+
+
+def may_describe(tokens: list[Entry], i: int) -> bool:
+    """The token at i may stand before a noun, as in "red | and white striped | zoo | shirts"."""
+    kind, following = tokens[i].kind, tokens[i + 1].kind if i + 1 < len(tokens) else ""
+    if kind == "joiner":
+        return i > 0 and tokens[i - 1].kind in MODIFIERS and following in MODIFIERS
+    return kind in MODIFIERS or (kind == "word" and following != "colour")
+
+
+def _leads_to_upper(tokens: list[Entry], i: int) -> bool:
+    """ "gray and white | sweater"."""
+    while i < len(tokens) and may_describe(tokens, i):
+        i += 1
+    return i < len(tokens) and tokens[i].part in ("upper", "both")
+
+
+def _describes_what_follows(tokens: list[Entry], i: int) -> bool:
+    """Behind a noun: "shorts, black | and white shoes", but not "trousers blue | and muddy boots". Behind "a": "in a pink | and gold sari",
+    but not "a top in a soft coral | and black jeans"."""
+    first = next((j for j in range(i - 1, -1, -1) if tokens[j].kind not in MODIFIERS), -1)
+    if first < 0 or tokens[first].kind in NOUNS:
+        return tokens[i + 1].kind == "colour"
+    noun = next((token for token in tokens[i + 1 :] if token.kind in NOUNS), None)
+    are_trousers = noun is not None and noun.part == "lower" and noun.type == 1
+    return tokens[first].text in spelt("articles") and not are_trousers
 
 
 def _is_or_another(tokens: list[Entry], i: int) -> bool:

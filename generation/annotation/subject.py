@@ -7,7 +7,7 @@ from functools import cache
 from generation.annotation.ages import stated_years
 from generation.annotation.lexicon import Entry
 from generation.annotation.mentions import Mention, mentions_in
-from generation.annotation.ownership import ownership, renames
+from generation.annotation.ownership import is_apposed, ownership, renames
 from generation.annotation.symbols import any_of
 
 
@@ -68,11 +68,11 @@ def _alternative(tokens: list[Entry], mentions: list[Mention], main: Mention) ->
 
 
 def _renamed(tokens: list[Entry], mentions: list[Mention], main: Mention) -> Mention | None:
-    """ "the pedestrian is a man": the other name of the main subject."""
+    """ "the pedestrian is a man", "the pedestrian, a man, ...": the other name of the main subject."""
     index = mentions.index(main) + 1
     if index < len(mentions) and renames(tokens, mentions[index]) and not mentions[index].plural:
         return mentions[index]
-    return None
+    return next((mention for mention in mentions[index:] if is_apposed(tokens, mentions, mention, main)), None)
 
 
 def _first_gender(tokens: list[Entry], text: str, end: int) -> int | None:
@@ -83,4 +83,4 @@ def _first_gender(tokens: list[Entry], text: str, end: int) -> int | None:
 
 @cache
 def _pronouns() -> re.Pattern[str]:
-    return re.compile(any_of("pronoun", "no_hat"))  # "nothing on her head"
+    return re.compile(any_of("pronoun", "no_hat", "neg"))  # "nothing on her head", "left his hat"

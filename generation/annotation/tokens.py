@@ -98,7 +98,8 @@ def _respelt(word: str) -> str:
         return word
     sharing = {target for rest in _rests(word) for target in _targets_by_rest().get(rest, ())}
     near = [target for target in sharing if _begins_alike(word, target) and _one_edit_apart(word, target)]
-    return min(near, key=_number_and_length) if len({_meaning(target) for target in near}) == 1 else word
+    likeliest = [target for target in near if set(target) == set(word)] or near  # "gren" is green and not grey
+    return min(likeliest, key=_number_and_length) if len({_meaning(target) for target in likeliest}) == 1 else word
 
 
 def _meaning(target: str) -> tuple[object, ...]:
