@@ -53,7 +53,7 @@ def jobs(cluster: Cluster, folder: Path, miniature: Path) -> dict[str, Job]:
         "limited": sbatch(cluster, trainings["limited"], "--time=3", "--signal=USR1@120", REPLAY_HOLD=str(folder / "until-warned")),
         "two": sbatch(cluster, trainings["two"]),
         "silent": sbatch(cluster, trainings["silent"], "--nodelist=n1,n2", SILENT_NODE="n2", PASSERBY_RENDEZVOUS_S="30"),
-        "four": sbatch(cluster, four, "--ntasks-per-node=2", "--mem=1700"),
+        "four": sbatch(cluster, four, "--ntasks-per-node=2", "--mem=2600"),
         "finetuned": sbatch(cluster, finetuning, package="finetune"),
     }
 

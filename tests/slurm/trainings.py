@@ -85,7 +85,7 @@ def sbatch(cluster: Cluster, config: Any, *options: str, package: str = "pretrai
     python = out.with_suffix(".python")
     python.write_text(PYTHON)
     python.chmod(0o755)
-    fixed = ("--parsable", "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1", "--mem=900", "--time=30:00")
+    fixed = ("--parsable", "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0", "--cpus-per-task=1", "--mem=1300", "--time=30:00")
     env = {**cluster.env, "PASSERBY_PYTHON": str(python), "REPLAY_BLOCKS": str(BLOCKS), **environment}
     argv = ["sbatch", *fixed, f"--output={log}", *options, f"slurm/{package}.sbatch", str(recipe)]
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
