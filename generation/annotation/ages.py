@@ -48,6 +48,6 @@ def _tells_age(tokens: list[Entry], i: int) -> bool:
     if before[-1].text in ("aged", "age"):
         return True
     after = tokens[i + 1].kind if i + 1 < len(tokens) else ""
-    if [token.kind for token in before[-2:]] == ["pronoun", "be"]:
-        return after in ("", "comma", "stop", "joiner", "with", "in")  # "she is 45"
+    if [token.kind for token in before[-2:]] in (["pronoun", "be"], ["relative", "be"]):
+        return after in ("", "comma", "stop", "joiner", "with", "in", "wear", "hold", "verb")  # "she is 45"
     return len(before) > 1 and before[-1].text == "of" and before[-2].kind == "person" and after not in (*BEFORE_PERSON, "person")

@@ -142,8 +142,10 @@ def _is_place_of(tokens: list[Entry], i: int) -> bool:
 
 
 def _is_object(tokens: list[Entry], i: int) -> bool:
-    """ "beside a man who carries | her bag"."""
-    return i > 1 and tokens[i - 1].kind in ("hold", "wear") and tokens[i - 2].kind in ("relative", "det")
+    """ "beside a man who wears | her hat", "beside a man carrying | her bag"; but "beside a man, carrying her bag"."""
+    if i < 2 or tokens[i - 1].kind not in ("hold", "wear"):
+        return False
+    return tokens[i - 2].kind in ("relative", "det") or (tokens[i - 1].kind == "hold" and tokens[i - 2].kind != "comma")
 
 
 def _is_named(noun: str, tokens: list[Entry], mentions: list[Mention]) -> bool:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from generation.annotation.lexicon import Entry, spelt
-from generation.annotation.relations import is_on_head, relation_after
+from generation.annotation.relations import is_on_body, is_on_head, relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, leads_to_noun, may_describe, parse_run
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
@@ -137,7 +137,8 @@ class _State:
 
     def is_behind_its_noun(self, i: int) -> bool:
         """A colour at i is said of the noun before: "his hat is | red", "a hat | red"; but not "a hoodie, red and blue leggings"."""
-        return (self._kind(i - 1) in _BEFORE_PREDICATE or self.end == i) and self.is_predicated
+        is_behind = self._kind(i - 1) in _BEFORE_PREDICATE or (i > 0 and self.tokens[i - 1].text == "of") or self.end == i
+        return is_behind and self.is_predicated
 
     def describe(self, phrase: Phrase) -> None:
         """Write the state into a phrase that starts now."""
@@ -150,6 +151,8 @@ class _State:
         phrase.of_any_kind = self._of_any_kind(phrase)
         if phrase.head is not None and phrase.head.kind == "hat" and is_on_head(self.tokens, phrase.end):
             phrase.relation = "worn"
+        elif phrase.head is not None and phrase.head.kind == "bag" and is_on_body(self.tokens, phrase.end):
+            phrase.relation = "held"
         elif phrase.head is not None and phrase.relation in ("worn", "held"):
             phrase.relation = relation_after(self.tokens, phrase, self.begins) or phrase.relation
 
@@ -158,10 +161,12 @@ class _State:
         i = phrase.start
         while self._kind(i - 1) in ("det", "joiner"):
             i -= 1
-        if self._kind(i - 1) != "comma" or self.relation not in ("placed", "other"):
+        if self._kind(i - 1) != "comma" or self.relation == "worn":
             return False
         is_in_list = self.end == i - 1
         if phrase.head is not None and phrase.head.kind == "garment":
+            if self.relation == "held" and i < phrase.start:
+                return False  # "holding a bag, a coat"; but "holding a bag, blue jeans"
             return not (is_in_list and self.target in ("garment", "hat"))
         return self.relation == "other" and not is_in_list
 
@@ -236,7 +241,8 @@ class _State:
         self._end_scope()
 
     def _read_verb(self, i: int) -> None:
-        self.relation = "other"
+        if not (self._kind(i - 1) in ("body", "wear") and self.tokens[i].text in spelt("hangs")):  # "on her arm hangs a bag"
+            self.relation = "other"
         self._end_scope()
 
     def _read_place(self, i: int) -> None:
@@ -312,6 +318,10 @@ class _State:
         self._end_scope()
         if self._kind(i - 1) in ("wear", "comma") or (i > 0 and self.tokens[i - 1].text in spelt("referring")):
             self.is_predicated = self.target != ""  # "the shirt he is wearing is red", "a coat, which is new, is red", "a skirt, it is red"
+
+    def _read_comma(self, i: int) -> None:
+        if not self.has_negated:
+            self.negated = False  # "cannot be seen, a red coat"
 
     def _read_stop(self, i: int) -> None:
         self.relation = "worn"

@@ -21,7 +21,9 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "at": (),
     "off": (),
     "from": (),
+    "to": (),
 }
+_HOLDS_TO = ("from", "to")
 _NOTHING = Entry("", "")
 # Prepositions behind a noun phrase that are asked for, here or in `phrases.py`.
 ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "underneath", "beneath", "inside"})
@@ -33,6 +35,19 @@ def is_on_head(tokens: list[Entry], i: int) -> bool:
     if "head" not in texts or any(token.kind in ("comma", "stop", "person", "in") for token in tokens[i : i + texts.index("head")]):
         return False
     return not spelt("on_head").isdisjoint(texts[: texts.index("head")])
+
+
+def is_on_body(tokens: list[Entry], i: int) -> bool:
+    """ "a bag | on the back", "a bag | is slung across his chest", but not "on the back of a chair"."""
+    i += _at(tokens, i).kind == "be"
+    while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in spelt("carried"):
+        i += 1
+    if _at(tokens, i).text not in ("in", "on", "over", "across", "around", "round"):
+        return False
+    i += 1
+    while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in CLAUSE_PRONOUNS:
+        i += 1
+    return _at(tokens, i).kind == "body" and _at(tokens, i + 1).text != "of"
 
 
 def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | None:
@@ -51,7 +66,7 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
         return "other"  # "the bag of a woman"
     if preposition in _NEAR:
         return "placed" if phrase.relation != "held" and _is_beside(tokens, i + 1) else None  # but "pulls a suitcase behind her"
-    if preposition not in _HOLDING_PARTS or (preposition == "from" and i == phrase.end):
+    if preposition not in _HOLDING_PARTS or (preposition in _HOLDS_TO and i == phrase.end):
         return None
     if preposition == "in" and _is_other_hand(tokens, i + 1):
         return "held"
@@ -81,10 +96,10 @@ def _relation_to(place: Entry, preposition: str, phrase: Phrase, is_clause: bool
     if is_clause and place.kind in _NO_PART_OF_A_PERSON:
         return "placed"  # "a vest is draped over the handle"
     is_bag = phrase.head is not None and phrase.head.kind == "bag"
-    if is_bag or (place.kind != "body" and preposition != "from"):
+    if is_bag or (place.kind != "body" and preposition not in _HOLDS_TO):
         return "placed" if is_bag and preposition == "at" and place.text in ("foot", "feet") else None
-    if preposition == "from":
-        return "held" if place.kind in NOUNS or place.kind == "word" else None  # "a helmet hanging from his belt"
+    if preposition in _HOLDS_TO:
+        return "held" if place.kind in NOUNS or place.kind == "word" else None  # "a helmet hanging from his belt", "clipped to a bag"
     return "held" if place.text in _HOLDING_PARTS[preposition] else None
 
 
