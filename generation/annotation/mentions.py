@@ -52,10 +52,14 @@ def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
         if token.kind == "person":
             mention = _mention(tokens, place, with_pictures)
             mention.is_figure = mention.is_figure or (bool(found) and _is_on_picture(tokens, mention.start))
-            if not (found and _is_example(tokens, mention.start)):
+            if not (found and (_is_example(tokens, mention.start) or _is_crossing(tokens, mention))):
                 found.append(mention)
             end = mention.end
-        elif token.kind == "lifeless" or (token.text in spelt("animals") and (place < _FIGURE_REACH or _is_clothed(tokens, place))):
+        elif (
+            token.kind == "lifeless"
+            or (token.kind == "figure" and not found and _shows_somebody(tokens, place))
+            or (token.text in spelt("animals") and (place < _FIGURE_REACH or _is_clothed(tokens, place)))
+        ):
             found.append(Mention(place, place, place + 1, None, None, False, "", is_figure=True))
         elif token.text in _SUBJECTS and not found:
             found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", "the"))
@@ -72,7 +76,7 @@ def _lone_noun() -> re.Pattern[str]:
 
 @cache
 def _persons() -> re.Pattern[str]:
-    return re.compile(any_of("person", "lifeless", "pronoun") + "|" + any_of("word", only=spelt("animals")))
+    return re.compile(any_of("person", "lifeless", "figure", "pronoun") + "|" + any_of("word", only=spelt("animals")))
 
 
 @cache
@@ -131,6 +135,13 @@ def _is_example(tokens: list[Entry], start: int) -> bool:
     return before[-1:] == ["like"] or (before[-1:] == ["as"] and before[0] in spelt("before_as"))
 
 
+def _is_crossing(tokens: list[Entry], mention: Mention) -> bool:
+    """ "at a | pedestrian crossing", but not "next to a | pedestrian crossing the street"."""
+    before = tokens[mention.start - 1].kind if mention.start > 0 else ""
+    after = tokens[mention.end : mention.end + 2]
+    return before == "place" and [t.text for t in after[:1]] == ["crossing"] and [t.kind for t in after[1:]] != ["det"]
+
+
 def _shows_figure(tokens: list[Entry], i: int) -> bool:
     if tokens[i].kind == "lifeless":
         return tokens[i + 1].text == "of"  # "a statue of a soldier"
@@ -140,6 +151,11 @@ def _shows_figure(tokens: list[Entry], i: int) -> bool:
     if i > 1 and tokens[i - 2].text == "on" and following.kind in ("det", "person"):
         return True  # "on a billboard a girl in a red coat"
     return following.kind in ("with", "verb", "in", "wear") or following.text in ("of", "for", "about")  # but "a poster behind a girl"
+
+
+def _shows_somebody(tokens: list[Entry], i: int) -> bool:
+    """ "a poster | of a boxer"."""
+    return i + 1 < len(tokens) and tokens[i + 1].text == "of"
 
 
 def _is_on_picture(tokens: list[Entry], start: int) -> bool:

@@ -12,7 +12,7 @@ from generation.annotation.runs import MODIFIERS, NOUNS
 from generation.annotation.symbols import any_of
 
 _NOTHING = Entry("", "")
-_MIN_REPEATED = 4  # words of a description that goes on the second time: "in a red shirt"
+_MIN_REPEATED = 3  # words of a description that goes on the second time: "with a hat"
 _SAYS_LOOK = ("wear", "in", "hold", "be")
 
 
@@ -79,12 +79,13 @@ def renames(tokens: list[Entry], mention: Mention) -> bool:
 
 
 def is_apposed(tokens: list[Entry], mentions: list[Mention], mention: Mention, main: Mention) -> bool:
-    """ "the cyclist, | an older man, wears", but not the list "a cyclist, a man and a dog"."""
+    """ "the cyclist, | an older man, wears", "the guard, | male, wears", but not the list "a cyclist, a man and a dog"."""
     before = mentions[mentions.index(mention) - 1]
     again = before.determiner in ("the", "this", "that") and tokens[before.first].text == tokens[main.first].text
     if not (before is main or again) or tokens[before.end].kind != "comma" or mention.start != before.end + 1:
         return False
-    says_more = main.gender is None and not main.plural and not mention.plural and mention.determiner in ("a", "an")
+    is_one = mention.determiner in ("a", "an") or tokens[mention.first].text in spelt("sexes")
+    says_more = is_one and main.gender is None and not main.plural and not mention.plural
     after = [token.kind for token in tokens[mention.end : mention.end + 2]]
     return says_more and after[:1] != ["joiner"] and after not in (["comma", "joiner"], ["comma", "det"])
 

@@ -159,8 +159,9 @@ class _State:
     def _begins_clothes(self, phrase: Phrase) -> bool:
         """ "walking by a shop, | blue jeans", and no list of what is not worn: "a rack of coats, | shirts", "by a bench, | a bag"."""
         i = phrase.start
-        while self._kind(i - 1) in ("det", "joiner"):
+        while self._kind(i - 1) == "det":
             i -= 1
+        i -= self._kind(i - 1) == "joiner"
         if self._kind(i - 1) != "comma" or self.relation == "worn":
             return False
         is_in_list = self.end == i - 1
@@ -188,9 +189,9 @@ class _State:
             self.relation = self.before_of  # "a cup of tea and a hat"
         self.before_of = None
         if self.negated:
-            self.has_negated = True
             is_new = phrase.is_predicate and leads_to_noun(self.tokens, phrase.end + 1)  # "neither black nor gray and | pants"
-            self.negated = self._scope_goes_on(phrase.end) and not is_new
+            self.negated = self._scope_goes_on(phrase.end, is_list=self.has_negated) and not is_new
+            self.has_negated = True
 
     def _is_at_feet(self, phrase: Phrase) -> bool:
         """ "at her | feet is a bag"."""
@@ -205,10 +206,10 @@ class _State:
             i -= 1
         return self._kind(i - 1)
 
-    def _scope_goes_on(self, i: int) -> bool:
+    def _scope_goes_on(self, i: int, is_list: bool) -> bool:
         kind, following = self._kind(i), self._kind(i + 1)
-        if kind == "comma" and following == "joiner":  # "no cap, or scarf", but not "no cap, and a scarf", "no cap, and his hair"
-            return self.tokens[i + 1].item != "and" or self._kind(i + 2) not in ("det", "pronoun")
+        if kind == "comma" and following == "joiner":  # "no cap, or scarf", "no cap, gloves, and scarf", but not "no cap, and jeans"
+            return self.tokens[i + 1].item != "and" or (is_list and self._kind(i + 2) not in ("det", "pronoun"))
         if kind == "joiner":
             return self.tokens[i].item in ("or", "nor") or following in NOUNS or following in MODIFIERS
         if kind == "comma":
@@ -316,7 +317,7 @@ class _State:
 
     def _read_be(self, i: int) -> None:
         self._end_scope()
-        if self._kind(i - 1) in ("wear", "comma") or (i > 0 and self.tokens[i - 1].text in spelt("referring")):
+        if self._kind(i - 1) in ("wear", "comma", "det") or (i > 0 and self.tokens[i - 1].text in spelt("referring")):
             self.is_predicated = self.target != ""  # "the shirt he is wearing is red", "a coat, which is new, is red", "a skirt, it is red"
 
     def _read_comma(self, i: int) -> None:

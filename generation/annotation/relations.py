@@ -58,9 +58,11 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     i = phrase.end
     if begins and _at(tokens, i).text in spelt("lying") and [token.kind for token in tokens[: phrase.start]] in ([], ["det"]):
         return "placed"  # the caption begins with it: "a bag lies next to a man"
+    is_subject = _begins_clause(tokens, phrase.start, begins)
     is_clause = _at(tokens, i).kind == "be" and _at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
+    is_clause = is_clause and (is_subject or tokens[i + 1].text not in spelt("posture"))
     i += is_clause
-    i = _behind_carried(tokens, i, phrase, is_clause)
+    i = _behind_carried(tokens, i, phrase, is_clause or is_subject)
     preposition = _at(tokens, i).text
     if preposition == "of" and _is_person(tokens, i + 1):
         return "other"  # "the bag of a woman"
@@ -73,7 +75,16 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     i += 1
     while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in CLAUSE_PRONOUNS:
         i += 1
+    if _at(tokens, i).kind == "body" and _at(tokens, i + 1).text == "of":
+        i += 2 + (_at(tokens, i + 2).kind in ("det", "pronoun"))  # "from the back of a chair"
     return _relation_to(_at(tokens, i), preposition, phrase, is_clause)
+
+
+def _begins_clause(tokens: list[Entry], i: int, begins: bool) -> bool:
+    """ ". His cap | is lying on the wall", ", the chef's hat | sits on a shelf": it is the thing that lies and sits."""
+    while i > 0 and tokens[i - 1].kind in ("det", "pronoun", "person", "modifier"):
+        i -= 1
+    return tokens[i - 1].kind in ("stop", "comma") if i > 0 else begins
 
 
 def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase, is_clause: bool) -> int:
@@ -100,6 +111,8 @@ def _relation_to(place: Entry, preposition: str, phrase: Phrase, is_clause: bool
         return "placed" if is_bag and preposition == "at" and place.text in ("foot", "feet") else None
     if preposition in _HOLDS_TO:
         return "held" if place.kind in NOUNS or place.kind == "word" else None  # "a helmet hanging from his belt", "clipped to a bag"
+    if place.text.endswith("pocket") and phrase.head is not None and phrase.head.kind == "garment":
+        return None  # "in jeans, (hands) in his pockets"
     return "held" if place.text in _HOLDING_PARTS[preposition] else None
 
 

@@ -112,7 +112,8 @@ def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
     """A joiner or comma between adjectives: "black and white striped", "long, dark"."""
     before, after = tokens[i - 1].kind, [token.kind for token in tokens[i + 1 : i + 3]]
     is_last_comma = tokens[i].kind == "comma" and after[:1] == ["joiner"]  # "blue, white, and yellow"
-    if is_predicated and leads_to_noun(tokens, i + 1 + is_last_comma):
+    is_list = is_last_comma and _is_list(tokens, i + 2)
+    if is_predicated and (is_list or leads_to_noun(tokens, i + 1 + is_last_comma)):
         return tokens[i].kind == "joiner" and _describes_what_follows(tokens, i)
     if is_last_comma and after[1:] and after[1] in MODIFIERS:
         return before in MODIFIERS
@@ -125,6 +126,11 @@ def leads_to_noun(tokens: list[Entry], i: int) -> bool:
     while i < len(tokens) and tokens[i].kind in MODIFIERS:
         i += 1
     return _is_noun(tokens, i) or (i < len(tokens) and (tokens[i].kind == "word" or (tokens[i].kind == "verb" and _is_noun(tokens, i + 1))))
+
+
+def _is_list(tokens: list[Entry], i: int) -> bool:
+    """ "untucked, and | black and red shorts"."""
+    return [token.kind for token in tokens[i : i + 3]] == ["colour", "joiner", "colour"] and leads_to_noun(tokens, i + 2)
 
 
 def may_describe(tokens: list[Entry], i: int) -> bool:
