@@ -1,10 +1,22 @@
 """The noun phrases of a caption, each with what is said of it: worn, held or elsewhere; negated; what a lone colour belongs to (R6, R9)."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
+from generation.annotation.carry import NO_END, START, Carry, Reading
 from generation.annotation.lexicon import Entry, spelt
+from generation.annotation.neighbours import (
+    ends_behind,
+    is_adjective,
+    is_adverb,
+    is_at_feet,
+    is_before_garment,
+    is_of_any_kind,
+    kind_at,
+    kind_before,
+    list_ends_with_or,
+)
 from generation.annotation.relations import is_on_body, is_on_head, relation_after
-from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, leads_to_noun, may_describe, parse_run
+from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, leads_to_noun, parse_run
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
@@ -14,49 +26,7 @@ _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both", "kind_of"})
 _BEFORE_PREDICATE = frozenset({"in", "be", "det", "kind_of"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
-_BEHIND_AN_ADVERB = frozenset({"", "be", "comma", "stop", "joiner", "wear", "hold", "with", "verb", "place"})  # a piece may end there
-_BEFORE_GARMENT = frozenset({"det", "sleeve", "be"})
 _BREAKS = frozenset({"stop", "comma", "relative"})
-_POSSESSIVES = frozenset({"his", "her", "their", "its", "my", "your", "'s"})
-_NO_END = -1
-
-
-class Carry(NamedTuple):
-    """What the words so far say about the next noun phrase."""
-
-    relation: str = "worn"
-    negated: bool = False
-    has_negated: bool = False  # a phrase stands in the scope already
-    excepted: bool = False
-    everywhere: bool = False  # "all", "head to toe" just before
-    target: str = ""  # kind of the phrase before, if a colour may be said of it
-    is_predicated: bool = False  # a colour that comes now is said of it: "his coat is ..."
-    or_before: bool = False
-    before_of: str | None = None  # the relation that "of" interrupts
-    after_break: bool = False  # a comma, a full stop or "who" just before
-    begins: bool = False  # nothing has been read yet
-    end: int = _NO_END  # 0: a phrase ends here
-
-    def put(self, values: dict[str, Any]) -> "Carry":
-        """The same with other values in some fields; seven times as fast as `_replace`."""
-        return Carry(*map(values.get, self._fields, self))
-
-
-START = Carry(after_break=True, begins=True)
-
-
-class Reading(NamedTuple):
-    """What some tokens say behind any words of which `asked` holds, and what is carried on from there."""
-
-    phrases: tuple[Phrase, ...]  # left to right, with relation and negation
-    asked: dict[str, Any]  # fields of a Carry, and their values
-    settled: dict[str, Any]  # the others stay
-
-    def holds_behind(self, carry: Carry) -> bool:
-        for name, value in self.asked.items():  # noqa: SIM110 -- three times as fast as `all`
-            if getattr(carry, name) != value:
-                return False
-        return True
 
 
 def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
@@ -65,7 +35,7 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
     found: list[Phrase] = []
     i = 0
     while i < len(tokens):
-        if tokens[i].kind == "verb" and _is_adjective(tokens, i):
+        if tokens[i].kind == "verb" and is_adjective(tokens, i):
             i += 1
             continue
         phrase = parse_run(tokens, i, state.is_behind_its_noun(i)) if tokens[i].kind in _STARTERS else None
@@ -113,8 +83,8 @@ class _State:
     def settled(self) -> dict[str, Any]:
         """At the end of the tokens."""
         self.has_negated = self.has_negated and self.negated
-        self.end = 0 if vars(self).get("end") == len(self.tokens) else _NO_END
-        self.after_break, self.begins = self._kind(len(self.tokens) - 1) in _BREAKS, False
+        self.end = 0 if vars(self).get("end") == len(self.tokens) else NO_END
+        self.after_break, self.begins = kind_at(self.tokens, len(self.tokens) - 1) in _BREAKS, False
         return {name: value for name, value in vars(self).items() if name in Carry._fields}
 
     def read(self, i: int) -> None:
@@ -123,7 +93,7 @@ class _State:
         handler = _READERS.get(token.kind)
         if handler is not None:
             handler(self, i)
-        begins_item = token.kind == "det" and self._kind(i - 1) == "comma"  # "a black hat, a yellow and black top"
+        begins_item = token.kind == "det" and kind_at(self.tokens, i - 1) == "comma"  # "a black hat, a yellow and black top"
         if begins_item or (token.kind not in _KEEPS_PREDICATE and not self._is_bridge(i)):
             self.is_predicated = False
         if token.kind not in _KEEPS_EVERYWHERE:
@@ -133,11 +103,11 @@ class _State:
         """ "a coat of green wool", "the back of it is red", "neither black nor blue", "has a dress on that is red"."""
         token = self.tokens[i]
         is_of = (token.text == "of" and self.end == i) or (token.text == "it" and i > 0 and self.tokens[i - 1].text == "of")
-        return is_of or token.item == "nor" or self._is_adverb(i)
+        return is_of or token.item == "nor" or is_adverb(self.tokens, i)
 
     def is_behind_its_noun(self, i: int) -> bool:
         """A colour at i is said of the noun before: "his hat is | red", "a hat | red"; but not "a hoodie, red and blue leggings"."""
-        is_behind = self._kind(i - 1) in _BEFORE_PREDICATE or (i > 0 and self.tokens[i - 1].text == "of") or self.end == i
+        is_behind = kind_at(self.tokens, i - 1) in _BEFORE_PREDICATE or (i > 0 and self.tokens[i - 1].text == "of") or self.end == i
         return is_behind and self.is_predicated
 
     def describe(self, phrase: Phrase) -> None:
@@ -145,10 +115,10 @@ class _State:
         phrase.relation, phrase.negated, phrase.excepted, phrase.or_before = self.relation, self.negated, self.excepted, self.or_before
         if phrase.head is None:
             phrase.is_predicate = self.is_predicated and not self.everywhere
-            phrase.everywhere = not phrase.is_predicate and (self.everywhere or self._kind_before(phrase.start) in ("in", "wear"))
+            phrase.everywhere = not phrase.is_predicate and (self.everywhere or kind_before(self.tokens, phrase.start) in ("in", "wear"))
         elif phrase.head.kind in ("garment", "hat", "bag") and self._begins_clothes(phrase):
             phrase.relation = self.relation = "worn"
-        phrase.of_any_kind = self._of_any_kind(phrase)
+        phrase.of_any_kind = is_of_any_kind(self.tokens, phrase)
         if phrase.head is not None and phrase.head.kind == "hat" and is_on_head(self.tokens, phrase.end):
             phrase.relation = "worn"
         elif phrase.head is not None and phrase.head.kind == "bag" and is_on_body(self.tokens, phrase.end):
@@ -159,10 +129,10 @@ class _State:
     def _begins_clothes(self, phrase: Phrase) -> bool:
         """ "walking by a shop, | blue jeans", and no list of what is not worn: "a rack of coats, | shirts", "by a bench, | a bag"."""
         i = phrase.start
-        while self._kind(i - 1) == "det":
+        while kind_at(self.tokens, i - 1) == "det":
             i -= 1
-        i -= self._kind(i - 1) == "joiner"
-        if self._kind(i - 1) != "comma" or self.relation == "worn":
+        i -= kind_at(self.tokens, i - 1) == "joiner"
+        if kind_at(self.tokens, i - 1) != "comma" or self.relation == "worn":
             return False
         is_in_list = self.end == i - 1
         if phrase.head is not None and phrase.head.kind == "garment":
@@ -183,7 +153,7 @@ class _State:
             may_be_coloured = kind != "body" or phrase.word in spelt("sides")
             self.is_predicated, self.end = may_be_coloured and self.target != "", phrase.end
         self.excepted = self.everywhere = self.or_before = False
-        if kind in ("body", "sleeve", "part") and self.relation == "placed" and not self._is_at_feet(phrase):
+        if kind in ("body", "sleeve", "part") and self.relation == "placed" and not is_at_feet(self.tokens, phrase):
             self.relation = "worn"  # "on his head is a hat", "with a bag on her shoulder and jeans"
         elif self.before_of is not None:
             self.relation = self.before_of  # "a cup of tea and a hat"
@@ -193,31 +163,15 @@ class _State:
             self.negated = self._scope_goes_on(phrase.end, is_list=self.has_negated) and not is_new
             self.has_negated = True
 
-    def _is_at_feet(self, phrase: Phrase) -> bool:
-        """ "at her | feet is a bag"."""
-        return phrase.word in spelt("feet") and any(t.text in spelt("near") for t in self.tokens[max(0, phrase.start - 2) : phrase.start])
-
-    def _kind(self, i: int) -> str:
-        return self.tokens[i].kind if 0 <= i < len(self.tokens) else ""
-
-    def _kind_before(self, i: int) -> str:
-        """Kind of the last token before i that is no article."""
-        while self._kind(i - 1) == "det":
-            i -= 1
-        return self._kind(i - 1)
-
     def _scope_goes_on(self, i: int, is_list: bool) -> bool:
-        kind, following = self._kind(i), self._kind(i + 1)
+        kind, following = kind_at(self.tokens, i), kind_at(self.tokens, i + 1)
         if kind == "comma" and following == "joiner":  # "no cap, or scarf", "no cap, gloves, and scarf", but not "no cap, and jeans"
-            return self.tokens[i + 1].item != "and" or (is_list and self._kind(i + 2) not in ("det", "pronoun"))
+            return self.tokens[i + 1].item != "and" or (is_list and kind_at(self.tokens, i + 2) not in ("det", "pronoun"))
         if kind == "joiner":
             return self.tokens[i].item in ("or", "nor") or following in NOUNS or following in MODIFIERS
         if kind == "comma":
-            return following in NOUNS or following in MODIFIERS or _list_ends_with_or(self.tokens, i)
+            return following in NOUNS or following in MODIFIERS or list_ends_with_or(self.tokens, i)
         return kind in ("of_any_kind", "neg")
-
-    def _of_any_kind(self, phrase: Phrase) -> bool:
-        return self._kind(phrase.end) == "of_any_kind" or self._kind(phrase.start - 1) == "kind_of"
 
     def _read_wear(self, i: int) -> None:
         self.relation = "worn"
@@ -242,82 +196,66 @@ class _State:
         self._end_scope()
 
     def _read_verb(self, i: int) -> None:
-        if not (self._kind(i - 1) in ("body", "wear") and self.tokens[i].text in spelt("hangs")):  # "on her arm hangs a bag"
+        if not (kind_at(self.tokens, i - 1) in ("body", "wear") and self.tokens[i].text in spelt("hangs")):  # "on her arm hangs a bag"
             self.relation = "other"
         self._end_scope()
 
     def _read_place(self, i: int) -> None:
-        before = self._kind(i - 1) if self.tokens[i].text == "of" else ""
-        if self._is_adverb(i):
+        before = kind_at(self.tokens, i - 1) if self.tokens[i].text == "of" else ""
+        if is_adverb(self.tokens, i):
             return
         if before == "garment":
             self._read_in(i)  # "a coat of green wool"
-        elif self.tokens[i].text == "on" and self.target == "garment" and self._is_before_garment(i):
+        elif self.tokens[i].text == "on" and self.target == "garment" and is_before_garment(self.tokens, i):
             self._read_layer(i)  # "a blazer (that hangs open) on a white shirt"
         else:  # "in the pockets of his black jacket", "the collar of her coat"
             is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i) or self._is_of_garment(i)
             self.before_of = self.relation if self.tokens[i].text == "of" else None
             self.relation = "worn" if is_worn else "placed"
 
-    def _is_adverb(self, i: int) -> bool:
-        """ "a white top underneath, and a skirt", "has a dress on that is red"."""
-        if self._kind(i) != "place":
-            return False
-        return self._ends_behind(i) or (self._kind(i + 1) == "det" and self._kind(i + 2) == "be")
-
-    def _ends_behind(self, i: int) -> bool:
-        """A preposition of nothing."""
-        following = self._kind(i + 1)
-        return following in _BEHIND_AN_ADVERB or (following == "pronoun" and self.tokens[i + 1].text in ("he", "she"))
-
     def _is_under_garment(self, i: int) -> bool:
         """ "pants under her dress", "under the jacket is a top", "a bun under a hat"; but "a man in a coat under a bridge"."""
         if self.tokens[i].text not in ("under", "underneath", "beneath", "inside", "below"):
             return False
         kinds = ("garment", "hat") if self.target in ("hair", "hairstyle") else ("garment",)
-        return ((self.end == i and self.target != "") or self._is_after_break(i)) and self._is_before_garment(i, kinds)
+        return ((self.end == i and self.target != "") or self._is_after_break(i)) and is_before_garment(self.tokens, i, kinds)
 
     def _is_after_break(self, i: int) -> bool:
-        return self.after_break if i == 0 else self._kind(i - 1) in _BREAKS
+        return self.after_break if i == 0 else kind_at(self.tokens, i - 1) in _BREAKS
 
     def _is_on_garment(self, i: int) -> bool:
         """ "no sleeves on her red top", "a badge on his coat"; but "a jacket on the bench"."""
-        if self.tokens[i].text != "on" or self.end != i or self._kind(i - 1) not in ("part", "sleeve", "accessory"):
+        if self.tokens[i].text != "on" or self.end != i or kind_at(self.tokens, i - 1) not in ("part", "sleeve", "accessory"):
             return False
-        return self._kind(i + 1) == "pronoun" and self._is_before_garment(i)
+        return kind_at(self.tokens, i + 1) == "pronoun" and is_before_garment(self.tokens, i)
 
     def _is_of_garment(self, i: int) -> bool:
         """ "the train of her gown", "because of his hat"."""
-        return self.tokens[i].text == "of" and self._kind(i + 1) == "pronoun" and self._is_before_garment(i, ("garment", "hat"))
-
-    def _is_before_garment(self, i: int, kinds: tuple[str, ...] = ("garment",)) -> bool:
-        """ "under | her long red dress", "over | a red and blue shirt"."""
-        i += 1
-        while i < len(self.tokens) and (
-            may_describe(self.tokens, i) or self.tokens[i].kind in _BEFORE_GARMENT or _is_possessive(self.tokens[i])
-        ):
-            i += 1
-        return self._kind(i) in kinds
+        return (
+            self.tokens[i].text == "of"
+            and kind_at(self.tokens, i + 1) == "pronoun"
+            and is_before_garment(self.tokens, i, ("garment", "hat"))
+        )
 
     def _read_layer(self, i: int) -> None:
         """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning
         over a fence"."""
-        if self._ends_behind(i):
+        if ends_behind(self.tokens, i):
             return  # "hunched over, a black coat"
         begin = i
         while begin > 0 and self.tokens[begin - 1].text in spelt("layered"):
             begin -= 1
-        if self._is_after_break(begin) and self._is_before_garment(i):
+        if self._is_after_break(begin) and is_before_garment(self.tokens, i):
             self.relation = "worn"  # "over a black shirt he wears a jacket", "a shirt, worn over a vest"
             return
-        may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and self._is_before_garment(i))
-        is_layer = may_lie_over and self.end != _NO_END
+        may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and is_before_garment(self.tokens, i))
+        is_layer = may_lie_over and self.end != NO_END
         is_layer = is_layer and all(t.kind in _LAYER_LINKS or t.text in spelt("layered") for t in self.tokens[self.end : i])
         self.relation = "worn" if is_layer else "placed"
 
     def _read_be(self, i: int) -> None:
         self._end_scope()
-        if self._kind(i - 1) in ("wear", "comma", "det") or (i > 0 and self.tokens[i - 1].text in spelt("referring")):
+        if kind_at(self.tokens, i - 1) in ("wear", "comma", "det") or (i > 0 and self.tokens[i - 1].text in spelt("referring")):
             self.is_predicated = self.target != ""  # "the shirt he is wearing is red", "a coat, which is new, is red", "a skirt, it is red"
 
     def _read_comma(self, i: int) -> None:
@@ -367,18 +305,6 @@ class _State:
 _READERS = {name.removeprefix("_read_"): reader for name, reader in vars(_State).items() if name.startswith("_read_")}
 
 
-def _is_possessive(token: Entry) -> bool:
-    return token.kind == "pronoun" and token.text in _POSSESSIVES
-
-
-def _is_adjective(tokens: list[Entry], i: int) -> bool:
-    """ "a racing suit", "his riding boots", "jeans and hiking boots"."""
-    if i == 0 or i + 1 >= len(tokens) or tokens[i + 1].kind not in NOUNS:
-        return False
-    is_worn = tokens[i - 1].kind in ("joiner", "comma", "with", "wear", "in") and tokens[i + 1].kind in ("garment", "hat", "accessory")
-    return is_worn or tokens[i - 1].kind == "det" or _is_possessive(tokens[i - 1])
-
-
 def _what_it_says(phrase: Phrase) -> str:
     if phrase.head is None:
         return "headless"
@@ -388,13 +314,3 @@ def _what_it_says(phrase: Phrase) -> str:
     if kind == "garment":
         return kind if phrase.relation == "worn" and not phrase.negated else ""
     return kind if kind in _SAYING else ""
-
-
-def _list_ends_with_or(tokens: list[Entry], i: int) -> bool:
-    """In "no hat, a bag or a scarf" the list behind the comma runs into an "or"."""
-    for token in tokens[i + 1 :]:
-        if token.item in ("or", "nor") and token.kind == "joiner":
-            return True
-        if token.kind not in NOUNS and token.kind not in MODIFIERS and token.kind not in ("det", "comma", "word"):
-            return False
-    return False

@@ -8,8 +8,9 @@ next. Pieces are written in symbols, in which colours are alike. A property test
 import re
 from functools import cache
 
+from generation.annotation.carry import START, Carry, Reading
 from generation.annotation.lexicon import spelt
-from generation.annotation.phrases import START, Carry, Reading, phrases
+from generation.annotation.phrases import phrases
 from generation.annotation.relations import ASKED_BEHIND_A_PHRASE, CLAUSE_PRONOUNS
 from generation.annotation.remembered import MAX_REMEMBERED, Remembered
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase

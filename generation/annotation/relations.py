@@ -3,6 +3,7 @@
 from functools import cache
 
 from generation.annotation.lexicon import Entry, spelt
+from generation.annotation.neighbours import at
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
@@ -24,7 +25,6 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "to": (),
 }
 _HOLDS_TO = ("from", "to")
-_NOTHING = Entry("", "")
 # Prepositions behind a noun phrase that are asked for, here or in `phrases.py`.
 ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "underneath", "beneath", "inside"})
 
@@ -39,15 +39,19 @@ def is_on_head(tokens: list[Entry], i: int) -> bool:
 
 def is_on_body(tokens: list[Entry], i: int) -> bool:
     """ "a bag | on the back", "a bag | is slung across his chest", but not "on the back of a chair"."""
-    i += _at(tokens, i).kind == "be"
-    while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in spelt("carried"):
+    i += at(tokens, i).kind == "be"
+    while at(tokens, i).kind in ("verb", "word") and tokens[i].text in spelt("carried"):
         i += 1
-    if _at(tokens, i).text not in ("in", "on", "over", "across", "around", "round"):
+    if at(tokens, i).text not in ("in", "on", "over", "across", "around", "round"):
         return False
-    i += 1
-    while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in CLAUSE_PRONOUNS:
+    i = _behind_articles(tokens, i + 1)
+    return at(tokens, i).kind == "body" and at(tokens, i + 1).text != "of"
+
+
+def _behind_articles(tokens: list[Entry], i: int) -> int:
+    while at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in CLAUSE_PRONOUNS:
         i += 1
-    return _at(tokens, i).kind == "body" and _at(tokens, i + 1).text != "of"
+    return i
 
 
 def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | None:
@@ -56,14 +60,14 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     begins: the tokens are the beginning of the caption.
     """
     i = phrase.end
-    if begins and _at(tokens, i).text in spelt("lying") and [token.kind for token in tokens[: phrase.start]] in ([], ["det"]):
+    if begins and at(tokens, i).text in spelt("lying") and [token.kind for token in tokens[: phrase.start]] in ([], ["det"]):
         return "placed"  # the caption begins with it: "a bag lies next to a man"
     is_subject = _begins_clause(tokens, phrase.start, begins)
-    is_clause = _at(tokens, i).kind == "be" and _at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
+    is_clause = at(tokens, i).kind == "be" and at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
     is_clause = is_clause and (is_subject or tokens[i + 1].text not in spelt("posture"))
     i += is_clause
     i = _behind_carried(tokens, i, phrase, is_clause or is_subject)
-    preposition = _at(tokens, i).text
+    preposition = at(tokens, i).text
     if preposition == "of" and _is_person(tokens, i + 1):
         return "other"  # "the bag of a woman"
     if preposition in _NEAR:
@@ -72,12 +76,10 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
         return None
     if preposition == "in" and _is_other_hand(tokens, i + 1):
         return "held"
-    i += 1
-    while _at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in CLAUSE_PRONOUNS:
-        i += 1
-    if _at(tokens, i).kind == "body" and _at(tokens, i + 1).text == "of":
-        i += 2 + (_at(tokens, i + 2).kind in ("det", "pronoun"))  # "from the back of a chair"
-    return _relation_to(_at(tokens, i), preposition, phrase, is_clause)
+    i = _behind_articles(tokens, i + 1)
+    if at(tokens, i).kind == "body" and at(tokens, i + 1).text == "of":
+        i += 2 + (at(tokens, i + 2).kind in ("det", "pronoun"))  # "from the back of a chair"
+    return _relation_to(at(tokens, i), preposition, phrase, is_clause)
 
 
 def _begins_clause(tokens: list[Entry], i: int, begins: bool) -> bool:
@@ -91,7 +93,7 @@ def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase, is_clause: bool
     """The place behind "slung", "tied", "lying". Who wears a thing sits and stands, not the thing: "in a hat | sitting on a bench"."""
     is_on_somebody = phrase.head is not None and phrase.head.kind in ("hat", "garment") and not is_clause
     carried = _carried_not_standing() if is_on_somebody else spelt("carried")
-    while _at(tokens, i).kind in ("verb", "word") and tokens[i].text in carried:
+    while at(tokens, i).kind in ("verb", "word") and tokens[i].text in carried:
         i += 1
     return i
 
@@ -117,19 +119,15 @@ def _relation_to(place: Entry, preposition: str, phrase: Phrase, is_clause: bool
 
 
 def _is_person(tokens: list[Entry], i: int) -> bool:
-    return _at(tokens, i + (_at(tokens, i).kind == "det")).kind == "person"
+    return at(tokens, i + (at(tokens, i).kind == "det")).kind == "person"
 
 
 def _is_beside(tokens: list[Entry], i: int) -> bool:
     """ "next to | her", "beside | her feet", but not "next to | her red coat"."""
-    after = _at(tokens, i + 1)
-    return (_at(tokens, i).text in ("him", "her", "them") and after.kind not in _NOUN_LIKE) or after.text in ("foot", "feet")
+    after = at(tokens, i + 1)
+    return (at(tokens, i).text in ("him", "her", "them") and after.kind not in _NOUN_LIKE) or after.text in ("foot", "feet")
 
 
 def _is_other_hand(tokens: list[Entry], i: int) -> bool:
     """ "a case in one hand and his cap in | the other"."""
-    return [token.kind for token in tokens[i : i + 2]] == ["det", "det"] and _at(tokens, i + 2).kind not in _NOUN_LIKE
-
-
-def _at(tokens: list[Entry], i: int) -> Entry:
-    return tokens[i] if i < len(tokens) else _NOTHING
+    return [token.kind for token in tokens[i : i + 2]] == ["det", "det"] and at(tokens, i + 2).kind not in _NOUN_LIKE
