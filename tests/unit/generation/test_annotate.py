@@ -14,8 +14,9 @@ import yaml
 
 from generation.annotate import AnnotateStage, annotate, labels_of
 from generation.annotate_text import annotate_lines
-from generation.annotation.lexicon import RULES_FILE
+from generation.annotation.lexicon import RULES_FILE, lexicon
 from generation.annotation.merge import merge
+from generation.annotation.tokens import tokens_of
 from generation.cli import main
 from generation.config import AnnotateConfig
 from pipeline.contracts.attributes import LOWER_COLOURS, PERSON_27, UPPER_COLOURS
@@ -141,6 +142,16 @@ def test_labels_can_be_read_from_the_prompt() -> None:
 
 def answers(lines: Iterable[bytes], num_jobs: int = 1) -> list[dict[str, Any]]:
     return [json.loads(line) for chunk in annotate_lines(lines, "f", num_jobs) for line in chunk.text.splitlines()]
+
+
+@pytest.mark.parametrize("word", ["window", "shops", "layer", "grass", "cheap", "village"])
+def test_a_word_that_exists_is_not_read_as_a_listed_one(word: str) -> None:
+    """They lie one letter from widow, shows, lawyer, grasps, chap and villager."""
+    assert [entry.text for entry in tokens_of(word)] == [word]
+
+
+def test_words_that_exist_are_on_no_other_list() -> None:
+    assert not lexicon().real_words & lexicon().words
 
 
 def test_several_processes_answer_in_the_order_of_the_captions(monkeypatch: pytest.MonkeyPatch) -> None:
