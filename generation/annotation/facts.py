@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from generation.annotation.lexicon import Entry
+from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.remembered import Remembered
 from generation.annotation.runs import Phrase
 
@@ -131,7 +131,7 @@ class Facts:
             sleeve = 1  # "without sleeves"
         if garment is not None:
             garment.sleeve = garment.sleeve if sleeve is None else sleeve
-            if not phrase.negated:
+            if not phrase.negated and (phrase.relation == "worn" or phrase.word not in spelt("scenery")):  # "holding yellow flowers"
                 garment.colours += colours
         elif phrase.says == "sleeve" and sleeve is not None and phrase.relation == "worn":
             self._sleeves.append(sleeve)

@@ -189,7 +189,7 @@ def _described(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
             for word in record["words"]:
                 entry = Entry(kind, word, **given)
                 found.append((word, entry))
-                if kind in ("garment", "hat", "bag", "hairstyle"):
+                if kind in ("garment", "hat", "bag", "hairstyle") and plural(word) not in rules["hold_verbs"]:  # "clutches a bouquet"
                     found.append((plural(word), entry))
     for record in rules["plural_persons"]:
         found += [(word, Entry("person", word, gender=record.get("gender"), plural=True)) for word in record["words"]]

@@ -8,7 +8,7 @@ from itertools import takewhile
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.symbols import any_of
 
-BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word"})
+BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word", "surface"})
 _HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
 _SUBJECTS = frozenset({"he", "she", "they"})
 _FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
@@ -125,8 +125,10 @@ def _gender_of_group(tokens: list[Entry], end: int) -> int | None:
 
 
 def _is_clothed(tokens: list[Entry], i: int) -> bool:
-    """ "a dog | that wears a sweater"."""
-    return [token.kind for token in tokens[i + 1 : i + 3]] in (["det", "wear"], ["relative", "wear"])
+    """ "a dog | that wears a sweater", ", and a dog | in a sweater"; but "walking a dog in a sweater"."""
+    before, after = [t.kind for t in tokens[max(0, i - 2) : i]], [t.kind for t in tokens[i + 1 : i + 3]]
+    begins = before in (["joiner", "det"], ["comma", "det"], ["stop", "det"])
+    return after in (["det", "wear"], ["relative", "wear"]) or (begins and after[:1] in (["in"], ["wear"]))
 
 
 def _is_example(tokens: list[Entry], start: int) -> bool:

@@ -41,7 +41,7 @@ def is_adverb(tokens: list[Entry], i: int) -> bool:
 def is_before_garment(tokens: list[Entry], i: int, kinds: tuple[str, ...] = ("garment",)) -> bool:
     """ "under | her long red dress", "over | a red and blue shirt"."""
     i += 1
-    while i < len(tokens) and (may_describe(tokens, i) or tokens[i].kind in _BEFORE_GARMENT or _is_possessive(tokens[i])):
+    while i < len(tokens) and (may_describe(tokens, i) or tokens[i].kind in _BEFORE_GARMENT or is_possessive(tokens[i])):
         i += 1
     return kind_at(tokens, i) in kinds
 
@@ -55,7 +55,7 @@ def is_of_any_kind(tokens: list[Entry], phrase: Phrase) -> bool:
     return kind_at(tokens, phrase.end) == "of_any_kind" or kind_at(tokens, phrase.start - 1) == "kind_of"
 
 
-def _is_possessive(token: Entry) -> bool:
+def is_possessive(token: Entry) -> bool:
     return token.kind == "pronoun" and token.text in _POSSESSIVES
 
 
@@ -64,7 +64,7 @@ def is_adjective(tokens: list[Entry], i: int) -> bool:
     if i == 0 or kind_at(tokens, i + 1) not in NOUNS:
         return False
     is_worn = tokens[i - 1].kind in ("joiner", "comma", "with", "wear", "in") and tokens[i + 1].kind in ("garment", "hat", "accessory")
-    return is_worn or tokens[i - 1].kind == "det" or _is_possessive(tokens[i - 1])
+    return is_worn or tokens[i - 1].kind == "det" or is_possessive(tokens[i - 1])
 
 
 def list_ends_with_or(tokens: list[Entry], i: int) -> bool:

@@ -22,6 +22,7 @@ _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin w
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
 _SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "headwear", "bag"})
 _COLOURED = frozenset({"headless", "garment", "sleeve", "part", "hair"})  # what is said of others has no use for their colours
+_OF_OTHERS = frozenset({"sleeve", "part", "hair", "hairstyle"})  # they hang over shoulders and go round necks, and are worn
 _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both", "kind_of"})
 _BEFORE_PREDICATE = frozenset({"in", "be", "det", "kind_of"})
@@ -123,7 +124,7 @@ class _State:
             phrase.relation = "worn"
         elif phrase.head is not None and phrase.head.kind == "bag" and is_on_body(self.tokens, phrase.end):
             phrase.relation = "held"
-        elif phrase.head is not None and phrase.relation in ("worn", "held"):
+        elif phrase.head is not None and phrase.head.kind not in _OF_OTHERS and phrase.relation in ("worn", "held"):
             phrase.relation = relation_after(self.tokens, phrase, self.begins) or phrase.relation
 
     def _begins_clothes(self, phrase: Phrase) -> bool:
@@ -148,10 +149,14 @@ class _State:
             self.is_predicated = phrase.is_predicate
             self.end = phrase.end if phrase.is_predicate else self.end
         else:
-            if kind != "body":  # "a coat, belted at the waist, over a dress"
-                self.target = kind if kind in _TARGETS else ""
+            if kind == "word" and phrase.word in spelt("layered"):
+                pass  # "a shirt layered | open over a vest"
+            elif kind != "body":  # "a coat, belted at the waist, over a dress"
+                self.target, self.end = kind if kind in _TARGETS else "", phrase.end
+            else:
+                self.end = phrase.end
             may_be_coloured = kind != "body" or phrase.word in spelt("sides")
-            self.is_predicated, self.end = may_be_coloured and self.target != "", phrase.end
+            self.is_predicated = may_be_coloured and self.target != ""
         self.excepted = self.everywhere = self.or_before = False
         if kind in ("body", "sleeve", "part") and self.relation == "placed" and not is_at_feet(self.tokens, phrase):
             self.relation = "worn"  # "on his head is a hat", "with a bag on her shoulder and jeans"

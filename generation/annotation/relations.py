@@ -3,7 +3,7 @@
 from functools import cache
 
 from generation.annotation.lexicon import Entry, spelt
-from generation.annotation.neighbours import at
+from generation.annotation.neighbours import at, is_possessive
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
@@ -65,6 +65,7 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     is_subject = _begins_clause(tokens, phrase.start, begins)
     is_clause = at(tokens, i).kind == "be" and at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
     is_clause = is_clause and (is_subject or tokens[i + 1].text not in spelt("posture"))
+    is_clause = is_clause or _is_in_place(tokens, i)
     i += is_clause
     i = _behind_carried(tokens, i, phrase, is_clause or is_subject)
     preposition = at(tokens, i).text
@@ -82,9 +83,16 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     return _relation_to(at(tokens, i), preposition, phrase, is_clause)
 
 
+def _is_in_place(tokens: list[Entry], i: int) -> bool:
+    """ "his hat | is in the other hand", "| is on the bench", but not "| is in green"."""
+    if at(tokens, i).kind != "be" or at(tokens, i + 1).text not in _HOLDING_PARTS:
+        return False
+    return at(tokens, _behind_articles(tokens, i + 2)).kind in ("body", "surface")
+
+
 def _begins_clause(tokens: list[Entry], i: int, begins: bool) -> bool:
     """ ". His cap | is lying on the wall", ", the chef's hat | sits on a shelf": it is the thing that lies and sits."""
-    while i > 0 and tokens[i - 1].kind in ("det", "pronoun", "person", "modifier"):
+    while i > 0 and (tokens[i - 1].kind in ("det", "modifier") or is_possessive(tokens[i - 1])):
         i -= 1
     return tokens[i - 1].kind in ("stop", "comma") if i > 0 else begins
 

@@ -143,9 +143,14 @@ def may_describe(tokens: list[Entry], i: int) -> bool:
 
 def _leads_to_upper(tokens: list[Entry], i: int) -> bool:
     """ "gray and white | sweater"."""
+    i = _behind_description(tokens, i)
+    return i < len(tokens) and tokens[i].part in ("upper", "both")
+
+
+def _behind_description(tokens: list[Entry], i: int) -> int:
     while i < len(tokens) and may_describe(tokens, i):
         i += 1
-    return i < len(tokens) and tokens[i].part in ("upper", "both")
+    return i
 
 
 def _describes_what_follows(tokens: list[Entry], i: int) -> bool:
@@ -154,14 +159,15 @@ def _describes_what_follows(tokens: list[Entry], i: int) -> bool:
     first = next((j for j in range(i - 1, -1, -1) if tokens[j].kind not in MODIFIERS), -1)
     if first < 0 or tokens[first].kind in NOUNS:
         return tokens[i + 1].kind == "colour"
-    noun = next((token for token in tokens[i + 1 :] if token.kind in NOUNS), None)
-    are_trousers = noun is not None and noun.part == "lower" and noun.type == 1
+    i = _behind_description(tokens, i + 1)
+    are_trousers = i < len(tokens) and tokens[i].part == "lower" and tokens[i].type == 1
     return tokens[first].text in spelt("articles") and not are_trousers
 
 
 def _is_or_another(tokens: list[Entry], i: int) -> bool:
-    """ "a brown or a black jacket"."""
-    return tokens[i].item == "or" and [token.kind for token in tokens[i + 1 : i + 3]] == ["det", "colour"]
+    """ "a brown or a dark blue jacket"."""
+    kinds = [token.kind for token in tokens[i + 1 : i + 4]]
+    return tokens[i].item == "or" and (kinds[:2] == ["det", "colour"] or kinds == ["det", "modifier", "colour"])
 
 
 def _behind_denied_colour(tokens: list[Entry], i: int) -> int:

@@ -14,6 +14,7 @@ _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
 # Frequent words at which no listed phrase is cut (a test holds that).
 CUTS = ((" a ", " a\0 "), (" and ", "\0 and\0 "), (",", "\0,\0"), (".", "\0."), (" with ", "\0 with "))
 _ELISION = re.compile(r"n't\b")
+_OF_SEVERAL = re.compile(r"s' (?=[a-z])")  # "the boys' coats"
 
 
 def tokenise(caption: str) -> tuple[list[Entry], str]:
@@ -66,6 +67,7 @@ def _split(text: str) -> list[str]:
     if _PLAIN.fullmatch(text):
         return text.replace("-", " ").replace(",", " , ").replace(".", " . ").split()
     text = text.replace("’", "'").replace("`", "'")
+    text = _OF_SEVERAL.sub("s 's ", text) if "s' " in text else text
     return _WORDS.findall(_ELISION.sub(" not", text) if "n't" in text else text)
 
 
