@@ -140,7 +140,8 @@ class _State:
             if self.relation == "held" and i < phrase.start:
                 return False  # "holding a bag, a coat"; but "holding a bag, blue jeans"
             return not (is_in_list and self.target in ("garment", "hat"))
-        return self.relation == "other" and not is_in_list
+        ends_list = phrase.head is not None and phrase.head.kind == "hat" and kind_at(self.tokens, i) == "joiner"  # ", and | a hat"
+        return ends_list or (self.relation == "other" and not is_in_list)
 
     def leave(self, phrase: Phrase) -> None:
         """Update the state behind a phrase."""

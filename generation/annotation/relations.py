@@ -3,7 +3,7 @@
 from functools import cache
 
 from generation.annotation.lexicon import Entry, spelt
-from generation.annotation.neighbours import at, is_possessive
+from generation.annotation.neighbours import at, is_possessive, kind_before
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
@@ -17,7 +17,7 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "on": ("arm", "lap", "shoulder", "shoulders", "knee", "knees"),
     "around": ("waist", "hip", "hips", "shoulder", "shoulders"),
     "round": ("waist", "hip", "hips", "shoulder", "shoulders"),
-    "under": ("arm", "arms"),
+    "under": ("arm", "arms", "head"),
     "across": ("arm", "lap", "arms"),
     "at": (),
     "off": (),
@@ -30,11 +30,12 @@ ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "unde
 
 
 def is_on_head(tokens: list[Entry], i: int) -> bool:
-    """ "a hat sits crookedly on his head", "a cap covers her head"."""
+    """ "a hat sits crookedly on his head", "a cap covers her head", "a beanie pulled low over his ears"."""
     texts = [token.text for token in tokens[i : i + _HEAD_REACH]]
-    if "head" not in texts or any(token.kind in ("comma", "stop", "person", "in") for token in tokens[i : i + texts.index("head")]):
+    head = next((place for place, text in enumerate(texts) if text in spelt("heads")), 0)
+    if any(token.kind in ("comma", "stop", "person", "in") for token in tokens[i : i + head]):
         return False
-    return not spelt("on_head").isdisjoint(texts[: texts.index("head")])
+    return not spelt("on_head").isdisjoint(texts[:head])
 
 
 def is_on_body(tokens: list[Entry], i: int) -> bool:
@@ -42,10 +43,10 @@ def is_on_body(tokens: list[Entry], i: int) -> bool:
     i += at(tokens, i).kind == "be"
     while at(tokens, i).kind in ("verb", "word") and tokens[i].text in spelt("carried"):
         i += 1
-    if at(tokens, i).text not in ("in", "on", "over", "across", "around", "round"):
+    if at(tokens, i).text not in ("in", "on", "over", "across", "around", "round", "from"):
         return False
     i = _behind_articles(tokens, i + 1)
-    return at(tokens, i).kind == "body" and at(tokens, i + 1).text != "of"
+    return (at(tokens, i).kind == "body" or at(tokens, i).text in spelt("whole_body")) and at(tokens, i + 1).text != "of"
 
 
 def _behind_articles(tokens: list[Entry], i: int) -> int:
@@ -60,18 +61,18 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     begins: the tokens are the beginning of the caption.
     """
     i = phrase.end
+    if at(tokens, i).text == "of" and at(tokens, i + 1).kind == "word":
+        i += 2  # "a bag of onions | sits on the ground"
     if begins and at(tokens, i).text in spelt("lying") and [token.kind for token in tokens[: phrase.start]] in ([], ["det"]):
         return "placed"  # the caption begins with it: "a bag lies next to a man"
-    is_subject = _begins_clause(tokens, phrase.start, begins)
-    is_clause = at(tokens, i).kind == "be" and at(tokens, i + 1).text in spelt("put")  # "whose cap was left on the bench"
-    is_clause = is_clause and (is_subject or tokens[i + 1].text not in spelt("posture"))
-    is_clause = is_clause or _is_in_place(tokens, i)
+    is_subject = _is_subject(tokens, phrase.start, begins)
+    is_clause = _is_clause(tokens, i, is_subject)
     i += is_clause
     i = _behind_carried(tokens, i, phrase, is_clause or is_subject)
     preposition = at(tokens, i).text
     if preposition == "of" and _is_person(tokens, i + 1):
         return "other"  # "the bag of a woman"
-    if preposition in _NEAR:
+    if preposition in _NEAR and not (i == phrase.end and _is_worn(tokens, phrase)):
         return "placed" if phrase.relation != "held" and _is_beside(tokens, i + 1) else None  # but "pulls a suitcase behind her"
     if preposition not in _HOLDING_PARTS or (preposition in _HOLDS_TO and i == phrase.end):
         return None
@@ -80,7 +81,25 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     i = _behind_articles(tokens, i + 1)
     if at(tokens, i).kind == "body" and at(tokens, i + 1).text == "of":
         i += 2 + (at(tokens, i + 2).kind in ("det", "pronoun"))  # "from the back of a chair"
+    if _is_where_somebody_is(tokens, phrase, at(tokens, i)):
+        return None
     return _relation_to(at(tokens, i), preposition, phrase, is_clause)
+
+
+def _is_where_somebody_is(tokens: list[Entry], phrase: Phrase, place: Entry) -> bool:
+    """ "in a red coat | on a bench", "a bag | on the street"; but "with a coat | on a bench", "his coat | on a bench"."""
+    if place.kind != "surface" or at(tokens, phrase.end).text not in ("on", "in", "at", "across", "under", "around", "round"):
+        return False
+    return place.text in spelt("streets") or phrase.relation == "held" or _is_worn(tokens, phrase)
+
+
+def _is_worn(tokens: list[Entry], phrase: Phrase) -> bool:
+    """ "in a red coat | next to her", but not "with a hat | on the bench", "her hat | on the bench", ", a hat | beside her"."""
+    if phrase.head is None or phrase.head.kind not in ("garment", "hat"):
+        return False
+    before = kind_before(tokens, phrase.start)
+    is_one = at(tokens, phrase.start - 1).kind == "det"
+    return before != "with" and not is_possessive(at(tokens, phrase.start - 1)) and not (before in ("comma", "stop") and is_one)
 
 
 def _is_in_place(tokens: list[Entry], i: int) -> bool:
@@ -90,17 +109,28 @@ def _is_in_place(tokens: list[Entry], i: int) -> bool:
     return at(tokens, _behind_articles(tokens, i + 2)).kind in ("body", "surface")
 
 
-def _begins_clause(tokens: list[Entry], i: int, begins: bool) -> bool:
+def _is_subject(tokens: list[Entry], start: int, begins: bool) -> bool:
     """ ". His cap | is lying on the wall", ", the chef's hat | sits on a shelf": it is the thing that lies and sits."""
+    i = start
     while i > 0 and (tokens[i - 1].kind in ("det", "modifier") or is_possessive(tokens[i - 1])):
         i -= 1
-    return tokens[i - 1].kind in ("stop", "comma") if i > 0 else begins
+    i -= i > 1 and [token.kind for token in tokens[i - 2 : i]] == ["comma", "joiner"]
+    return i < start and (tokens[i - 1].kind in ("stop", "comma") if i > 0 else begins)
 
 
-def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase, is_clause: bool) -> int:
-    """The place behind "slung", "tied", "lying". Who wears a thing sits and stands, not the thing: "in a hat | sitting on a bench"."""
-    is_on_somebody = phrase.head is not None and phrase.head.kind in ("hat", "garment") and not is_clause
-    carried = _carried_not_standing() if is_on_somebody else spelt("carried")
+def _is_clause(tokens: list[Entry], i: int, is_subject: bool) -> bool:
+    """ "whose cap | was left on the bench", "his cap | is in the other hand"; but "a man in a cap | is sitting on a bench"."""
+    is_put = at(tokens, i).kind == "be" and at(tokens, i + 1).text in spelt("put")
+    if is_put and (is_subject or tokens[i + 1].text not in spelt("posture") | spelt("reclining")):
+        return True
+    return _is_in_place(tokens, i)
+
+
+def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase, by_itself: bool) -> int:
+    """The place behind "slung", "tied", "lying". Who has a thing sits and stands, not the thing: "in a hat | sitting on a bench"."""
+    is_bag = phrase.head is not None and phrase.head.kind == "bag" and phrase.relation != "held"
+    sits = by_itself and phrase.head is not None and phrase.head.kind == "hat"
+    carried = spelt("carried") if by_itself and is_bag else _carried_not_standing() | (spelt("sitting") if sits else frozenset())
     while at(tokens, i).kind in ("verb", "word") and tokens[i].text in carried:
         i += 1
     return i

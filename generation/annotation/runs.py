@@ -157,7 +157,7 @@ def _describes_what_follows(tokens: list[Entry], i: int) -> bool:
     """Behind a noun: "shorts, black | and white shoes", but not "trousers blue | and muddy boots". Behind "a": "in a pink | and gold sari",
     but not "a top in a soft coral | and black jeans"."""
     first = next((j for j in range(i - 1, -1, -1) if tokens[j].kind not in MODIFIERS), -1)
-    if first < 0 or tokens[first].kind in NOUNS:
+    if first < 0 or tokens[first].kind in NOUNS or tokens[first].kind == "word":
         return tokens[i + 1].kind == "colour"
     i = _behind_description(tokens, i + 1)
     are_trousers = i < len(tokens) and tokens[i].part == "lower" and tokens[i].type == 1

@@ -144,9 +144,23 @@ def answers(lines: Iterable[bytes], num_jobs: int = 1) -> list[dict[str, Any]]:
     return [json.loads(line) for chunk in annotate_lines(lines, "f", num_jobs) for line in chunk.text.splitlines()]
 
 
-@pytest.mark.parametrize("word", ["window", "shops", "layer", "grass", "cheap", "village"])
+@pytest.mark.parametrize(
+    "place", ["on the street", "on a sidewalk", "on a bench", "at a table", "in a chair", "across the street", "next to her"]
+)
+@pytest.mark.parametrize("clothes", ["in a black dress", "wearing a red shirt and blue jeans", "in a coat and a white hat"])
+def test_where_somebody_is_does_not_undress(clothes: str, place: str) -> None:
+    assert annotate(f"a woman {clothes} {place}") == annotate(f"a woman {clothes}")
+
+
+@pytest.mark.parametrize("what", ["with a backpack", "carrying a handbag", "holding a white bag", "in a long coat with a purse"])
+def test_who_has_a_bag_stands_and_sits_not_the_bag(what: str) -> None:
+    for place in ("standing on a sidewalk", "sitting on a bench", "on the street"):
+        assert annotate(f"a woman {what} {place}") == annotate(f"a woman {what}")
+
+
+@pytest.mark.parametrize("word", ["window", "shops", "layer", "halls", "cheap", "village"])
 def test_a_word_that_exists_is_not_read_as_a_listed_one(word: str) -> None:
-    """They lie one letter from widow, shows, lawyer, grasps, chap and villager."""
+    """They lie one letter from widow, shows, lawyer, hauls, chap and villager."""
     assert [entry.text for entry in tokens_of(word)] == [word]
 
 
