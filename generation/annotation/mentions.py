@@ -52,7 +52,7 @@ def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
         if token.kind == "person":
             mention = _mention(tokens, place, with_pictures)
             mention.is_figure = mention.is_figure or (bool(found) and _is_on_picture(tokens, mention.start))
-            if not (found and (_is_example(tokens, mention.start) or _is_crossing(tokens, mention))):
+            if not (found and (_is_example(tokens, mention.start) or _is_where(tokens, mention))):
                 found.append(mention)
             end = mention.end
         elif (
@@ -137,11 +137,14 @@ def _is_example(tokens: list[Entry], start: int) -> bool:
     return before[-1:] == ["like"] or (before[-1:] == ["as"] and before[0] in spelt("before_as"))
 
 
-def _is_crossing(tokens: list[Entry], mention: Mention) -> bool:
-    """ "at a | pedestrian crossing", but not "next to a | pedestrian crossing the street"."""
-    before = tokens[mention.start - 1].kind if mention.start > 0 else ""
+def _is_where(tokens: list[Entry], mention: Mention) -> bool:
+    """ "at a | pedestrian crossing", "through the | crowd", but not "a | pedestrian crossing the street", "a | crowd of women"."""
+    if mention.start == 0 or tokens[mention.start - 1].kind not in ("place", "in"):
+        return False
     after = tokens[mention.end : mention.end + 2]
-    return before == "place" and [t.text for t in after[:1]] == ["crossing"] and [t.kind for t in after[1:]] != ["det"]
+    if tokens[mention.first].text == "crowd":
+        return [t.text for t in after[:1]] != ["of"]
+    return [t.text for t in after[:1]] == ["crossing"] and [t.kind for t in after[1:]] != ["det"]
 
 
 def _shows_figure(tokens: list[Entry], i: int) -> bool:

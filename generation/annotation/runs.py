@@ -114,7 +114,7 @@ def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
     is_last_comma = tokens[i].kind == "comma" and after[:1] == ["joiner"]  # "blue, white, and yellow"
     is_list = is_last_comma and _is_list(tokens, i + 2)
     if is_predicated and (is_list or leads_to_noun(tokens, i + 1 + is_last_comma)):
-        return tokens[i].kind == "joiner" and _describes_what_follows(tokens, i)
+        return _describes_what_follows(tokens, i)
     if is_last_comma and after[1:] and after[1] in MODIFIERS:
         return before in MODIFIERS
     is_after = before in MODIFIERS or (before == "comma" and tokens[i].kind == "joiner" and tokens[i - 2].kind in MODIFIERS)
@@ -158,7 +158,7 @@ def _describes_what_follows(tokens: list[Entry], i: int) -> bool:
     but not "a top in a soft coral | and black jeans"."""
     first = next((j for j in range(i - 1, -1, -1) if tokens[j].kind not in MODIFIERS), -1)
     if first < 0 or tokens[first].kind in NOUNS or tokens[first].kind == "word":
-        return tokens[i + 1].kind == "colour"
+        return tokens[i].kind == "joiner" and tokens[i + 1].kind == "colour"
     i = _behind_description(tokens, i + 1)
     are_trousers = i < len(tokens) and tokens[i].part == "lower" and tokens[i].type == 1
     return tokens[first].text in spelt("articles") and not are_trousers
