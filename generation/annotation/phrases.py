@@ -172,7 +172,7 @@ class _State:
     def _scope_goes_on(self, i: int, is_list: bool) -> bool:
         kind, following = kind_at(self.tokens, i), kind_at(self.tokens, i + 1)
         if kind == "comma" and following == "joiner":  # "no cap, or scarf", "no cap, gloves, and scarf", but not "no cap, and jeans"
-            return self.tokens[i + 1].item != "and" or (is_list and kind_at(self.tokens, i + 2) not in ("det", "pronoun"))
+            return self.tokens[i + 1].item != "and" or (is_list and kind_at(self.tokens, i + 2) not in ("", "det", "pronoun"))
         if kind == "joiner":
             return self.tokens[i].item in ("or", "nor") or following in NOUNS or following in MODIFIERS
         if kind == "comma":
