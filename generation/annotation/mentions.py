@@ -63,7 +63,7 @@ def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
             found.append(Mention(place, place, place + 1, None, None, False, "", is_figure=True))
         elif token.text in _SUBJECTS and not found:
             found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", "the"))
-    return found
+    return found[1:] if len(found) > 1 and _is_where(tokens, found[0]) else found
 
 
 @cache
