@@ -14,7 +14,7 @@ _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
 # Frequent words at which no listed phrase is cut (a test holds that).
 CUTS = ((" a ", " a\0 "), (" and ", "\0 and\0 "), (",", "\0,\0"), (".", "\0."), (" with ", "\0 with "))
 _ELISION = re.compile(r"n't\b")
-_OF_SEVERAL = re.compile(r"s' (?=[a-z])")  # "the boys' coats"
+_OF_SEVERAL = re.compile(r"s' (?!(?:a|and|with)\b)(?=[a-z])")  # "the boys' coats"; nothing is owned by them where texts are cut
 
 
 def tokenise(caption: str) -> tuple[list[Entry], str]:
