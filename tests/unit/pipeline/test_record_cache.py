@@ -109,9 +109,8 @@ def test_the_cache_of_another_stage_or_run_says_nothing(run, tmp_path, monkeypat
     expected = rows(run)
     run.paths.records("caption").write_bytes(run.paths.records("annotate").read_bytes())
     assert rows(run) == expected
-    shutil.copytree(run.paths.root, tmp_path / "copy")
-    shutil.rmtree(run.paths.root)
-    shutil.copytree(tmp_path / "copy", run.paths.root)
+    shutil.move(run.paths.root, tmp_path / "old")  # not removed: a file system may give its numbers of files again
+    shutil.copytree(tmp_path / "old", run.paths.root)
     seen = opened(monkeypatch)
     assert rows(run) == expected
     assert len(seen) == sum(row["done"] for row in expected), "other files, though copies: read anew"
