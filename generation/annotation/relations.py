@@ -40,9 +40,7 @@ def is_on_head(tokens: list[Entry], i: int) -> bool:
 
 def is_on_body(tokens: list[Entry], i: int) -> bool:
     """ "a bag | on the back", "a bag | is slung across his chest", but not "on the back of a chair"."""
-    i += at(tokens, i).kind == "be"
-    while at(tokens, i).kind in ("verb", "word") and tokens[i].text in spelt("carried"):
-        i += 1
+    i = _behind_any(tokens, i + (at(tokens, i).kind == "be"), spelt("carried"))
     if at(tokens, i).text not in ("in", "on", "over", "across", "around", "round", "from"):
         return False
     i = _behind_articles(tokens, i + 1)
@@ -51,6 +49,12 @@ def is_on_body(tokens: list[Entry], i: int) -> bool:
 
 def _behind_articles(tokens: list[Entry], i: int) -> int:
     while at(tokens, i).kind in ("det", "pronoun", "modifier", "number") and tokens[i].text not in CLAUSE_PRONOUNS:
+        i += 1
+    return i
+
+
+def _behind_any(tokens: list[Entry], i: int, words: frozenset[str]) -> int:
+    while at(tokens, i).kind in ("verb", "word") and tokens[i].text in words:
         i += 1
     return i
 
@@ -131,9 +135,7 @@ def _behind_carried(tokens: list[Entry], i: int, phrase: Phrase, by_itself: bool
     is_bag = phrase.head is not None and phrase.head.kind == "bag" and phrase.relation != "held"
     sits = by_itself and phrase.head is not None and phrase.head.kind == "hat"
     carried = spelt("carried") if by_itself and is_bag else _carried_not_standing() | (spelt("sitting") if sits else frozenset())
-    while at(tokens, i).kind in ("verb", "word") and tokens[i].text in carried:
-        i += 1
-    return i
+    return _behind_any(tokens, i, carried)
 
 
 @cache
