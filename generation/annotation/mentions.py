@@ -35,12 +35,6 @@ def mentions_in(tokens: list[Entry], text: str) -> list[Mention]:
 
     text: the tokens in symbols.
     """
-    lone = _lone_noun().fullmatch(text)
-    return all_mentions(tokens, text) if lone is None else [_mention(tokens, lone.start("noun"), with_pictures=bool(lone["picture"]))]
-
-
-def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
-    """The same without the short way for most captions."""
     with_pictures = _pictures().search(text) is not None
     found: list[Mention] = []
     end = 0
@@ -67,11 +61,11 @@ def all_mentions(tokens: list[Entry], text: str) -> list[Mention]:
 
 
 @cache
-def _lone_noun() -> re.Pattern[str]:
-    """Most captions name one person by one noun, and show no pictures but "a picture of" that person."""
+def lone_noun() -> re.Pattern[str]:
+    """Most captions name one person, by one noun, and show no pictures."""
     others = any_of("person", "lifeless", "figure", "picture")[1:-1] + any_of("word", only=spelt("animals"))[1:-1]
-    before = f"[^{others}{any_of('pronoun', only=_SUBJECTS)[1:-1]}]*+"
-    return re.compile(f"{before}(?P<picture>{any_of('picture')}?){before}(?P<noun>{any_of('person')})[^{others}]*+")
+    others = f"[^{others}{any_of('pronoun', only=_SUBJECTS)[1:-1]}]*+"
+    return re.compile(f"{others}({any_of('person')}){others}")
 
 
 @cache

@@ -6,7 +6,7 @@ from functools import cache
 
 from generation.annotation.ages import stated_years
 from generation.annotation.lexicon import Entry
-from generation.annotation.mentions import Mention, mentions_in
+from generation.annotation.mentions import BEFORE_PERSON, Mention, lone_noun, mentions_in
 from generation.annotation.ownership import is_apposed, ownership, renames
 from generation.annotation.symbols import any_of
 
@@ -26,6 +26,22 @@ class Subject:
 
 def subject_of(tokens: list[Entry], text: str) -> Subject:
     """The main subject of a caption; where nobody is named, everything is said of an unknown person. text: the tokens in symbols."""
+    lone = lone_noun().fullmatch(text)
+    return by_mentions(tokens, text) if lone is None else _lone_subject(tokens, text, lone.start(1))
+
+
+def _lone_subject(tokens: list[Entry], text: str, place: int) -> Subject:
+    """The short way for most captions: what `by_mentions` makes of them. place: of the one noun."""
+    noun = tokens[place]
+    age = noun.age
+    while place > 0 and (before := tokens[place := place - 1]).kind in BEFORE_PERSON:
+        if before.kind == "age":
+            age = before.value  # the first adjective counts
+    return _only_subject(tokens, text, noun.gender, age, noun.plural)
+
+
+def by_mentions(tokens: list[Entry], text: str) -> Subject:
+    """The same as `subject_of`, of any caption."""
     mentions = mentions_in(tokens, text)
     if not mentions:
         return Subject(_first_gender(tokens, text, len(tokens)), None, False, None)
@@ -34,11 +50,16 @@ def subject_of(tokens: list[Entry], text: str) -> Subject:
         return Subject(None, None, False, [False] * len(tokens))
     if len(mentions) > 1:
         return _one_of_several(tokens, text, mentions, main)
-    if main.plural:
-        return Subject(main.gender, None, True, None)
-    gender = _first_gender(tokens, text, len(tokens)) if main.gender is None else main.gender
+    return _only_subject(tokens, text, main.gender, main.age, main.plural)
+
+
+def _only_subject(tokens: list[Entry], text: str, gender: int | None, age: int | None, plural: bool) -> Subject:
+    """gender, age, plural: as the noun says."""
+    if plural:
+        return Subject(gender, None, True, None)
     years = stated_years(tokens, text, None)
-    return Subject(gender, main.age if years is None else years, False, None)
+    gender = _first_gender(tokens, text, len(tokens)) if gender is None else gender
+    return Subject(gender, age if years is None else years, False, None)
 
 
 def _one_of_several(tokens: list[Entry], text: str, mentions: list[Mention], main: Mention) -> Subject:
@@ -77,8 +98,11 @@ def _renamed(tokens: list[Entry], mentions: list[Mention], main: Mention) -> Men
 
 def _first_gender(tokens: list[Entry], text: str, end: int) -> int | None:
     """Gender of the first pronoun that has one."""
-    pronouns = (tokens[match.start()] for match in _pronouns().finditer(text, 0, end))
-    return next((pronoun.gender for pronoun in pronouns if pronoun.gender is not None), None)
+    for match in _pronouns().finditer(text, 0, end):
+        gender = tokens[match.start()].gender
+        if gender is not None:
+            return gender
+    return None
 
 
 @cache

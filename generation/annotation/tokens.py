@@ -12,7 +12,7 @@ from generation.annotation.symbols import in_symbols, symbols
 _PLAIN = re.compile(r"[a-z ,.-]*")  # of such texts the words are found without the expression below, three times as fast
 _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
 # Frequent words at which no listed phrase is cut (a test holds that).
-CUTS = ((" a ", " a\0 "), (" and ", "\0 and\0 "), (",", "\0,\0"), (".", "\0."), (" with ", "\0 with "))
+CUTS = ((" a ", " a\0 "), (" and ", " and\0 "), (",", ",\0"), (".", ".\0"), (" with ", "\0 with "))
 _ELISION = re.compile(r"n't\b")
 _OF_SEVERAL = re.compile(r"s' (?!(?:a|and|with)\b)(?=[a-z])")  # "the boys' coats"; nothing is owned by them where texts are cut
 

@@ -10,10 +10,9 @@ from hypothesis.extra.numpy import arrays
 from generation.annotate import annotate, labels_of
 from generation.annotation.labels import labels_by
 from generation.annotation.lexicon import lexicon
-from generation.annotation.mentions import all_mentions, mentions_in
 from generation.annotation.modifiers import settle_modifiers
 from generation.annotation.phrases import phrases
-from generation.annotation.subject import subject_of
+from generation.annotation.subject import by_mentions, subject_of
 from generation.annotation.symbols import in_symbols
 from generation.annotation.tokens import CUTS, tokens_of
 from generation.caption_gate import longest_loop
@@ -216,7 +215,7 @@ def test_what_is_remembered_by_pieces_is_what_the_caption_says(caption: str) -> 
     """The annotator cuts captions and looks the pieces up; here they are read in one go, word by word."""
     tokens = tokens_of(caption.lower())
     tokens, text = settle_modifiers(tokens, in_symbols(tokens))
-    assert mentions_in(tokens, text) == all_mentions(tokens, text)
+    assert subject_of(tokens, text) == by_mentions(tokens, text)
     whole = [(0, phrases(tokens).phrases)]  # a name: pytest would print phrases without end
     in_one_go = labels_by(subject_of(tokens, text), tokens, whole)
     assert labels_of([caption]) == [in_one_go]
