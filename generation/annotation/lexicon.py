@@ -152,6 +152,7 @@ def _entries(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
     ]
     for section, kind in _VALUE_LISTS.items():
         found += [(word, _valued(kind, word, value)) for word, value in rules[section].items()]
+    found += _two_digits(rules["number_words"])
     found += _colours(rules)
     found += [
         (form, Entry(kind, noun)) for section, kind in _NOUN_LISTS.items() for noun in rules[section] for form in (noun, plural(noun))
@@ -167,6 +168,15 @@ def _entries(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
 def _colours(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
     names = [(word, name) for name, words in rules["colours"].items() for word in words] + list(rules["colour_endings"].items())
     return [(word, Entry("colour", word, item=name)) for word, name in names]
+
+
+def _two_digits(numbers: dict[str, int]) -> list[tuple[str, Entry]]:
+    """ "sixty eight"; twenty, thirty and so on are listed themselves."""
+    tens, ones = (
+        {word: value for word, value in numbers.items() if low <= value < high and value % step == 0}
+        for low, high, step in ((20, 100, 10), (1, 10, 1))
+    )
+    return [(f"{a} {b}", _valued("number", f"{a} {b}", x + y)) for a, x in tens.items() for b, y in ones.items()]
 
 
 def _described(rules: dict[str, Any]) -> list[tuple[str, Entry]]:

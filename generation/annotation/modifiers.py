@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 from generation.annotation.ages import is_stated_decade
-from generation.annotation.lexicon import Entry, spelt
+from generation.annotation.lexicon import Entry, lexicon, spelt
 from generation.annotation.mentions import BEFORE_PERSON
 from generation.annotation.symbols import POSSESSIVE, any_of, in_symbols, symbols
 
@@ -31,6 +31,8 @@ def settle_modifiers(tokens: list[Entry], text: str) -> tuple[list[Entry], str]:
             changes[i] = _teens()
         elif following.text == "'s" and _owns(tokens, i):
             changes[i], changes[i + 1] = _possessive(token.text), None
+        elif token.text in spelt("models") and following.kind == "det":
+            changes[i] = lexicon().single["wearing"]  # "she models a jacket"
         elif following.kind in _NOUN_AFTER_MODIFIER:
             changes[i] = _as_modifier(token.text)
     settled = [token for token in (changes.get(i, token) for i, token in enumerate(tokens)) if token is not None]
@@ -73,7 +75,7 @@ def _as_modifier(text: str) -> Entry:
 @cache
 def _maybe_nobody() -> re.Pattern[str]:
     """All that may need a change, and little else."""
-    teens, possessive = any_of("person", only=spelt("decades")), any_of("be", only=spelt("possessive"))
-    certain, nouns, before = any_of("years") + "|" + teens, any_of("person"), any_of(*_NOUN_AFTER_MODIFIER)
+    certain = any_of("years") + "|" + any_of("person", only=spelt("decades") | spelt("models"))
+    possessive, nouns, before = any_of("be", only=spelt("possessive")), any_of("person"), any_of(*_NOUN_AFTER_MODIFIER)
     any_ = any_of("person", "years")  # first, because a search for one class is fast
     return re.compile(f"{any_}(?:(?<={certain})|(?<={nouns})(?={possessive}|{before}))")

@@ -122,7 +122,7 @@ def _description(tokens: list[Entry], mentions: list[Mention], mention: Mention)
 
 
 def _leaves(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) -> bool:
-    """A pronoun, a possessive or "the second" that fits only somebody else."""
+    """A pronoun, a possessive or "the second" that fits only somebody else: "a groom lifts his bride, | her gown white"."""
     token = tokens[i]
     following = tokens[i + 1].kind if i + 1 < len(tokens) else ""
     if token.text in spelt("second") and tokens[i - 1].text == "the":
@@ -131,8 +131,12 @@ def _leaves(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) -
         return False
     if token.item:
         return token.item != tokens[main.first].text and _is_named(token.item, tokens, others)
-    is_subject = token.text in ("he", "she", "hers") and main.gender is not None and token.gender != main.gender
-    return is_subject and any(o.gender in (None, token.gender) and not o.plural for o in others)
+    if main.gender is None or token.gender == main.gender:
+        return False
+    if token.text in ("he", "she", "hers"):
+        return any(o.gender in (None, token.gender) and not o.plural for o in others)
+    begins = i > 0 and (tokens[i - 1].kind in ("comma", "stop") or [t.kind for t in tokens[max(0, i - 2) : i]] == ["comma", "joiner"])
+    return begins and token.gender is not None and any(o.gender == token.gender and not o.plural for o in others)
 
 
 def _is_place_of(tokens: list[Entry], i: int) -> bool:
@@ -143,7 +147,9 @@ def _is_place_of(tokens: list[Entry], i: int) -> bool:
 
 
 def _is_object(tokens: list[Entry], i: int) -> bool:
-    """ "beside a man who wears | her hat", "beside a man carrying | her bag"; but "beside a man, carrying her bag"."""
+    """ "beside a man who wears | her hat", "beside a man carrying | her bag", "holding the | girl's hat"; but
+    "beside a man, carrying her bag"."""
+    i -= i > 0 and tokens[i - 1].kind == "det"
     if i < 2 or tokens[i - 1].kind not in ("hold", "wear"):
         return False
     return tokens[i - 2].kind in ("relative", "det") or (tokens[i - 1].kind == "hold" and tokens[i - 2].kind != "comma")
@@ -168,7 +174,7 @@ def _returns(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) 
     if token.kind != "pronoun":
         return False
     if token.item:
-        return token.item == tokens[main.first].text and not _is_named(token.item, tokens, others)
+        return token.item == tokens[main.first].text and not _is_named(token.item, tokens, others) and not _is_object(tokens, i)
     if token.gender is None or _is_place_of(tokens, i) or _is_object(tokens, i):
         return False
     if main.gender is None:

@@ -115,7 +115,7 @@ class _State:
         """Write the state into a phrase that starts now."""
         phrase.relation, phrase.negated, phrase.excepted, phrase.or_before = self.relation, self.negated, self.excepted, self.or_before
         if phrase.head is None:
-            phrase.is_predicate = self.is_predicated and not self.everywhere
+            phrase.is_predicate = (self.is_predicated or self._is_on_part(phrase.end)) and not self.everywhere
             phrase.everywhere = not phrase.is_predicate and (self.everywhere or kind_before(self.tokens, phrase.start) in ("in", "wear"))
         elif phrase.head.kind in ("garment", "hat", "bag") and self._begins_clothes(phrase):
             phrase.relation = self.relation = "worn"
@@ -126,6 +126,14 @@ class _State:
             phrase.relation = "held"
         elif phrase.head is not None and phrase.head.kind not in _OF_OTHERS and phrase.relation in ("worn", "held"):
             phrase.relation = relation_after(self.tokens, phrase, self.begins) or phrase.relation
+
+    def _is_on_part(self, i: int) -> bool:
+        """ "a hoodie, red at the body and | black at the sleeves"."""
+        if kind_at(self.tokens, i) != "place" or self.tokens[i].text not in ("at", "on", "across", "around"):
+            return False
+        i += 1 + (kind_at(self.tokens, i + 1) == "det")
+        is_part = kind_at(self.tokens, i) in ("part", "sleeve") or (i < len(self.tokens) and self.tokens[i].text in spelt("sides"))
+        return is_part and self.target in ("garment", "part", "sleeve")
 
     def _begins_clothes(self, phrase: Phrase) -> bool:
         """ "walking by a shop, | blue jeans", and no list of what is not worn: "a rack of coats, | shirts", "by a bench, | a bag"."""
@@ -220,11 +228,13 @@ class _State:
             self.relation = "worn" if is_worn else "placed"
 
     def _is_under_garment(self, i: int) -> bool:
-        """ "pants under her dress", "under the jacket is a top", "a bun under a hat"; but "a man in a coat under a bridge"."""
+        """ "pants under her dress", "under the jacket is a top", "a bun under a hat", "under a cap, a man"; but "a man in a coat under a
+        bridge"."""
         if self.tokens[i].text not in ("under", "underneath", "beneath", "inside", "below"):
             return False
-        kinds = ("garment", "hat") if self.target in ("hair", "hairstyle") else ("garment",)
-        return ((self.end == i and self.target != "") or self._is_after_break(i)) and is_before_garment(self.tokens, i, kinds)
+        begins = self._is_after_break(i)
+        kinds = ("garment", "hat") if begins or self.target in ("hair", "hairstyle") else ("garment",)
+        return (begins or (self.end == i and self.target != "")) and is_before_garment(self.tokens, i, kinds)
 
     def _is_after_break(self, i: int) -> bool:
         return self.after_break if i == 0 else kind_at(self.tokens, i - 1) in _BREAKS

@@ -110,11 +110,11 @@ def _clause() -> re.Pattern[str]:
 
 @cache
 def _piece() -> re.Pattern[str]:
-    """A list of adjectives may run through a comma or joiner behind one, and go on with a colour that no noun stands before; ", and" is not
-    cut either."""
+    """A list of adjectives may run through a comma or joiner behind one, and go on with a colour that no noun stands before, or a hat or
+    bag ("a hat blue on her head"); ", and" is not cut either."""
     modifier, between, colour = any_of(*MODIFIERS), any_of("comma", "joiner"), any_of("colour")
     in_list = f"{between}(?:(?<={modifier}{between})|(?<={any_of('comma')}{between}))"
-    behind_noun = any_of("word", *NOUNS - {"sleeve"})
+    behind_noun = any_of("word", *NOUNS - {"sleeve", "hat", "bag"})
     return _runs_through(f"{in_list}|{colour}(?<!{behind_noun}{colour})", "comma", "joiner", "colour")
 
 

@@ -13,8 +13,8 @@ _HEAD_REACH = 6  # tokens from a hat to the head it is on
 CLAUSE_PRONOUNS = frozenset({"it", "he", "she"})
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "in": ("hand", "hands", "arm", "arms", "lap", "pocket", "back pocket", "side pocket", "front pocket"),
-    "over": ("arm", "arms", "shoulder", "shoulders"),
-    "on": ("arm", "lap", "shoulder", "shoulders", "knee", "knees"),
+    "over": ("arm", "arms", "forearm", "elbow", "shoulder", "shoulders"),
+    "on": ("arm", "forearm", "lap", "shoulder", "shoulders", "knee", "knees"),
     "around": ("waist", "hip", "hips", "shoulder", "shoulders"),
     "round": ("waist", "hip", "hips", "shoulder", "shoulders"),
     "under": ("arm", "arms", "head"),
@@ -41,10 +41,11 @@ def is_on_head(tokens: list[Entry], i: int) -> bool:
 def is_on_body(tokens: list[Entry], i: int) -> bool:
     """ "a bag | on the back", "a bag | is slung across his chest", but not "on the back of a chair"."""
     i = _behind_any(tokens, i + (at(tokens, i).kind == "be"), spelt("carried"))
-    if at(tokens, i).text not in ("in", "on", "over", "across", "around", "round", "from"):
+    if at(tokens, i).text not in ("in", "on", "over", "across", "around", "round", "from", "at"):
         return False
     i = _behind_articles(tokens, i + 1)
-    return (at(tokens, i).kind == "body" or at(tokens, i).text in spelt("whole_body")) and at(tokens, i + 1).text != "of"
+    is_body = at(tokens, i).kind == "body" or at(tokens, i).text in spelt("whole_body")
+    return is_body and at(tokens, i + 1).text != "of" and at(tokens, i).text not in spelt("feet")
 
 
 def _behind_articles(tokens: list[Entry], i: int) -> int:

@@ -13,6 +13,7 @@ _PLAIN = re.compile(r"[a-z ,.-]*")  # of such texts the words are found without 
 _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
 # Frequent words at which no listed phrase is cut (a test holds that).
 CUTS = ((" a ", " a\0 "), (" and ", " and\0 "), (",", ",\0"), (".", ".\0"), (" with ", "\0 with "))
+_DASH = re.compile("—| – ")  # "a coat — black — and"; "off–white" is one word
 _ELISION = re.compile(r"n't\b")
 _OF_SEVERAL = re.compile(r"s' (?!(?:a|and|with)\b)(?=[a-z])")  # "the boys' coats"; nothing is owned by them where texts are cut
 
@@ -66,7 +67,7 @@ def _split(text: str) -> list[str]:
     """Words and punctuation marks of a text in small letters; anything else between them is gone."""
     if _PLAIN.fullmatch(text):
         return text.replace("-", " ").replace(",", " , ").replace(".", " . ").split()
-    text = text.replace("’", "'").replace("`", "'")
+    text = _DASH.sub(" , ", text.replace("’", "'").replace("`", "'"))
     text = _OF_SEVERAL.sub("s 's ", text) if "s' " in text else text
     return _WORDS.findall(_ELISION.sub(" not", text) if "n't" in text else text)
 
