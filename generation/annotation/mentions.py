@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.symbols import any_of
@@ -105,7 +105,7 @@ def _mention(tokens: list[Entry], first: int, with_pictures: bool) -> Mention:
     is_figure = False
     if with_pictures:
         shown = any(_shows_figure(tokens, i) for i in range(max(0, start - _FIGURE_REACH), start))
-        is_figure = shown or _hangs_on_wall(tokens, start, end)
+        is_figure = shown or _is_on_screen(tokens, end) or _hangs_on_wall(tokens, start, end)
     return Mention(start - 1 if determiner else start, first, end, gender, age, plural, determiner, is_figure)
 
 
@@ -160,6 +160,14 @@ def _shows_somebody(tokens: list[Entry], i: int) -> bool:
 def _is_on_picture(tokens: list[Entry], start: int) -> bool:
     """ "a shirt with a picture of | a girl", behind the person who wears it."""
     return start > 1 and tokens[start - 2].kind == "picture" and tokens[start - 1].text == "of"
+
+
+def _is_on_screen(tokens: list[Entry], end: int) -> bool:
+    """ "a newsreader | on a television screen"; but "a man in front of a screen"."""
+    if end == len(tokens) or tokens[end].text not in ("on", "in"):
+        return False
+    following = dropwhile(lambda token: token.kind == "det" or token.kind in BEFORE_PERSON, tokens[end + 1 : end + _FIGURE_REACH + 2])
+    return next((token.kind for token in following), "") == "figure"
 
 
 def _hangs_on_wall(tokens: list[Entry], start: int, end: int) -> bool:

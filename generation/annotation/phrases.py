@@ -5,12 +5,14 @@ from typing import Any
 from generation.annotation.carry import NO_END, START, Carry, Reading
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.neighbours import (
+    at,
     ends_behind,
     is_adjective,
     is_adverb,
     is_at_feet,
     is_before_garment,
     is_of_any_kind,
+    is_possessive,
     kind_at,
     kind_before,
     list_ends_with_or,
@@ -192,12 +194,13 @@ class _State:
         self._end_scope()
 
     def _read_with(self, i: int) -> None:
-        self.relation = "placed" if self.relation == "apart" else "worn"
+        is_own = self.relation == "contrast" and is_possessive(at(self.tokens, i + 1))
+        self.relation = "placed" if self.relation in ("apart", "contrast") and not is_own else "worn"
         self._end_scope()
 
     def _read_apart(self, i: int) -> None:
-        """ "contrasts with her coat", "talks with a man": what comes behind "with" is not worn."""
-        self.relation = "apart"
+        """ "contrasts with the wall", "talks with a man": what comes behind "with" is not worn; but "contrasts with | her coat"."""
+        self.relation = "contrast" if self.tokens[i].text in spelt("contrasts") else "apart"
         self._end_scope()
 
     def _read_in(self, i: int) -> None:
@@ -232,9 +235,11 @@ class _State:
         bridge"."""
         if self.tokens[i].text not in ("under", "underneath", "beneath", "inside", "below"):
             return False
-        begins = self._is_after_break(i)
+        place, begins = i, self._is_after_break(i)
         kinds = ("garment", "hat") if begins or self.target in ("hair", "hairstyle") else ("garment",)
-        return (begins or (self.end == i and self.target != "")) and is_before_garment(self.tokens, i, kinds)
+        while i > 0 and self.tokens[i - 1].text in spelt("layered"):
+            i -= 1  # "hair tucked | under a hat"
+        return (begins or (self.end == i and self.target != "")) and is_before_garment(self.tokens, place, kinds)
 
     def _is_after_break(self, i: int) -> bool:
         return self.after_break if i == 0 else kind_at(self.tokens, i - 1) in _BREAKS
@@ -283,7 +288,7 @@ class _State:
         self.negated = False
 
     def _read_person(self, i: int) -> None:
-        self.relation, self.target = "worn", ""
+        self.relation, self.target, self.before_of = "worn", "", None
         self._end_scope()
 
     def _read_pronoun(self, i: int) -> None:

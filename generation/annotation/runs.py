@@ -70,6 +70,8 @@ def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> P
             if head >= 0 and tokens[head].kind in ("garment", "hat", "bag", "hair", "hairstyle", "sleeve"):
                 break
             unknown = i
+        elif kind == "kind_of" and i > start and head < 0 and unknown < 0 and _is_noun(tokens, i + 1):
+            pass  # "a purple kind of vest"
         elif kind == "number" and head >= 0 and tokens[head].kind == "accessory":
             pass  # "the number 23"
         elif kind in MODIFIERS:
