@@ -34,6 +34,7 @@ class Facts:
 
     __slots__ = (
         "_before",
+        "_described",
         "_everywhere",
         "_everywhere_is_open",
         "_garment_before",
@@ -58,6 +59,7 @@ class Facts:
         self._sleeves: list[int] = []  # stated of no garment
         # The noun phrase before, to which a colour may be said ("his coat is red"), and the one before that is no part of a garment.
         self._before: Phrase | None = None
+        self._described: Phrase | None = None
         self._garment_before: _Garment | None = None
         self._thing: Phrase | None = None
         self._worn_thing: _Garment | None = None
@@ -96,6 +98,9 @@ class Facts:
 
     def _add_predicate(self, phrase: Phrase, colours: Colours) -> None:
         garment, before = self._garment_before, self._before
+        if phrase.resumes and before is not self._described:
+            garment = self._worn_thing = self._interrupted(garment)
+        self._described = before
         if garment is not None:
             garment.colours += colours
             garment.is_open_choice |= _is_open(phrase, colours)
@@ -107,6 +112,11 @@ class Facts:
                 self._worn_thing.sleeve = phrase.size  # "its sleeves are short": of sizes, too, 0 is long
         elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
             self._hair.add(1 - phrase.size)  # sizes count long as 0, hair_length as 1
+
+    def _interrupted(self, garment: _Garment | None) -> _Garment | None:
+        """ "his | shirt, open over a tee, is grey". garment: the noun before, if it is one."""
+        earlier = self._garments if garment is None else self._garments[:-1]
+        return earlier[-1] if earlier else garment
 
     def _add_garment(self, phrase: Phrase, colours: Colours) -> _Garment:
         head = phrase.head

@@ -118,6 +118,7 @@ class _State:
         phrase.relation, phrase.negated, phrase.excepted, phrase.or_before = self.relation, self.negated, self.excepted, self.or_before
         if phrase.head is None:
             phrase.is_predicate = (self.is_predicated or self._is_on_part(phrase.end)) and not self.everywhere
+            phrase.resumes = phrase.is_predicate and self._is_behind_clause(phrase.start)
             phrase.everywhere = not phrase.is_predicate and (self.everywhere or kind_before(self.tokens, phrase.start) in ("in", "wear"))
         elif phrase.head.kind in ("garment", "hat", "bag") and self._begins_clothes(phrase):
             phrase.relation = self.relation = "worn"
@@ -128,6 +129,11 @@ class _State:
             phrase.relation = "held"
         elif phrase.head is not None and phrase.head.kind not in _OF_OTHERS and phrase.relation in ("worn", "held"):
             phrase.relation = relation_after(self.tokens, phrase, self.begins) or phrase.relation
+
+    def _is_behind_clause(self, i: int) -> bool:
+        """ "his shirt, open over a tee, is | grey"; but "his shirt, which shines, is | grey"."""
+        i -= kind_at(self.tokens, i - 1) == "det"
+        return [kind_at(self.tokens, i - 2), kind_at(self.tokens, i - 1)] == ["comma", "be"] and self.end == i - 2
 
     def _is_on_part(self, i: int) -> bool:
         """ "a hoodie, red at the body and | black at the sleeves"."""

@@ -49,6 +49,7 @@ class Phrase:
     word: str = ""  # last one of the head
     says: str = ""  # the kind of what it says of the subject's look, "headless" without a noun, "" if nothing
     is_predicate: bool = False  # headless, and said of the phrase before: "his pants are grey"
+    resumes: bool = False  # said of what stands before a clause: "his shirt, open over a tee, is grey"
 
 
 def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> Phrase | None:
