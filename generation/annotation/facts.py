@@ -125,7 +125,8 @@ class Facts:
         length = head.length
         if phrase.has_size and head.part != "upper":
             length = phrase.size if head.type == 0 else _trouser_length(head, phrase.size)
-        garment = _Garment(head.part, sleeve, head.type, length, colours, _is_open(phrase, colours), phrase.excepted)
+        is_open = phrase.is_open_choice and _is_open(phrase, colours)
+        garment = _Garment(head.part, sleeve, head.type, length, colours, is_open, phrase.excepted)
         self._has_exception = self._has_exception or phrase.excepted
         other = self._worn_thing if phrase.or_before else None
         if other is not None:

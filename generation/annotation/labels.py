@@ -24,8 +24,24 @@ assert PERSON_27.names == (*_PERSON, *CARRIED, *_LENGTHS, *(f"{part}_{colour}" f
 def named(labels: Labels) -> dict[str, int]:
     """All names -> 0, 1 or -1."""
     person, carried, lengths, upper, lower = labels
+    named = _coloured()[upper, lower].copy()  # which is faster than to put all names into a new dictionary
+    named.update(_looks()[person, carried, lengths])
+    return named
+
+
+@cache
+def _coloured() -> Remembered[tuple[str, str], dict[str, int]]:
+    """Labels of the colours -> all names in their order, those of other attributes with no label."""
+    others = dict.fromkeys(PERSON_27.names, MISSING)
     of = _named()
-    return {**of[person], **of[carried], **of[lengths], **of[upper], **of[lower]}
+    return Remembered(lambda parts: {**others, **of[parts[0]], **of[parts[1]]})
+
+
+@cache
+def _looks() -> Remembered[tuple[str, str, str], dict[str, int]]:
+    """Labels of the person, what is carried and the lengths -> their names."""
+    of = _named()
+    return Remembered(lambda parts: {**of[parts[0]], **of[parts[1]], **of[parts[2]]})
 
 
 @cache
