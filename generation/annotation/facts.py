@@ -59,10 +59,10 @@ class Facts:
         self._sleeves: list[int] = []  # stated of no garment
         # The noun phrase before, to which a colour may be said ("his coat is red"), and the one before that is no part of a garment.
         self._before: Phrase | None = None
-        self._described: Phrase | None = None
         self._garment_before: _Garment | None = None
         self._thing: Phrase | None = None
         self._worn_thing: _Garment | None = None
+        self._described: Phrase | None = None  # of which a colour or size was said last
 
     def add(self, phrase: Phrase, colours: Colours) -> None:
         """Take in the next noun phrase, with the names of its colours."""

@@ -6,6 +6,7 @@ from functools import cache
 from itertools import dropwhile, takewhile
 
 from generation.annotation.lexicon import Entry, spelt
+from generation.annotation.runs import MODIFIERS, NOUNS
 from generation.annotation.symbols import any_of
 
 BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word", "surface"})
@@ -163,11 +164,13 @@ def _is_on_picture(tokens: list[Entry], start: int) -> bool:
 
 
 def _is_on_screen(tokens: list[Entry], end: int) -> bool:
-    """ "a newsreader | on a television screen"; but "a man in front of a screen"."""
+    """ "a newsreader | on a television screen"; but "a man in front of a screen", "a man | in a graffiti print hoodie"."""
     if end == len(tokens) or tokens[end].text not in ("on", "in"):
         return False
-    following = dropwhile(lambda token: token.kind == "det" or token.kind in BEFORE_PERSON, tokens[end + 1 : end + _FIGURE_REACH + 2])
-    return next((token.kind for token in following), "") == "figure"
+    following = (token.kind for token in tokens[end + 1 : end + _FIGURE_REACH + 3])
+    kinds = [*dropwhile(lambda kind: kind == "det" or kind in BEFORE_PERSON, following)]
+    behind = next((kind for kind in kinds if kind != "figure"), "")
+    return kinds[:1] == ["figure"] and behind not in NOUNS | MODIFIERS | {"word"}
 
 
 def _hangs_on_wall(tokens: list[Entry], start: int, end: int) -> bool:

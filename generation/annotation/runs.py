@@ -162,10 +162,10 @@ def _describes_what_follows(tokens: list[Entry], i: int) -> bool:
     first = next((j for j in range(i - 1, -1, -1) if tokens[j].kind not in MODIFIERS), -1)
     if first < 0 or tokens[first].kind in NOUNS or tokens[first].kind == "word":
         return tokens[i].kind == "joiner" and tokens[i + 1].kind == "colour"
-    i_comma, i = i, _behind_description(tokens, i + 1)
-    are_trousers = i < len(tokens) and tokens[i].part == "lower" and tokens[i].type == 1
-    is_word = tokens[i_comma].kind == "comma" and tokens[i_comma + 1].kind == "word"
-    return tokens[first].text in spelt("articles") and not are_trousers and not is_word
+    end = _behind_description(tokens, i + 1)
+    are_trousers = end < len(tokens) and tokens[end].part == "lower" and tokens[end].type == 1
+    is_unknown = tokens[i].kind == "comma" and tokens[i + 1].kind == "word"  # "in a darker beige, | pauses"
+    return tokens[first].text in spelt("articles") and not are_trousers and not is_unknown
 
 
 def _is_or_another(tokens: list[Entry], i: int) -> bool:
