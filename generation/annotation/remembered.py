@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
-MAX_REMEMBERED = 1 << 16  # a process that annotates random words grows by no more than 150 MB
+MAX_REMEMBERED = 1 << 16  # a process that annotates random words grows by no more than 170 MB
 
 
 class Remembered(dict[Key, Value], Generic[Key, Value]):
