@@ -25,8 +25,10 @@ _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
     "to": (),
 }
 _HOLDS_TO = ("from", "to")
+_SWINGING = ("swinging in", "swinging from", "swinging at", "swinging by")
+_ON_BODY = frozenset({"in", "on", "over", "across", "around", "round", "from", "at", *_SWINGING})
 # Prepositions behind a noun phrase that are asked for, here or in `phrases.py`.
-ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, "of", "under", "underneath", "beneath", "inside"})
+ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, *_ON_BODY, "of", "under", "underneath", "beneath", "inside"})
 
 
 def is_on_head(tokens: list[Entry], i: int) -> bool:
@@ -41,7 +43,7 @@ def is_on_head(tokens: list[Entry], i: int) -> bool:
 def is_on_body(tokens: list[Entry], i: int) -> bool:
     """ "a bag | on the back", "a bag | is slung across his chest", but not "on the back of a chair"."""
     i = _behind_any(tokens, i + (at(tokens, i).kind == "be"), spelt("carried"))
-    if at(tokens, i).text not in ("in", "on", "over", "across", "around", "round", "from", "at"):
+    if at(tokens, i).text not in _ON_BODY:
         return False
     i = _behind_articles(tokens, i + 1)
     is_body = at(tokens, i).kind == "body" or at(tokens, i).text in spelt("whole_body")
