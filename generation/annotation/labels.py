@@ -3,22 +3,24 @@
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
+from typing import Any
 
-from generation.annotation.facts import CARRIED, Colours, Facts
+from generation.annotation.facts import BAG_KINDS, Colours, Facts, Things
 from generation.annotation.lexicon import Entry
 from generation.annotation.remembered import Remembered
 from generation.annotation.runs import Phrase
 from generation.annotation.subject import Subject
+from generation.annotation.worn import Looks, lengths_of
 from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
 
 # JSON without braces, part by part in the order of PERSON_27. Each part takes few values, which captions share; as very many labels are
 # remembered, it matters that the garbage collector does not walk through text.
 Labels = tuple[str, str, str, str, str]
-_Values = tuple[int | None, ...]
 _SPACES = {"upper": UPPER_COLOURS, "lower": LOWER_COLOURS}
 _PERSON = ("gender", "age", "hair_length")
+_CARRIED = ("hat", *BAG_KINDS)
 _LENGTHS = ("sleeve_length", "lower_length", "lower_type")
-assert PERSON_27.names == (*_PERSON, *CARRIED, *_LENGTHS, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
+assert PERSON_27.names == (*_PERSON, *_CARRIED, *_LENGTHS, *(f"{part}_{colour}" for part, colours in _SPACES.items() for colour in colours))
 
 
 def named(labels: Labels) -> dict[str, int]:
@@ -51,18 +53,22 @@ def _named() -> Remembered[str, dict[str, int]]:
 
 def labels_by(subject: Subject, tokens: list[Entry], said: Iterable[tuple[int, tuple[Phrase, ...]]]) -> Labels:
     """The labels of a caption's subject. said: its noun phrases."""
-    if subject.plural:
-        return _labels((subject.gender, None, None), (None,) * len(CARRIED), (None,) * len(_LENGTHS), (), ())
     facts, owned = Facts(), subject.owned
-    for offset, phrases in said:
+    for offset, phrases in () if subject.plural else said:
         for phrase in phrases:
             if owned is None or owned[offset + phrase.start]:
                 facts.add(phrase, _colours(tokens, offset, phrase.colours) if phrase.colours else ())
             else:
                 facts.add_of_another(phrase)
-    person = (subject.gender, subject.age, facts.hair_length())
-    lengths = (facts.sleeve_length(), *facts.lower_body())
-    return _labels(person, facts.carried(), lengths, facts.stated_colours("upper"), facts.stated_colours("lower"))
+    of_person, of_carried, of_lengths, of_upper, of_lower = _parts()
+    upper, lower = facts.colours()
+    return (
+        of_person[subject.gender, subject.age, facts.hair],
+        of_carried[facts.has, facts.lacks],
+        of_lengths[facts.looks(), facts.sleeves],
+        of_upper[upper],
+        of_lower[lower],
+    )
 
 
 def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colours:
@@ -71,21 +77,34 @@ def _colours(tokens: list[Entry], offset: int, places: tuple[int, ...]) -> Colou
     return tuple([tokens[offset + place].item for place in places])
 
 
-def _labels(person: _Values, carried: _Values, lengths: _Values, upper: Colours, lower: Colours) -> Labels:
-    (of_person, of_carried, of_lengths), (of_upper, of_lower) = _single(), _groups()
-    return of_person[person], of_carried[carried], of_lengths[lengths], of_upper[upper], of_lower[lower]
-
-
 @cache
-def _single() -> list[Remembered[_Values, str]]:
-    """What is stated -> labels; None: not stated."""
-    return [Remembered(partial(_json, names)) for names in (_PERSON, CARRIED, _LENGTHS)]
+def _parts() -> tuple[Remembered[Any, str], ...]:
+    """What is stated -> labels, part by part."""
+    groups = [Remembered(partial(_group, part)) for part in _SPACES]
+    return Remembered(_person), Remembered(_carried), Remembered(_lengths), *groups
 
 
-@cache
-def _groups() -> list[Remembered[Colours, str]]:
-    """Stated colours -> labels."""
-    return [Remembered(partial(_group, part)) for part in _SPACES]
+def _person(stated: tuple[int | None, int | None, tuple[int, ...]]) -> str:
+    """stated: gender, age, lengths of the hair."""
+    gender, age, hair = stated
+    return _json(_PERSON, (gender, age, hair[0] if len(set(hair)) == 1 else None))
+
+
+def _carried(things: tuple[Things, Things]) -> str:
+    """things: what the subject has, what it lacks."""
+    has, lacks = things
+    stated: dict[str, int | None] = {kind: 1 for kind, _ in lacks}
+    for kind, _ in has:
+        stated[kind] = 0  # another word of the class wins over an absence (R9)
+    for thing in lacks:
+        if thing in has:
+            stated[thing[0]] = None  # the same word both ways says nothing (R7)
+    return _json(_CARRIED, [*map(stated.get, _CARRIED)])
+
+
+def _lengths(stated: tuple[Looks, tuple[int, ...]]) -> str:
+    """stated: what is worn, lengths of sleeves."""
+    return _json(_LENGTHS, lengths_of(*stated))
 
 
 def _group(part: str, stated: Colours) -> str:

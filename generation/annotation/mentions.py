@@ -63,10 +63,10 @@ def mentions_in(tokens: list[Entry], text: str) -> list[Mention]:
 
 @cache
 def lone_noun() -> re.Pattern[str]:
-    """Most captions name one person, by one noun, and show no pictures."""
+    """Most captions name one person, by one noun before any "he", and show no pictures."""
     others = any_of("person", "lifeless", "figure", "picture")[1:-1] + any_of("word", only=spelt("animals"))[1:-1]
-    others = f"[^{others}{any_of('pronoun', only=_SUBJECTS)[1:-1]}]*+"
-    return re.compile(f"{others}({any_of('person')}){others}")
+    he = any_of("pronoun", only=_SUBJECTS)[1:-1]
+    return re.compile(f"[^{others}{he}]*+({any_of('person')})[^{others}]*+")
 
 
 @cache

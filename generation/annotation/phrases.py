@@ -19,6 +19,7 @@ from generation.annotation.neighbours import (
 )
 from generation.annotation.relations import is_on_body, is_on_head, relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, leads_to_noun, parse_run
+from generation.annotation.worn import look_of
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
@@ -48,6 +49,8 @@ def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
             continue
         state.describe(phrase)
         phrase.says = _what_it_says(phrase)
+        if phrase.says == "garment" and phrase.head is not None:
+            phrase.look = look_of(phrase.head, phrase.sleeve, phrase.size, phrase.has_size)
         if phrase.says not in _COLOURED:
             phrase.colours = ()
         found.append(phrase)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from generation.annotation.lexicon import Entry, spelt
+from generation.annotation.worn import Look
 
 NOUNS = frozenset(
     {
@@ -48,6 +49,7 @@ class Phrase:
     of_any_kind: bool = False  # "no bag of any kind"
     word: str = ""  # last one of the head
     says: str = ""  # the kind of what it says of the subject's look, "headless" without a noun, "" if nothing
+    look: Look | None = None  # of a worn garment
     is_predicate: bool = False  # headless, and said of the phrase before: "his pants are grey"
     resumes: bool = False  # said of what stands before a clause: "his shirt, open over a tee, is grey"
 
