@@ -156,15 +156,21 @@ def kept(folder: Path, num_images: int) -> set[str]:
     return {row["key"] for row in rows if row["status"] == "kept" and int(row["key"][:9]) < num_images}
 
 
-def pixels_apart(folder: Path, key: str) -> str:
+def pixels_apart(folder: Path, num_images: int) -> dict[str, tuple[int, int]]:
+    """Of each of the first pictures: by how many grey levels at most the naive one differs, and in how many values."""
     from generation.images import decode_rgb
     from pipeline.paths import RunPaths
     from pipeline.tars import read_tar
 
-    tars = (RunPaths(folder / "fused").stage("generate") / "units").glob("*.tar")
-    ours = next(decode_rgb(member.data) for tar in tars for member in read_tar(tar) if member.name == f"{key}.png")
-    difference = abs(ours.astype(int) - decode_rgb((folder / "naive" / f"{key}.png").read_bytes()).astype(int))
-    return f"at most {difference.max()} grey levels in {(difference > 0).sum()} of {difference.size} values"
+    found = {}
+    for tar in (RunPaths(folder / "fused").stage("generate") / "units").glob("*.tar"):
+        for member in read_tar(tar):
+            key = member.name.removesuffix(".png")
+            if member.name.endswith(".png") and int(key[:9]) < num_images:
+                other = decode_rgb((folder / "naive" / f"{key}.png").read_bytes())
+                difference = abs(decode_rgb(member.data).astype(int) - other)
+                found[key] = int(difference.max()), int((difference > 0).sum())
+    return found
 
 
 def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
@@ -327,10 +333,19 @@ def report_naive(folder: Path, given: argparse.Namespace, runs: Mapping[str, Tim
         spread = ", ".join(f"{run.loop / seconds:.2f}" for run in plain)
         print(f"{said} against naive, without loading: {loop / seconds:.2f} times ({spread})")
     print(f"kept by the naive loop before and after: {len(plain[0].kept)} and {len(plain[1].kept)} of {count}")
-    ours, theirs = kept(folder / "fused", count), set(plain[0].kept)
+    report_kept(folder, count, set(plain[0].kept))
+
+
+def report_kept(folder: Path, count: int, theirs: set[str]) -> None:
+    ours, apart = kept(folder / "fused", count), pixels_apart(folder, count)
+    equal = {key for key, (most, _) in apart.items() if most == 0}
     print(f"kept of the first {count}: fused {len(ours)}, naive {len(theirs)}; by one only: {sorted(ours ^ theirs) or 'none'}")
+    print(
+        f"{len(equal)} of {len(apart)} pictures are equal, {len(equal - (ours ^ theirs))} of these are kept or dropped alike; the others "
+        f"differ by at most {max((most for most, _ in apart.values()), default=0)} grey levels (batch and memory layout)"
+    )
     for key in sorted(ours ^ theirs):
-        print(f"  {key}: the two pictures differ by {pixels_apart(folder, key)} (batch and memory layout; pose can tip over from that)")
+        print(f"  {key}: {apart[key][0]} grey levels in {apart[key][1]} values; pose can tip over from that")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ _DESCRIPTION_REACH = 12  # words between a person on a picture and where it hang
 _ENDS_DESCRIPTION = frozenset({"person", "stop", "comma", "verb"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # looked for by identity
 class Mention:
     """One naming of a person: tokens[first:end] with articles and adjectives before it from `start`."""
 
