@@ -1,8 +1,10 @@
 """What a cluster wants to be told: partitions, accounts, time, memory, modules, containers. Nothing in it changes a picture."""
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.contracts.errors import ConfigError
 
@@ -70,12 +72,16 @@ class Overrides:
     options: tuple[str, ...] | None = None
 
 
+_GPU = Resources(gpus=1, cpus=8, memory="32G")
+_CPU = Resources(cpus=4, memory="8G")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SiteConfig:
     """One cluster. configs/site.example.yaml shows every field in use."""
 
-    gpu: Resources = field(default_factory=lambda: Resources(gpus=1, cpus=8, memory="32G"))  # generate, caption, fused
-    cpu: Resources = field(default_factory=lambda: Resources(cpus=4, memory="8G"))  # the other stages
+    gpu: Resources = _GPU  # generate, caption, fused
+    cpu: Resources = _CPU  # the other stages
     stages: dict[str, Overrides] = field(default_factory=dict)  # a stage that needs something else
     units_per_task: int = 16  # units (of run.unit_size images) that one array task makes, one after the other
     max_array_size: int | None = None  # None: what `scontrol show config` says
@@ -94,6 +100,12 @@ class SiteConfig:
         _refuse(not 5 <= self.drop_s < self.warning_s, "drop_s", self.drop_s, f"5 to below warning_s={self.warning_s}")
         shortest = min(self.resources(name, kind).seconds for kind in ("gpu", "cpu") for name in ("", *self.stages))
         _refuse(self.warning_s >= shortest, "warning_s", self.warning_s, f"less than the shortest time_limit ({shortest} s)")
+
+    @staticmethod
+    def expanded(data: Mapping[str, Any]) -> dict[str, Any]:
+        """A section that names some fields of `gpu` or `cpu` keeps the others of ours: naming a partition does not give the GPU away."""
+        ours = {"gpu": _GPU, "cpu": _CPU}
+        return {k: {**asdict(ours[k]), **(v or {})} if k in ours and isinstance(v, Mapping | None) else v for k, v in data.items()}
 
     def resources(self, stage: str, kind: str) -> Resources:
         """What a task of `stage` gets; kind is what pipeline/graph.py: resource says of it."""

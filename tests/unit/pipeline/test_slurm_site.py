@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,21 @@ def test_without_a_file_the_defaults_hold(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_site(None, []) == SiteConfig()
     assert load_site(None, ["units_per_task=3"]).units_per_task == 3
+
+
+def test_fields_of_a_section_that_are_not_named_keep_their_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ours = SiteConfig()
+    assert load_site(None, ["gpu.memory=64G"]).gpu == replace(ours.gpu, memory="64G")
+    file = tmp_path / "site.yaml"
+    file.write_text("gpu: {partition: a100, account: me}\ncpu: # nothing yet\n")
+    site = load_site(file, ["gpu.cpus=3"])
+    assert site.gpu == replace(ours.gpu, partition="a100", account="me", cpus=3)
+    assert site.cpu == ours.cpu
+    assert "--gpus-per-node=1" in resource_options(site.resources("generate", "gpu"))
+    assert load_site(file, ["gpu.gpus=0"]).gpu.gpus == 0, "a cluster without GPUs says so"
+    with pytest.raises(ConfigError, match="gpu='a100'"):
+        load_site(None, ["gpu=a100"])
 
 
 @pytest.mark.parametrize(
