@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.contracts.errors import ConfigError
 
 _VALUE = re.compile(r"[\w.,:@%/+=*&|()\[\]-]+")  # what stands in partitions, accounts, constraints; no blank, quote or line break
-_TIME = re.compile(r"(?:(?P<d>\d+)-)?(?:(?P<h>\d+):)?(?P<m>\d{1,2}):(?P<s>\d{2})")
+_TIME = re.compile(r"\d+-\d+(:\d{1,2}){0,2}|(\d+:)?\d{1,2}:\d{2}")  # of Slurm's forms those that YAML does not read as a number
 _OPTION = re.compile(r"--[a-z][a-z-]*(=\S+)?")
 
 
@@ -48,11 +48,13 @@ class Resources:
     @property
     def seconds(self) -> int:
         """The time limit in seconds. Raises ConfigError if it is not a time."""
-        match = _TIME.fullmatch(self.time_limit)
-        if match is None:
+        if not _TIME.fullmatch(self.time_limit):
             raise ConfigError(f"time_limit={self.time_limit!r}; accepted: [days-]hours:minutes:seconds in quotes, e.g. '4:00:00'")
-        days, hours, minutes, seconds = (int(part or 0) for part in match.group("d", "h", "m", "s"))
-        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        days, dash, rest = self.time_limit.rpartition("-")
+        parts = [int(part) for part in rest.split(":")]
+        filling = [0] * (3 - len(parts))  # behind days hours come first, without days seconds last: as Slurm reads it
+        hours, minutes, seconds = [*parts, *filling] if dash else [*filling, *parts]
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,5 +60,9 @@ def test_what_cannot_be_is_refused_with_field_and_what_is_accepted(change, words
         load_site(EXAMPLE, [change])
 
 
-def test_days_count():
-    assert Resources(time_limit="1-02:03:04").seconds == 93784
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1-02:03:04", 93784), ("1-12:30", 131400), ("2-6", 194400), ("4:00", 240), ("90:00", 5400), ("4:00:00", 14400)],
+)
+def test_times_are_read_as_slurm_reads_them(text, seconds):
+    assert Resources(time_limit=text).seconds == seconds
