@@ -37,7 +37,13 @@ def attempt_file(folder: Path, job: str, element: int, number: int) -> Path:
 
 def earlier(folder: Path, job: str, element: int) -> list[Attempt]:
     """Starts of a task so far, oldest first."""
-    return [read(path) for path in sorted((folder / "attempts" / job).glob(f"{element:06d}-*.json"))]
+    return [read(path) for path in sorted((folder / "attempts" / job).glob(f"{element:06d}-*.json"), key=_place)]
+
+
+def _place(path: Path) -> tuple[str, int, int]:
+    """(job, task index, number of the start): numbers grow beyond the two digits of the file name."""
+    element, number = path.stem.split("-")
+    return path.parent.name, int(element), int(number)
 
 
 def read(path: Path) -> Attempt:
@@ -50,9 +56,10 @@ def read(path: Path) -> Attempt:
 def read_all(folder: Path) -> dict[tuple[str, int], list[tuple[Attempt, float]]]:
     """(job, task index) -> its starts, oldest first, each with its last sign of life, in seconds since 1970."""
     found: dict[tuple[str, int], list[tuple[Attempt, float]]] = {}
-    for path in sorted((folder / "attempts").glob("*/*.json")):
+    for path in sorted((folder / "attempts").glob("*/*.json"), key=_place):
+        job, element, _ = _place(path)
         with suppress(OSError):
-            found.setdefault((path.parent.name, int(path.name.split("-")[0])), []).append((read(path), path.stat().st_mtime))
+            found.setdefault((job, element), []).append((read(path), path.stat().st_mtime))
     return found
 
 

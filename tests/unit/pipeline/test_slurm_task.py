@@ -194,6 +194,17 @@ def test_progress_gives_the_budget_back(place):
     assert left(place) == []
 
 
+def test_the_hundredth_start_is_later_than_the_99th(tmp_path):
+    for number in range(103):
+        attempt = attempts.Attempt(job_id="1", node="n", started=number, left=3 if number > 98 else 200 - number)
+        attempts.write(attempts.attempt_file(tmp_path, "filter-0", 2, number), attempt)
+    starts = attempts.earlier(tmp_path, "filter-0", 2)
+    assert [start.started for start in starts] == list(range(103))
+    assert attempts.fruitless(starts, 3) == 4
+    ((key, told),) = attempts.read_all(tmp_path).items()
+    assert (key, [start.started for start, _ in told]) == (("filter-0", 2), list(range(103)))
+
+
 def test_a_worker_that_claims_to_be_done_is_not_believed(place):
     place.submission.worker = ["true"]
     assert run(place) == 1
