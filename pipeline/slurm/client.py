@@ -11,6 +11,10 @@ from pathlib import Path
 from pipeline.contracts.errors import ConfigError, StageError
 
 _TIMEOUT_S = 60
+# Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_TIMELIMIT,
+# SBATCH_JOB_NAME, SBATCH_WAIT ...) would overrule lines of the script that tasks rely on.
+_SBATCH_MAY = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_CONSTRAINT", "SBATCH_RESERVATION", "SBATCH_EXPORT")
+_FILTERS = ("SQUEUE_", "SCANCEL_")  # they hide jobs
 _FIELDS = "%A|%F|%K|%T|%N|%j|%r"  # the reason last: it may hold anything
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 RUNNING = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
@@ -131,10 +135,25 @@ def _short(text: str) -> str:
 
 
 def _call(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    env = {**os.environ, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}  # 0: long lists of array tasks are not cut off
-    try:
-        return subprocess.run(list(argv), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, env=env)  # noqa: S603 -- no shell
+    env = _environment(argv)
+    try:  # names of other jobs may hold any bytes
+        return subprocess.run(list(argv), capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False, env=env)  # noqa: S603
     except FileNotFoundError as err:
         raise ConfigError(f"{argv[0]} is not on PATH; Slurm's commands are needed here, `passerby run` works without") from err
     except subprocess.TimeoutExpired as err:
         raise StageError(f"`{' '.join(argv)}` gave no answer in {_TIMEOUT_S} s") from err
+
+
+def _environment(argv: Sequence[str]) -> dict[str, str]:
+    """Ours, without what would have Slurm's commands do something else than their arguments and scripts say."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", *_FILTERS))}
+    if argv[0] == "sbatch":
+        said = _said(Path(argv[-1]))
+        env |= {name: os.environ[name] for name in _SBATCH_MAY if name in os.environ and name not in said}
+    return {**env, "SLURM_BITSTR_LEN": "0", "LC_ALL": "C"}  # 0: long lists of array tasks are not cut off
+
+
+def _said(script: Path) -> set[str]:
+    """The options of a batch script, by the names of sbatch's variables for them."""
+    text = script.read_text(encoding="utf-8") if script.is_file() else ""  # if there is none sbatch says so itself
+    return {f"SBATCH_{option.upper()}" for option in re.findall(r"^#SBATCH --(\w+)=", text, re.MULTILINE)}
