@@ -4,15 +4,15 @@ import getpass
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contracts.errors import ConfigError, StageError
 
 _TIMEOUT_S = 60
-# Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_TIMELIMIT,
-# SBATCH_JOB_NAME, SBATCH_WAIT ...) would overrule lines of the script that tasks rely on.
+# Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_WAIT,
+# SBATCH_TIMELIMIT, SBATCH_JOB_NAME ...) would overrule lines of the script that tasks rely on.
 _SBATCH_MAY = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_CONSTRAINT", "SBATCH_RESERVATION", "SBATCH_EXPORT")
 _FILTERS = ("SQUEUE_", "SCANCEL_")  # they hide jobs
 _FIELDS = "%A|%F|%K|%T|%N|%j|%r"  # the reason last: it may hold anything
@@ -97,13 +97,22 @@ def job_state(job_id: str) -> tuple[str, str]:
     """(state, reason) of a job from scontrol, ("", "") if Slurm does not answer. Used on the nodes, by a task about itself.
 
     While its processes are being ended scontrol says COMPLETING whatever comes next; here the state is what comes next: PENDING for a job
-    that Slurm has put back into the queue (it has no end), TIMEOUT, else CANCELLED.
+    that Slurm has put back into the queue (it has no end), TIMEOUT, PREEMPTED where a partition preempts by cancelling, else CANCELLED.
     """
     text = _run(["scontrol", "--oneliner", "show", "job", job_id], may_fail=True)
-    state, reason, end = (found[1] if (found := re.search(rf"\b{name}=(\S+)", text)) else "" for name in ("JobState", "Reason", "EndTime"))
-    if state == "COMPLETING":
-        state = "PENDING" if end == "Unknown" else "TIMEOUT" if reason == "TimeLimit" else "CANCELLED"
-    return state, reason
+    said = dict(re.findall(r"\b(JobState|Reason|EndTime|StartTime|PreemptTime)=(\S+)", text))
+    state, reason = said.get("JobState", ""), said.get("Reason", "")
+    return _next_state(said) if state == "COMPLETING" else state, reason
+
+
+def _next_state(said: Mapping[str, str]) -> str:
+    if said.get("EndTime") == "Unknown":
+        return "PENDING"
+    if said.get("Reason") == "TimeLimit":
+        return "TIMEOUT"
+    preempted = said.get("PreemptTime", "None")  # or of an earlier start; times sort as text
+    is_preempted = preempted[:1].isdigit() and preempted >= said.get("StartTime", "")
+    return "PREEMPTED" if is_preempted else "CANCELLED"
 
 
 def requeue(job_id: str) -> bool:

@@ -191,6 +191,7 @@ class Cluster:
             text += f"NodeName={name} NodeHostname={name} NodeAddr={_address(i)} Port={port + 1 + i} CPUs={self.cpus} RealMemory=6000\n"
         nodes = ",".join(self.names)
         text += f"PartitionName=main Nodes={nodes} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=5\n"
+        text += f"PartitionName=cheap Nodes={nodes} MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL GraceTime=0\n"
         text += f"PartitionName=urgent Nodes={nodes} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF\n"
         return text
 

@@ -81,6 +81,21 @@ def test_preempted_and_requeued_tasks_go_on(cluster: Cluster, tmp_path: Path) ->
     assert row.restarts >= 2
 
 
+def test_tasks_of_a_partition_that_preempts_by_cancelling_come_back_and_cancelled_ones_do_not(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "annotate", num_units=2, delay_s=10.0)
+    flow.submit(site(partition="cheap"))
+    flow.wait_for_start("annotate-0", 0)
+    cluster.command("sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    flow.wait_for_starts("annotate-0", 0, 2)
+    assert [attempt.cause for attempt in flow.attempts("annotate-0", 0)] == ["preempted", None]
+    flow.wait_for_start("annotate-0", 0)
+    assert cancel(flow.plan) > 0  # its earlier preemption is not taken for the cause of this end
+    flow.wait_until_over()
+    assert [attempt.outcome for attempt in flow.attempts("annotate-0", 0)] == ["requeued", "left"]
+    flow.submit(site())
+    flow.finish()
+
+
 def test_a_task_with_too_little_time_makes_unit_after_unit_and_then_the_rest(cluster: Cluster, tmp_path: Path) -> None:
     flow = Flow(cluster, tmp_path, "annotate", num_units=3, delay_s=4.0)
     flow.submit(site(units_per_task=3, time_limit="0:01:00", warning_s=55, drop_s=20))
