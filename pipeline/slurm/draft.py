@@ -87,7 +87,7 @@ class _Builder:
         name = stage if group is None else f"{stage}-{group}"
         job = Job(
             name=name,
-            job_name=job_name(self.plan.paths, self.submission.number, name),
+            job_name=job_name(self.plan.paths, self.submission.number, self.submission.created, name),
             stage=stage,
             group=group,
             size=size,

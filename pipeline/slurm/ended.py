@@ -12,6 +12,7 @@ from pipeline.contracts.errors import ProjectError
 from pipeline.fileio import read_json, write_json
 from pipeline.paths import RunPaths
 from pipeline.slurm.client import QueueEntry
+from pipeline.slurm.flight import entries_of
 from pipeline.slurm.submission import Submission
 
 _FILE = "ended.json"
@@ -19,8 +20,7 @@ _FILE = "ended.json"
 
 def remember(paths: RunPaths, submissions: Iterable[Submission], queue: Iterable[QueueEntry]) -> list[QueueEntry]:
     """The queue's entries of this run, and those that ended badly and that the queue has forgotten since they were last seen."""
-    names = {job.job_name for submission in submissions for job in submission.jobs}
-    now = {(entry.job_name, entry.element): entry for entry in queue if entry.job_name in names}
+    now = {(entry.array_id, entry.element): entry for entry in entries_of(submissions, queue)}
     before = _load(paths)
     ended = {key: entry for key, entry in {**before, **now}.items() if not entry.is_queued and entry.state != "COMPLETED"}
     if ended != before:
@@ -29,10 +29,10 @@ def remember(paths: RunPaths, submissions: Iterable[Submission], queue: Iterable
     return [*now.values(), *(entry for key, entry in before.items() if key not in now)]
 
 
-def _load(paths: RunPaths) -> dict[tuple[str, int], QueueEntry]:
+def _load(paths: RunPaths) -> dict[tuple[int, int], QueueEntry]:
     try:
         rows: list[Any] = read_json(paths.slurm / _FILE)
         entries = [QueueEntry(**row) for row in rows]
     except (ProjectError, TypeError):
         return {}
-    return {(entry.job_name, entry.element): entry for entry in entries}
+    return {(entry.array_id, entry.element): entry for entry in entries}

@@ -51,7 +51,7 @@ def failures(
         failure.tasks += 1
         failure.units += len(units)
         if len(failure.jobs) < MAX_SHOWN:
-            failure.jobs.append(_job(task))
+            failure.jobs.append(task.slurm_id)
         node = attempt.node if attempt else task.entry.node if task.entry else ""
         if node and node not in failure.nodes:
             failure.nodes.append(node)
@@ -70,7 +70,3 @@ def _last_start(log: Path) -> list[str]:
         return []
     begin = max((i for i, line in enumerate(lines) if START in line), default=0)
     return lines[begin:]
-
-
-def _job(task: Task) -> str:
-    return f"{task.job.job_id}" if task.job.group is None else f"{task.job.job_id}_{task.element}"

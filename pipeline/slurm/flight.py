@@ -1,7 +1,7 @@
 """What earlier submissions still have in the queue: which units of which stage somebody is going to make."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.slurm.client import RUNNING, QueueEntry
 from pipeline.slurm.submission import Job, Submission
@@ -25,6 +25,12 @@ class Task:
         return self.submission.number, self.job.name, self.element
 
     @property
+    def slurm_id(self) -> str:
+        """Slurm's name of it, as scancel and scontrol take it."""
+        number = self.entry.array_id if self.job.job_id is None and self.entry else self.job.job_id
+        return f"{number}" if self.job.group is None else f"{number}_{self.element}"
+
+    @property
     def is_running(self) -> bool:
         return self.entry is not None and self.entry.state in RUNNING
 
@@ -34,19 +40,31 @@ class Task:
 
 
 def tasks(submissions: Iterable[Submission], queue: Iterable[QueueEntry]) -> Iterator[Task]:
-    """Every task ever submitted, oldest submission first. Entries are found by job name, which is known before the id is."""
+    """Every task ever submitted, oldest submission first."""
+    by_id: dict[tuple[int, int], QueueEntry] = {}
     by_name: dict[tuple[str, int], QueueEntry] = {}
     for entry in queue:
-        by_name[entry.job_name, entry.element] = entry
+        by_id[entry.array_id, entry.element] = by_name[entry.job_name, entry.element] = entry
     for submission in submissions:
         for job in submission.jobs:
             for element in range(job.size):
-                yield Task(submission, job, element, by_name.get((job.job_name, element)))
+                found = by_name.get((job.job_name, element)) if job.job_id is None else by_id.get((job.job_id, element))
+                yield Task(submission, job, element, found)
+
+
+def entries_of(submissions: Iterable[Submission], queue: Iterable[QueueEntry]) -> list[QueueEntry]:
+    """What the queue has of these submissions. A job is known by its id; by its name only if its id was not written down."""
+    jobs = [job for submission in submissions for job in submission.jobs]
+    ids, names = {job.job_id for job in jobs}, {job.job_name for job in jobs if job.job_id is None}
+    return [entry for entry in queue if entry.array_id in ids or entry.job_name in names]
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """units: those with a task in the queue, in whatever stage. jobs: stage -> the queued jobs of it. given: units of any submission."""
+    """units: those with a task in the queue, in whatever stage. jobs: stage -> the queued jobs of it, all with their ids.
+
+    given: units of any submission.
+    """
 
     units: frozenset[int]
     jobs: dict[str, list[Job]]
@@ -61,8 +79,8 @@ def in_flight(all_tasks: Sequence[Task]) -> Flight:
         is_unit_stage = task.job.group is not None
         if is_unit_stage:
             given.update(task.units)
-        if task.is_queued:
-            jobs.setdefault(task.job.stage, {})[task.job.job_name] = task.job
+        if task.is_queued and task.entry:
+            jobs.setdefault(task.job.stage, {})[task.job.job_name] = replace(task.job, job_id=task.entry.array_id)
             if is_unit_stage:
                 units.update(task.units)
     return Flight(frozenset(units), {stage: list(named.values()) for stage, named in jobs.items()}, frozenset(given))

@@ -10,7 +10,11 @@ from pipeline.contracts.errors import ConfigError
 
 _VALUE = re.compile(r"[\w.,:@%/+=*&|()\[\]-]+")  # what stands in partitions, accounts, constraints; no blank, quote or line break
 _TIME = re.compile(r"\d+-\d+(:\d{1,2}){0,2}|(\d+:)?\d{1,2}:\d{2}")  # of Slurm's forms those that YAML does not read as a number
-_OPTION = re.compile(r"--[a-z][a-z-]*(=\S+)?")
+_OPTION = re.compile(r"--([a-z][a-z-]*)(=\S+)?")
+_OWN_OPTIONS = (  # what the templates set, or what would keep us from following a job
+    *("array", "clusters", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "nodes", "ntasks", "open-mode"),
+    *("output", "requeue", "signal", "test-only", "time", "time-min", "wait", "wrap"),
+)
 
 
 def _refuse(condition: bool, name: str, value: object, accepted: str) -> None:
@@ -42,7 +46,10 @@ class Resources:
         _refuse(self.gpus < 0, "gpus", self.gpus, "0 or more")
         _refuse(self.max_running is not None and self.max_running < 1, "max_running", self.max_running, "1 or more, or null")
         for option in self.options:
-            _refuse(not _OPTION.fullmatch(option), "options", option, "sbatch options as --name or --name=value without blanks")
+            match = _OPTION.fullmatch(option)
+            _refuse(match is None, "options", option, "sbatch options as --name or --name=value without blanks")
+            is_own = match is not None and any(own.startswith(match[1]) for own in _OWN_OPTIONS)  # sbatch takes their beginnings as well
+            _refuse(is_own, "options", option, f"any but {', '.join(_OWN_OPTIONS)}, which passerby sets; the time is time_limit")
         _refuse(self.seconds < 60, "time_limit", self.time_limit, "one minute or more: Slurm counts in minutes")
 
     @property

@@ -23,7 +23,7 @@ class Job:
     None)."""
 
     name: str  # key in the submission, script file and log: generate-0
-    job_name: str  # what Slurm shows; unique over all runs of the user
+    job_name: str  # what Slurm shows; unique over all submissions of the user
     stage: str  # the stage command: a stage, or fused for all of the chain
     group: int | None
     size: int  # tasks
@@ -64,10 +64,11 @@ def folder(paths: RunPaths, number: int) -> Path:
     return paths.slurm / f"{number:04d}"
 
 
-def job_name(paths: RunPaths, number: int, name: str) -> str:
-    """For example market-generate-0.0001.3f9a2c: readable, and unique over run folders, so that the queue can be asked for it."""
+def job_name(paths: RunPaths, number: int, created: float, name: str) -> str:
+    """For example market-generate-0.0001.3f9a2c: readable, and unique over run folders and over runs that one folder has held one after
+    the other, so that the queue can be asked for it."""
     readable = "".join(c if c.isalnum() or c in "_-" else "_" for c in paths.root.absolute().name)[:24]
-    return f"{readable}-{name}.{number:04d}.{digest(str(paths.root.resolve()))[:6]}"
+    return f"{readable}-{name}.{number:04d}.{digest([str(paths.root.resolve()), created])[:6]}"
 
 
 def write(paths: RunPaths, submission: Submission) -> None:

@@ -69,7 +69,8 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
             if old.state == "open":
                 say(f"submission {old.number} was interrupted; what it sent is taken back")
                 take_back(plan, old, queue)
-                queue = [entry for entry in queue if entry.job_name not in {job.job_name for job in old.jobs}]
+                own = flight.entries_of([old], queue)
+                queue = [entry for entry in queue if entry not in own]
         remember(plan.paths, known, queue)
         made = _draft(plan, site, stages, known, queue, site.max_array_size or client.max_array_size(), only_failed)
         _cancel_dead(known, queue)
@@ -92,8 +93,7 @@ def cancel(plan: RunPlan) -> int:
 
 
 def take_back(plan: RunPlan, old: Submission, queue: Sequence[client.QueueEntry]) -> None:
-    names = {job.job_name for job in old.jobs}
-    client.cancel(sorted({entry.array_id for entry in queue if entry.job_name in names} | {job.job_id for job in old.jobs if job.job_id}))
+    client.cancel(sorted({entry.array_id for entry in flight.entries_of([old], queue)} | {job.job_id for job in old.jobs if job.job_id}))
     old.state = "abandoned"
     submission.write(plan.paths, old)
 
@@ -160,7 +160,7 @@ def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:
 def _cancel_dead(known: list[Submission], queue: list[client.QueueEntry]) -> None:
     """Take out of the queue what waits for something that cannot happen; only where a site has switched off --kill-on-invalid-dep."""
     dead = [task for task in flight.tasks(known, queue) if task.entry and task.entry.is_dead]
-    client.cancel(str(t.job.job_id) if t.job.group is None else f"{t.job.job_id}_{t.element}" for t in dead)
+    client.cancel(task.slurm_id for task in dead)
 
 
 def _render(plan: RunPlan, site: SiteConfig, made: Draft, job: Job) -> str:

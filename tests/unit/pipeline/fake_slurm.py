@@ -26,6 +26,7 @@ class FakeSlurm:
     alive: bool = True
     jobs: list[FakeJob] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
+    next_id: int = 100
 
     def __call__(self, argv: list[str]) -> "subprocess.CompletedProcess[str]":
         self.calls.append(list(argv))
@@ -50,7 +51,8 @@ class FakeSlurm:
         array, _, window = _option(script, "array").partition("%")
         elements = list(range(int(array.split("-")[1]) + 1)) if array else None
         dependency = next((a.split("=", 1)[1] for a in arguments if a.startswith("--dependency=")), "")
-        job = FakeJob(100 + 10 * len(self.jobs), name, elements, dependency, script, window)
+        job = FakeJob(self.next_id, name, elements, dependency, script, window)
+        self.next_id += 10
         job.states = dict.fromkeys(elements or [0], ("PENDING", "Dependency" if dependency else "Priority"))
         self.jobs.append(job)
         return _answer(0, f"{job.job_id}\n")

@@ -1,5 +1,7 @@
 """Submit, retry, cancel and status against a fake Slurm; tests/slurm has the real one."""
 
+import shutil
+
 import pytest
 
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
@@ -176,6 +178,25 @@ def test_a_submit_killed_between_two_jobs_is_taken_back_by_the_next(run, monkeyp
     assert run.submit().num_units == 6
     assert all(state == "CANCELLED" for job in run.slurm.jobs[:3] for state, _ in job.states.values())
     assert [old.state for old in submission.read_all(run.paths)] == ["abandoned", "submitted"]
+
+
+def test_jobs_of_a_run_that_lay_in_the_same_folder_before_are_not_taken_for_those_of_this_one(run):
+    run.submit()
+    cancel(run.plan)
+    before = list(run.slurm.jobs)
+    shutil.rmtree(run.paths.root)
+    run.submit()
+    run.slurm.jobs = [*run.slurm.jobs[len(before) :], *before]  # squeue sorts ended jobs behind waiting ones
+    assert {job.name for job in before}.isdisjoint(job.name for job in run.slurm.jobs[: len(before)])
+    assert (run.causes(), run.submit().jobs) == ({}, [])
+
+
+def test_a_job_that_was_renamed_is_known_by_its_id(run):
+    run.submit()
+    for job in run.slurm.jobs:
+        job.name = "mine"
+    assert (run.status().active, run.submit().jobs) == (17, [])
+    assert cancel(run.plan) == 17
 
 
 def fail_caption_of_task_1(run):
