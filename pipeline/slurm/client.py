@@ -87,10 +87,11 @@ def parse_indices(text: str) -> list[int]:
     return indices
 
 
-def cancel(jobs: Iterable[int | str]) -> None:
-    """scancel of job ids, or of tasks as `id_index`; those that have ended are no error."""
-    if names := [str(job) for job in jobs]:
-        _run(["scancel", "--quiet", *names], may_fail=True)
+def cancel(jobs: Iterable[int | str]) -> str:
+    """scancel of job ids, or of tasks as `id_index`; those that have ended are no error. What it complains of, "" if nothing."""
+    names = [str(job) for job in jobs]
+    done = _call(["scancel", "--quiet", *names]) if names else None
+    return (_short(done.stderr) or f"exit code {done.returncode}") if done and done.returncode else ""
 
 
 def job_state(job_id: str) -> tuple[str, str]:

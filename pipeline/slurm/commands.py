@@ -34,7 +34,7 @@ def run_submit(plan: RunPlan, site: Path | None, site_set: tuple[str, ...], *, d
 
 
 def run_cancel(plan: RunPlan, *, as_json: bool) -> None:
-    from pipeline.slurm.submit import cancel
+    from pipeline.slurm.withdraw import cancel
 
     num_tasks = cancel(plan)
     if as_json:

@@ -1,4 +1,4 @@
-"""`passerby submit`, `retry`, `cancel`: what is missing of a run, sent to Slurm. What is there, or in the queue, is left alone."""
+"""`passerby submit`, `retry`: what is missing of a run, sent to Slurm. What is there, or in the queue, is left alone."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import graph
 from pipeline.config import load, to_yaml
-from pipeline.contracts.errors import ConfigError, ProjectError
+from pipeline.contracts.errors import ConfigError, ProjectError, StageError
 from pipeline.describe import RunPlan
 from pipeline.fileio import write_bytes
 from pipeline.local import write_config
@@ -18,6 +18,7 @@ from pipeline.slurm.ended import remember
 from pipeline.slurm.script import logs_folder, refuse_folder, render
 from pipeline.slurm.site import SiteConfig, check_stages
 from pipeline.slurm.submission import Job, Submission
+from pipeline.slurm.withdraw import is_astray, take_back
 from pipeline.survey import StageSurvey, refuse_any_foreign, survey
 
 Say = Callable[[str], None]
@@ -66,7 +67,7 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
         queue = client.queue()
         known = submission.read_all(plan.paths)
         for old in known:
-            if old.state == "open":
+            if is_astray(old, queue):
                 say(f"submission {old.number} was interrupted; what it sent is taken back")
                 take_back(plan, old, queue)
                 own = flight.entries_of([old], queue)
@@ -77,25 +78,6 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
         if not made.submission.jobs:
             return Sent(None, [], 0, made.num_waiting, {})
         return _send(plan, site, made)
-
-
-def cancel(plan: RunPlan) -> int:
-    """Take everything of the run out of the queue; how many tasks that were. What is done stays done."""
-    with run_lock(plan.paths):
-        known = submission.read_all(plan.paths)
-        queue = client.queue()
-        queued = [task for task in flight.tasks(known, queue) if task.entry and (task.is_queued or task.entry.is_dead)]
-        for old in {task.submission.number: task.submission for task in queued}.values():
-            old.state = "cancelled"
-            submission.write(plan.paths, old)
-        client.cancel(sorted({task.entry.array_id for task in queued if task.entry}))
-        return len(queued)
-
-
-def take_back(plan: RunPlan, old: Submission, queue: Sequence[client.QueueEntry]) -> None:
-    client.cancel(sorted({entry.array_id for entry in flight.entries_of([old], queue)} | {job.job_id for job in old.jobs if job.job_id}))
-    old.state = "abandoned"
-    submission.write(plan.paths, old)
 
 
 def _dry(plan: RunPlan, site: SiteConfig, only_failed: bool, say: Say) -> Sent:
@@ -140,7 +122,6 @@ def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:
         scripts[job.name] = ([], text)
     write_bytes(home / "site.yaml", to_yaml(site).encode())
     submission.write(plan.paths, sent)
-    client.cancel([job.job_id for job in made.replaces if job.job_id])
     ids: dict[str, str] = {}
     try:
         for job in sent.jobs:
@@ -149,11 +130,15 @@ def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:
             ids[job.name] = str(job.job_id)
             scripts[job.name] = (client.submit_command(_script(plan, sent, job), after), scripts[job.name][1])
             submission.write(plan.paths, sent)
-    except ProjectError:
-        take_back(plan, sent, [])
+    except ProjectError as err:
+        try:
+            take_back(plan, sent, client.queue())  # an sbatch that timed out may have been heard: the queue knows its name
+        except ProjectError as second:
+            raise StageError(f"{err}; what was sent before could not be taken back ({second}): the next submit does it") from err
         raise
     sent.state = "submitted"
     submission.write(plan.paths, sent)
+    client.cancel([job.job_id for job in made.replaces if job.job_id])  # not before all is sent: sbatch may refuse
     return Sent(sent.number, sent.jobs, made.num_units, made.num_waiting, scripts)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.slurm import client
-from pipeline.slurm.submit import cancel
+from pipeline.slurm.withdraw import cancel
 from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.flow import PATIENCE_S, Flow, site
 

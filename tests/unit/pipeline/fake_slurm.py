@@ -19,11 +19,16 @@ class FakeJob:
 
 @dataclass
 class FakeSlurm:
-    """refuse: job names (their beginnings) that sbatch refuses. alive: whether slurmctld answers."""
+    """refuse: job names (their beginnings) that sbatch refuses. late: those that it takes, but whose ids it does not tell.
+
+    alive: whether slurmctld answers. deaf: whether it does not hear scancel.
+    """
 
     max_array_size: int = 1001
     refuse: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
     alive: bool = True
+    deaf: bool = False
     jobs: list[FakeJob] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     next_id: int = 100
@@ -55,6 +60,8 @@ class FakeSlurm:
         self.next_id += 10
         job.states = dict.fromkeys(elements or [0], ("PENDING", "Dependency" if dependency else "Priority"))
         self.jobs.append(job)
+        if any(f"-{part}" in name for part in self.late):
+            return _answer(1, "", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
         return _answer(0, f"{job.job_id}\n")
 
     def _squeue(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -66,6 +73,8 @@ class FakeSlurm:
         return _answer(0, "\n".join(lines) + "\n")
 
     def _scancel(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+        if self.deaf:
+            return _answer(1, "", "scancel: error: Kill job error on job id 110: Socket timed out on send/recv operation")
         for name in arguments[1:]:
             number, _, element = name.partition("_")
             for job in self.jobs:

@@ -9,7 +9,8 @@ from pipeline.fileio import read_json
 from pipeline.slurm import client, show, submission
 from pipeline.slurm.attempts import Attempt, attempt_file, write
 from pipeline.slurm.site import SiteConfig
-from pipeline.slurm.submit import cancel, dry_text, refuse_queued
+from pipeline.slurm.submit import dry_text, refuse_queued
+from pipeline.slurm.withdraw import cancel
 from tests.unit.pipeline.fake_slurm import FakeSlurm
 from tests.unit.pipeline.slurm_run import ARRAYS, NAMES, SlurmRun
 
@@ -178,6 +179,66 @@ def test_a_submit_killed_between_two_jobs_is_taken_back_by_the_next(run, monkeyp
     assert run.submit().num_units == 6
     assert all(state == "CANCELLED" for job in run.slurm.jobs[:3] for state, _ in job.states.values())
     assert [old.state for old in submission.read_all(run.paths)] == ["abandoned", "submitted"]
+
+
+@pytest.mark.parametrize("late", ["prompts", "generate-0"])
+def test_a_job_that_slurm_took_although_sbatch_failed_is_taken_back(run, late):
+    run.slurm.late = (late,)
+    with pytest.raises(StageError, match="Socket timed out"):
+        run.submit()
+    assert {state for job in run.slurm.jobs for state, _ in job.states.values()} == {"CANCELLED"}
+    assert submission.read_all(run.paths)[0].state == "abandoned"
+
+
+def test_what_could_not_be_taken_back_is_taken_back_by_the_next_submit(run):
+    run.slurm.late, run.slurm.deaf = ("generate-0",), True
+    with pytest.raises(StageError, match=r"Socket timed out.*could not be taken back.*the next submit does it"):
+        run.submit()
+    assert submission.read_all(run.paths)[0].state == "open"
+    with pytest.raises(StageError, match="4 tasks are still in the queue"):
+        run.submit()
+    run.slurm.late, run.slurm.deaf = (), False
+    before = list(run.slurm.jobs)
+    assert run.submit().num_units == 6
+    assert {state for job in before for state, _ in job.states.values()} == {"CANCELLED"}
+
+
+def test_a_job_that_slurm_took_later_still_is_taken_back_too(run):
+    run.slurm.late = ("prompts",)
+    with pytest.raises(StageError, match="Socket timed out"):
+        run.submit()
+    run.slurm.set("prompts", "PENDING", "Priority")  # it had not been in the queue yet when we looked
+    run.slurm.late = ()
+    run.submit()
+    assert "None" not in " ".join(job.dependency for job in run.slurm.jobs)
+    assert run.slurm.jobs[0].states == {0: ("CANCELLED", "None")}
+    assert run.submit().jobs == []
+
+
+def test_the_shard_that_waits_stays_if_slurm_refuses_the_jobs_that_were_to_replace_it(run):
+    fail_caption_of_task_1(run)
+    run.slurm.set("shard", "PENDING", "Dependency")
+    old, run.slurm.refuse = run.slurm.job("shard"), ("annotate-0.0002",)
+    with pytest.raises(StageError, match="invalid partition"):
+        run.submit()
+    assert old.states == {0: ("PENDING", "Dependency")}
+    run.slurm.refuse = ()
+    run.submit()
+    assert old.states == {0: ("CANCELLED", "None")}
+
+
+def test_cancel_says_so_if_tasks_stay_in_the_queue(run):
+    run.submit()
+    run.slurm.deaf = True
+    with pytest.raises(StageError, match=r"17 tasks are still in the queue \(job 100.*scancel said 'scancel: error: Kill job error"):
+        cancel(run.plan)
+    assert submission.read_all(run.paths)[0].state == "submitted"
+
+
+def test_tasks_whose_processes_are_being_ended_count_as_cancelled(run):
+    run.submit()
+    run.slurm.set("prompts", "COMPLETING")
+    assert cancel(run.plan) == 17
 
 
 def test_jobs_of_a_run_that_lay_in_the_same_folder_before_are_not_taken_for_those_of_this_one(run):
