@@ -98,7 +98,7 @@ def run(
 ) -> None:
     """Make what is missing of a run on this machine. May be killed at any time and started again."""
     from pipeline import local, report
-    from pipeline.slurm.submit import refuse_queued
+    from pipeline.slurm.guard import refuse_queued
 
     run_plan = _describe(config, overrides, print_config)
     refuse_queued(run_plan)
@@ -284,12 +284,29 @@ def _add_hand_over(verb: str, module: str, front: tuple[str, ...], takes_config:
         from pipeline import children
 
         chosen = evaluation_module(arguments) if verb == "evaluate" else module
+        if verb == "redecide" and "--yes" in arguments:
+            refuse_redecide(arguments)
         if front == (verb,):  # the usage line of `passerby VERB --help` then names what was typed
             os.environ[TYPED_AS] = "passerby"
         try:
             return children.hand_over(hand_over_command(chosen, front, takes_config, arguments))
         finally:
             os.environ.pop(TYPED_AS, None)
+
+
+def refuse_redecide(arguments: Sequence[str]) -> None:
+    """Raises ConfigError if tasks in Slurm's queue would meet other thresholds half-way. Asked here: a stage package knows no queue."""
+    import argparse
+
+    from pipeline.describe import describe
+    from pipeline.slurm.guard import refuse_queued
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("source", type=Path, nargs="?")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    given, _ = parser.parse_known_args(arguments)
+    if given.source is not None and "--help" not in arguments:
+        refuse_queued(describe(given.source, given.overrides))
 
 
 def evaluation_module(arguments: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
         for unit, state in stage.states.items():
             record = stage.records[unit]
             if record and state is State.FOREIGN:
-                changes = _changes(plan, stage.spec.name)
+                changes = changed_settings(plan, stage.spec.name)
                 only_thresholds = bool(changes) and all(change.startswith("filter.thresholds.") for change in changes)
                 way_out = (
                     f"judge the stored measures anew with `passerby redecide {plan.paths.root} --set ...`, " if only_thresholds else ""
@@ -119,7 +119,7 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
                 raise refuse_foreign(plan.paths, record, plan.digests[stage.spec.name], known, way_out)
 
 
-def _changes(plan: RunPlan, stage: str) -> list[str]:
+def changed_settings(plan: RunPlan, stage: str) -> list[str]:
     """Fields of a stage, and of the run, whose values are not those of RUN/config.yaml: `generate.steps 20 -> 30`."""
     if not plan.paths.config.exists():
         return []

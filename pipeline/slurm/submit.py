@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import graph
 from pipeline.config import load, to_yaml
-from pipeline.contracts.errors import ConfigError, ProjectError, StageError
+from pipeline.contracts.errors import ProjectError, StageError
 from pipeline.describe import RunPlan
 from pipeline.fileio import write_bytes
 from pipeline.local import write_config
@@ -15,6 +15,7 @@ from pipeline.lock import run_lock
 from pipeline.slurm import client, flight, submission
 from pipeline.slurm.draft import Draft, draft
 from pipeline.slurm.ended import remember
+from pipeline.slurm.guard import refuse_changed
 from pipeline.slurm.script import logs_folder, refuse_folder, render
 from pipeline.slurm.site import SiteConfig, check_stages
 from pipeline.slurm.submission import Job, Submission
@@ -54,18 +55,18 @@ def load_site(file: Path | None, overrides: Sequence[str]) -> SiteConfig:
 def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_failed: bool = False, say: Say = print) -> Sent:
     """Send everything that is missing and not in the queue; nothing if that is nothing.
 
-    Raises: ConfigError if another process works on the run, ContractError on records of another config, StageError if Slurm refuses a
-    job (those sent before it are taken back).
+    Raises: ConfigError if another process works on the run or tasks of other settings are in the queue, ContractError on records of
+    another config, StageError if Slurm refuses a job (those sent before it are taken back).
     """
     refuse_folder(plan.paths.root.absolute())
     if dry_run:
         return _dry(plan, site, only_failed, say)
     with run_lock(plan.paths):
+        queue, known = client.queue(), submission.read_all(plan.paths)
+        refuse_changed(plan, flight.tasks(known, queue))
         stages = survey(plan)
         refuse_any_foreign(plan, stages)
         write_config(plan)
-        queue = client.queue()
-        known = submission.read_all(plan.paths)
         for old in known:
             if is_astray(old, queue):
                 say(f"submission {old.number} was interrupted; what it sent is taken back")
@@ -89,7 +90,9 @@ def _dry(plan: RunPlan, site: SiteConfig, only_failed: bool, say: Say) -> Sent:
     except ProjectError as err:
         size = site.max_array_size or _DEFAULT_ARRAY_SIZE
         say(f"Slurm does not answer, so that nothing is taken to be in the queue, and arrays to have at most {size} tasks: {err}")
-    made = _draft(plan, site, stages, submission.read_all(plan.paths), queue, size, only_failed)
+    known = submission.read_all(plan.paths)
+    refuse_changed(plan, flight.tasks(known, queue))
+    made = _draft(plan, site, stages, known, queue, size, only_failed)
     scripts = {}
     for job in made.submission.jobs:
         after = [_with_ids(text, {j.name: f"<id of {j.name}>" for j in made.submission.jobs}) for text in job.after]
@@ -166,16 +169,3 @@ def _with_ids(text: str, ids: dict[str, str]) -> str:
 def dry_text(sent: Sent) -> str:
     """What `--dry-run` prints: each command line, then the script that it would send."""
     return "\n".join(f"$ {shlex.join(command)}\n{script}" for command, script in sent.scripts.values())
-
-
-def refuse_queued(plan: RunPlan) -> None:
-    """Raises ConfigError if tasks of this run are in Slurm's queue: two workers on one unit would waste each other's time."""
-    known = submission.read_all(plan.paths)
-    if not any(old.state == "submitted" for old in known):
-        return
-    try:
-        queued = sum(task.is_queued for task in flight.tasks(known, client.queue()))
-    except ProjectError:
-        return  # nobody to ask: then nothing runs either
-    if queued:
-        raise ConfigError(f"{queued} tasks of {plan.paths.root} are in Slurm's queue; wait for them, or `passerby cancel` them, then run")

@@ -9,7 +9,9 @@ import yaml
 
 from pipeline import children, cli, doctor
 from pipeline.entry import call
+from pipeline.slurm import client
 from tests.unit.pipeline.fake_flow import write_config
+from tests.unit.pipeline.fake_slurm import FakeSlurm
 
 
 def passerby(*arguments):
@@ -131,6 +133,22 @@ def test_verbs_hand_over_to_the_packages_and_pass_on_the_exit_code(monkeypatch, 
     monkeypatch.setattr(children, "hand_over", lambda argv: seen.append(argv) or 7)
     assert passerby(*arguments) == 7
     assert seen == [[sys.executable, "-m", *command]]
+
+
+def test_redecide_does_nothing_under_tasks_in_the_queue(tmp_path, fake_generation, monkeypatch, capsys):
+    slurm, seen = FakeSlurm(), []
+    monkeypatch.setattr(client, "_call", slurm)
+    monkeypatch.setattr(children, "hand_over", lambda argv: seen.append(argv) or 0)
+    recipe = write_config(tmp_path)
+    assert passerby("submit", recipe) == 0
+    change = ("redecide", tmp_path / "run", "--set", "salt.filter=1")
+    assert passerby(*change, "--yes") == 2
+    assert "are in Slurm's queue; wait for them, or `passerby cancel` them" in capsys.readouterr().err
+    assert seen == []
+    assert passerby(*change) == 0
+    assert passerby("cancel", recipe) == 0
+    assert passerby(*change, "--yes") == 0
+    assert [argv[3] for argv in seen] == ["redecide", "redecide"]
 
 
 @pytest.mark.parametrize(("verb", "usage"), [("regenerate", "passerby regenerate"), ("pretrain", "python -m pretrain train")])
