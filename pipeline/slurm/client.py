@@ -1,16 +1,20 @@
 """The four Slurm commands that are used, as functions. Their text formats are known here and nowhere else."""
 
 import getpass
+import logging
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contracts.errors import ConfigError, StageError
 
+log = logging.getLogger(__name__)
 _TIMEOUT_S = 60
+REQUEUE_POLL_S = 5.0
 # Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_WAIT,
 # SBATCH_TIMELIMIT, SBATCH_JOB_NAME ...) would overrule lines of the script that tasks rely on.
 _SBATCH_MAY = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_CONSTRAINT", "SBATCH_RESERVATION", "SBATCH_EXPORT")
@@ -116,9 +120,18 @@ def _next_state(said: Mapping[str, str]) -> str:
     return "PREEMPTED" if is_preempted else "CANCELLED"
 
 
-def requeue(job_id: str) -> bool:
-    """scontrol requeue; whether Slurm took it."""
-    return _call(["scontrol", "requeue", job_id]).returncode == 0
+def requeue(job_id: str, patience_s: float) -> str:
+    """scontrol requeue, again and again while slurmctld is too busy to answer; "" once it has taken it, else its last refusal."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            _run(["scontrol", "requeue", job_id])
+            return ""
+        except StageError as err:
+            if time.monotonic() + REQUEUE_POLL_S > deadline:
+                return str(err)
+            log.warning("%s; once more", err)
+        time.sleep(REQUEUE_POLL_S)
 
 
 def max_array_size() -> int:

@@ -180,10 +180,11 @@ def _leave(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) ->
 
 
 def _requeue(place: Place, file: Path, attempt: attempts.Attempt, cause: Cause, detail: str) -> int:
+    """Written down before it is asked for: Slurm may end this process at once. drop_s is the time that is left at least."""
     _end(file, attempt, "requeued", cause, detail)
     logging.shutdown()
-    if not client.requeue(place.job_id):
-        return _end(file, attempt, "failed", cause, f"{detail}; `scontrol requeue {place.job_id}` was refused")
+    if refusal := client.requeue(place.job_id, place.submission.drop_s):
+        return _end(file, attempt, "failed", cause, f"{detail}; {refusal}")
     until = time.monotonic() + REQUEUED_S
     while time.monotonic() < until:  # Slurm ends this process; ending first would be taken for the end of the job
         time.sleep(POLL_S)
@@ -198,9 +199,12 @@ def _end(file: Path, attempt: attempts.Attempt, outcome: str, cause: Cause | Non
     return {"done": 0, "left": Stopped.exit_code, "requeued": Stopped.exit_code}.get(outcome, 1)
 
 
-def job_id(environment: Mapping[str, str]) -> str:
-    """Slurm's name of this very task: id_index. SLURM_JOB_ID of one task is that of its whole array, and `scontrol requeue` takes it so."""
-    array = environment.get("SLURM_ARRAY_JOB_ID")
+def job_id(environment: Mapping[str, str], in_array: bool = True) -> str:
+    """Slurm's name of this very task: id_index. SLURM_JOB_ID of one task is that of its whole array, and `scontrol requeue` takes it so.
+
+    in_array: whether it can be a task of an array; a job that was submitted from inside one inherits the variables of that array.
+    """
+    array = environment.get("SLURM_ARRAY_JOB_ID") if in_array else None
     return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else environment.get("SLURM_JOB_ID", "")
 
 
@@ -212,10 +216,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with TaskLog():
         try:
             submission = read(given.submission)
-            element = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+            job = submission.job(given.job)
+            in_array = job.group is not None
+            element = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")) if in_array else 0
             node = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
-            place = Place(given.submission, submission, submission.job(given.job), element, job_id(os.environ), node)
-            log.info("submission %d, job %s, task %d of %d, on %s", submission.number, place.job.name, element, place.job.size, node)
+            place = Place(given.submission, submission, job, element, job_id(os.environ, in_array), node)
+            log.info("submission %d, job %s, task %d of %d, on %s", submission.number, job.name, element, job.size, node)
             return run(place)
         except ProjectError as err:
             log.error("%s: %s", type(err).__name__, err)

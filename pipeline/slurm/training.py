@@ -31,6 +31,7 @@ from pipeline.slurm.task import POLL_S, REQUEUED_S, job_id
 
 PACKAGES = ("pretrain", "finetune")
 FRUITLESS = 3  # starts in a row
+REQUEUE_S = 60.0  # for slurmctld to take the job back
 WAIT_S = 300.0  # for all nodes to answer; PASSERBY_RENDEZVOUS_S changes it, and with it how long ranks wait for each other
 READY = "ready:"
 ENDED = re.compile(r"^srun: error: \S+: tasks? [\d,-]+: (?:Exited with exit code (\d+)|[A-Z])")
@@ -167,8 +168,8 @@ def _come_back(training: Training, asked: Asked, code: int) -> int:
         if state in ("CANCELLED", "PENDING") or reason == "JobUser":
             return code
     log.info("exit code %d: back into the queue", code)
-    if not client.requeue(training.job):
-        raise StageError(f"`scontrol requeue {training.job}` was refused; sbatch again, the training goes on from its checkpoint")
+    if refusal := client.requeue(training.job, REQUEUE_S):
+        raise StageError(f"{refusal}; sbatch again, the training goes on from its checkpoint")
     until = time.monotonic() + REQUEUED_S
     while time.monotonic() < until:  # Slurm ends this process; ending first would be taken for the end of the job
         time.sleep(POLL_S)

@@ -2,13 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 import pytest
 
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ContractError, StageError
 from pipeline.slurm import attempts, client, submission, task
 from pipeline.slurm.causes import Cause
 from pipeline.slurm.task import Place, job_id, run
@@ -185,6 +186,28 @@ def test_a_killed_worker_is_tried_again_but_not_for_ever(place, slurm):
     assert (last(place).cause, last(place).detail) == (Cause.BUDGET, "3 starts in a row finished none of 4 units")
 
 
+@pytest.mark.parametrize(("refusals", "outcome", "code"), [(2, "requeued", 75), (1000, "failed", 1)])
+def test_a_requeue_that_slurm_does_not_take_is_asked_for_until_the_time_is_up(place, slurm, monkeypatch, refusals, outcome, code):
+    asked = []
+
+    def answer(argv):
+        asked.append(argv)
+        if len(asked) == 1:
+            raise StageError("`scontrol requeue 110_0` gave no answer in 60 s")
+        if len(asked) <= refusals:
+            return subprocess.CompletedProcess([], 1, "", "Unable to contact slurm controller")
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(client, "_call", answer)
+    monkeypatch.setattr(client, "REQUEUE_POLL_S", 0.01)
+    place.submission.drop_s = 0.5
+    place.submission.worker = ["sh", "-c", "kill -9 $$"]
+    assert run(place) == code
+    assert (last(place).outcome, last(place).cause) == (outcome, Cause.KILLED)
+    assert len(asked) == 3 if refusals == 2 else len(asked) > 10
+    assert last(place).detail.endswith("worker killed by SIGKILL" if refusals == 2 else "failed: Unable to contact slurm controller")
+
+
 def test_progress_gives_the_budget_back(place):
     for _ in range(4):
         (place.paths.root / "started").unlink(missing_ok=True)
@@ -239,3 +262,14 @@ def test_a_task_is_named_by_its_array_and_index():
     """The id of one task of an array is the id of the array: `scontrol requeue` of it would requeue all tasks."""
     assert job_id({"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}) == "7_3"
     assert job_id({"SLURM_JOB_ID": "7"}) == "7"
+
+
+def test_a_single_job_that_was_submitted_from_inside_an_array_is_no_task_of_that_array(place, monkeypatch):
+    """sbatch hands the variables of the array on."""
+    for name, value in {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "3", "SLURM_ARRAY_TASK_ID": "2", "SLURMD_NODENAME": "n1"}.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+    monkeypatch.setattr(task, "run", lambda place: seen.append((place.element, place.job_id)) or 0)
+    for name in ("shard", "annotate-0"):
+        task.main(["--submission", str(place.file), "--job", name])
+    assert seen == [(0, "8"), (2, "3_2")]

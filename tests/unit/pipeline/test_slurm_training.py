@@ -50,6 +50,7 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cont
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(client, "_call", controller)
     monkeypatch.setattr(training, "REQUEUED_S", 0.01)
+    monkeypatch.setattr(training, "REQUEUE_S", 0.01)
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
     yield controller
     for number, handler in before.items():
