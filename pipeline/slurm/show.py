@@ -1,5 +1,6 @@
 """What status and submit print for people. The same facts are in their JSON."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,16 +8,18 @@ from pipeline.progress import clock
 from pipeline.report import print_table
 from pipeline.slurm.failures import Failure
 from pipeline.slurm.status import SlurmStatus, StageStatus
+from pipeline.slurm.waiting import Waiting
 
 if TYPE_CHECKING:
     from pipeline.slurm.submit import Sent
 
 
 def print_slurm(status: SlurmStatus) -> None:
-    """The table by stage, then the causes with the last lines of a log each."""
+    """The table by stage, then why tasks wait, then the causes with the last lines of a log each."""
     columns = ("stage", "done", "running", "waiting", "failed", "not sent", "images/s", "ETA", "GPU h", "restarts")
     title = f"on Slurm: {status.active} tasks wait or run" if status.queue == "asked" else f"the queue did not answer: {status.queue}"
     print_table(title, columns, [_row(stage) for stage in status.stages])
+    _print_waiting(status.waiting)
     for failure in status.failures:
         _print_failure(failure)
 
@@ -34,6 +37,20 @@ def _row(stage: StageStatus) -> Sequence[Any]:
         f"{stage.gpu_hours:.2f}",
         stage.restarts,
     )
+
+
+def _print_waiting(groups: Sequence[Waiting]) -> None:
+    """One line for all that start by themselves, one for each group that does not."""
+    by_reason: Counter[str] = Counter()
+    for group in groups:
+        if not group.way_out:
+            by_reason[group.reason] += group.tasks
+    if by_reason:
+        print(f"waiting: {', '.join(f'{count} tasks ({reason})' for reason, count in by_reason.most_common())}")
+    for group in groups:
+        if group.way_out:
+            more = ", ..." if group.tasks > len(group.jobs) else ""
+            print(f"{group.stage}: {group.tasks} tasks wait ({group.reason}), job {', '.join(group.jobs)}{more}: {group.way_out}")
 
 
 def _print_failure(failure: Failure) -> None:

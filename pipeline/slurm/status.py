@@ -15,6 +15,7 @@ from pipeline.slurm.attempts import Attempt
 from pipeline.slurm.ended import remember
 from pipeline.slurm.failures import Failure, Starts, failures
 from pipeline.slurm.flight import Task, tasks
+from pipeline.slurm.waiting import Waiting, waiting
 from pipeline.survey import StageSurvey
 
 RATE_WINDOW_S = 600.0
@@ -43,11 +44,12 @@ class StageStatus:
 
 @dataclass(slots=True)
 class SlurmStatus:
-    """queue: "asked", or why it could not be. active: tasks that wait or run."""
+    """queue: "asked", or why it could not be. active: tasks that wait or run. waiting: why those wait."""
 
     queue: str
     active: int
     stages: list[StageStatus]
+    waiting: list[Waiting]
     failures: list[Failure]
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def status(plan: RunPlan, surveys: Sequence[StageSurvey]) -> SlurmStatus | None:
         rows.append(row)
         failed += failures(plan, survey.spec, {task: units for task, units in lost.items() if task not in told}, states, starts)
         told.update(lost)
-    return SlurmStatus(answer, sum(task.is_queued for task in every), rows, failed)
+    return SlurmStatus(answer, sum(task.is_queued for task in every), rows, waiting(every), failed)
 
 
 def _count(survey: StageSurvey, newest: dict[tuple[str, int], Task], asked: bool) -> tuple[StageStatus, dict[Task, list[int]]]:
@@ -106,13 +108,15 @@ def _count(survey: StageSurvey, newest: dict[tuple[str, int], Task], asked: bool
 
 
 def _speed(row: StageStatus, survey: StageSurvey) -> None:
-    now = time.time()
+    now = max([time.time(), *(record.finished for record in survey.done)])  # the file server's clock may be ahead of ours
     recent = [record for record in survey.done if now - record.finished < RATE_WINDOW_S]
     if not recent:
         return
     begin = max(now - RATE_WINDOW_S, min(record.finished - record.seconds for record in recent))
     until = now if row.running else max(record.finished for record in recent)
-    span = max(until - begin, 0.001)
+    span = until - begin
+    if span <= 0:
+        return
     row.images_per_s = round(sum(record.seen for record in recent) / span, 2)
     if row.running:
         row.eta_s = round((row.running + row.waiting) * span / len(recent), 1)

@@ -13,7 +13,11 @@ from tests.slurm.cluster import Cluster, wait_for
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ("prompts.num_prompts=8", "run.unit_size=4", "run.seed=3", "generate.steps=4", "shard.samples_per_shard=4")
-SITE = ("units_per_task=1", "gpu={cpus: 1, gpus: 0, memory: null, time_limit: '0:30:00'}", "cpu={cpus: 1, memory: null, time_limit: '0:30:00'}")
+SITE = (
+    "units_per_task=1",
+    "gpu={cpus: 1, gpus: 0, memory: null, time_limit: '0:30:00'}",
+    "cpu={cpus: 1, memory: null, time_limit: '0:30:00'}",
+)
 PATIENCE_S = 900.0  # models load seven times over
 pytestmark = [
     pytest.mark.timeout(1800),

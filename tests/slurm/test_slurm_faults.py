@@ -96,6 +96,22 @@ def test_tasks_of_a_partition_that_preempts_by_cancelling_come_back_and_cancelle
     flow.finish()
 
 
+def test_held_tasks_are_named_with_the_way_out(cluster: Cluster, tmp_path: Path) -> None:
+    flow = Flow(cluster, tmp_path, "annotate", num_units=2, delay_s=4.0)
+    flow.submit(site())
+    flow.wait_for_start("annotate-0", 0)
+    annotate, shard = f"{flow.job_id('annotate-0')}_0", str(flow.job_id("shard"))
+    cluster.command("scontrol", "hold", shard)
+    cluster.command("scontrol", "requeuehold", annotate)
+    wait_for(lambda: {group.stage for group in flow.status().waiting} == {"annotate", "shard"}, PATIENCE_S, "held tasks")
+    ways_out = {group.stage: group.way_out for group in flow.status().waiting}
+    assert f"`scontrol release {annotate}`" in ways_out["annotate"]
+    assert f"`scontrol release {shard}`" in ways_out["shard"]
+    cluster.command("scontrol", "release", annotate)
+    cluster.command("scontrol", "release", shard)
+    flow.finish()
+
+
 def test_a_task_with_too_little_time_makes_unit_after_unit_and_then_the_rest(cluster: Cluster, tmp_path: Path) -> None:
     flow = Flow(cluster, tmp_path, "annotate", num_units=3, delay_s=4.0)
     flow.submit(site(units_per_task=3, time_limit="0:01:00", warning_s=55, drop_s=20))

@@ -1,11 +1,13 @@
 """Submit, retry, cancel and status against a fake Slurm; tests/slurm has the real one."""
 
+import os
 import shutil
+import time
 
 import pytest
 
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
-from pipeline.fileio import read_json
+from pipeline.fileio import read_json, write_json
 from pipeline.slurm import client, show, submission
 from pipeline.slurm.attempts import Attempt, attempt_file, write
 from pipeline.slurm.guard import refuse_queued
@@ -298,6 +300,48 @@ def test_status_tells_units_causes_and_gpu_hours_apart(run, capsys):
     out = capsys.readouterr().out
     assert "caption: program error: 2 units, job " in out
     assert "ValueError: no model" in out
+
+
+def test_status_says_why_tasks_wait_and_the_way_out_where_they_never_start(run, capsys):
+    run.submit()
+    run.make("prompts")
+    run.slurm.set("prompts", "COMPLETED")
+    run.slurm.set("generate-0", "PENDING", "launch failed requeued held", [1])
+    run.slurm.set("generate-0", "RUNNING", "None", [0])
+    run.slurm.set("filter-0", "REQUEUE_HOLD", "None", [0])
+    run.slurm.set("shard", "PENDING", "PartitionTimeLimit")
+    run.slurm.set("annotate-0", "PENDING", "AssocGrpCPUMinutesLimit", [2])
+    status = run.status()
+    found = {(group.stage, group.reason): (group.tasks, group.jobs, bool(group.way_out)) for group in status.waiting}
+    assert found["generate", "launch failed requeued held"] == (1, ["110_1"], True)
+    assert found["generate", "Dependency"] == (1, ["110_2"], False)
+    assert found["filter", "REQUEUE_HOLD"] == (1, ["120_0"], True)
+    assert found["shard", "PartitionTimeLimit"] == (1, ["160"], True)
+    assert found["annotate", "AssocGrpCPUMinutesLimit"] == (1, ["150_2"], True)
+    assert sum(group.tasks for group in status.waiting) == status.active - 1
+    assert [group["reason"] for group in status.to_json()["waiting"]] == [group.reason for group in status.waiting]
+    show.print_slurm(status)
+    out = capsys.readouterr().out
+    assert "waiting: 11 tasks (Dependency)\n" in out
+    assert "generate: 1 tasks wait (launch failed requeued held), job 110_1: held until somebody says `scontrol release 110_1`" in out
+    assert "shard: 1 tasks wait (PartitionTimeLimit), job 160: they cannot start like this: `passerby cancel`" in out
+
+
+@pytest.mark.parametrize("ahead_s", [0, 120])
+def test_speed_is_told_by_the_clock_of_the_files_if_that_is_ahead(run, ahead_s):
+    run.submit()
+    run.make("prompts", "generate")
+    run.lose("generate", 5)
+    run.slurm.set("generate-0", "RUNNING")
+    now = time.time()
+    for unit in range(5):
+        path = run.paths.done("generate", unit)
+        write_json(path, read_json(path) | {"seconds": 10.0})
+        finished = now + ahead_s - 10 * (4 - unit)
+        os.utime(path, (finished, finished))
+    row = run.status().stages[1]
+    assert row.images_per_s == pytest.approx(30 / 50, rel=0.1)
+    assert row.eta_s == pytest.approx(10, rel=0.1)
 
 
 def test_retry_sends_what_failed_and_a_new_end_that_waits_for_what_still_runs(run):
