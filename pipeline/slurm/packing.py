@@ -7,6 +7,7 @@ that `aftercorr` can chain them, and no array has holes.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,17 @@ def starting_stages(chain: Sequence[str], missing: Mapping[str, Collection[int]]
 def pack(starts: Mapping[int, str], chain: Sequence[str], units_per_task: int, max_array_size: int) -> list[Group]:
     """Groups of at most max_array_size tasks (indices 0 to max_array_size - 1) of at most units_per_task units.
 
-    Units are dealt like cards, unit k of a start to task k % n: neighbours, which cost alike, spread over the tasks.
+    Units are dealt like cards, unit k of a start to task k % n: neighbours, which cost alike, spread over the tasks. Arrays of a start
+    have equally many tasks, give or take one: they share their stage's window evenly, and a short one would leave its share idle.
     """
     groups = []
     for stage in chain:
         units = [unit for unit, start in starts.items() if start == stage]
         num_tasks = -(-len(units) // units_per_task)
         tasks = [tuple(units[i::num_tasks]) for i in range(num_tasks)]
-        groups += [Group(stage, tuple(tasks[i : i + max_array_size])) for i in range(0, num_tasks, max_array_size)]
+        num_arrays = -(-num_tasks // max_array_size)
+        ends = [(i + 1) * num_tasks // num_arrays for i in range(num_arrays)]
+        groups += [Group(stage, tuple(tasks[begin:end])) for begin, end in pairwise([0, *ends])]
     return groups
 
 

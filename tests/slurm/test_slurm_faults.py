@@ -30,7 +30,7 @@ def test_more_tasks_than_an_array_may_have_a_window_and_a_second_submit(hanging:
     flow = Flow(cluster, tmp_path, "caption", num_units=5)
     assert client.max_array_size() == 4
     sent = flow.submit(site(units_per_task=1, max_running=2))
-    assert [(job.name, job.size) for job in sent.jobs if job.stage == "caption"] == [("caption-0", 4), ("caption-1", 1)]
+    assert [(job.name, job.size) for job in sent.jobs if job.stage == "caption"] == [("caption-0", 2), ("caption-1", 3)]
     again = flow.submit(site(units_per_task=1))
     assert (again.jobs, again.num_waiting) == ([], 5)
     flow.wait_until_over()

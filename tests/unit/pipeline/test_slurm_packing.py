@@ -22,6 +22,12 @@ def test_more_tasks_than_an_array_may_have_make_several_arrays_and_no_empty_one(
     assert pack({}, CHAIN, 1, 4) == []
 
 
+def test_arrays_are_of_one_size_so_that_none_leaves_its_share_of_the_window_idle():
+    groups = pack(dict.fromkeys(range(1500), "filter"), CHAIN, 1, 1001)
+    assert [len(group.tasks) for group in groups] == [750, 750]
+    assert [len(group.tasks) for group in pack(dict.fromkeys(range(11), "filter"), CHAIN, 1, 4)] == [3, 4, 4]
+
+
 @given(st.dictionaries(st.integers(0, 60), st.sampled_from(CHAIN)), st.integers(1, 7), st.integers(1, 5))
 def test_every_missing_unit_is_in_one_task(starts, units_per_task, max_array_size):
     groups = pack(starts, CHAIN, units_per_task, max_array_size)
@@ -30,6 +36,9 @@ def test_every_missing_unit_is_in_one_task(starts, units_per_task, max_array_siz
     assert all(starts[unit] == start for start, task in tasks for unit in task)
     assert all(0 < len(group.tasks) <= max_array_size for group in groups)
     assert all(0 < len(task) <= units_per_task for _, task in tasks)
+    for start in CHAIN:
+        sizes = [len(group.tasks) for group in groups if group.start == start]
+        assert not sizes or max(sizes) - min(sizes) <= 1
 
 
 @given(st.integers(1, 12), st.one_of(st.none(), st.integers(1, 20)))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
@@ -121,8 +122,8 @@ def test_max_array_size_splits_arrays_and_the_window_holds_over_all_of_them(run)
     run.slurm.max_array_size = 4
     run.submit(units_per_task=1)
     assert [(run.slurm.job(f"generate-{i}").elements, run.slurm.job(f"generate-{i}").window) for i in (0, 1)] == [
-        ([0, 1, 2, 3], "1"),
-        ([0, 1], "1"),
+        ([0, 1, 2], "1"),
+        ([0, 1, 2], "1"),
     ]
     run.slurm.jobs.clear()
     run.slurm.max_array_size = 2
@@ -452,6 +453,14 @@ def test_a_container_holds_the_stages_and_the_watcher_stays_outside(run):
     assert "\nmodule load apptainer\n" in script
     assert "\nexec /venv/bin/python -m pipeline.slurm.task --submission" in script
     assert submission.read_all(run.paths)[0].worker == list(container)
+
+
+def test_lines_of_the_site_may_read_variables_that_are_unset_and_their_errors_end_the_script(run):
+    run.submit(site=SiteConfig(setup=('[ "$PS1_OF_A_VENV" = x ] || echo no prompt',)))
+    for job in ("prompts", "generate-0"):
+        before = run.slurm.job(job).script.split("\nexec ")[0]
+        done = subprocess.run(["bash", "-c", f"{before}\necho $NOWHERE_SET"], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.returncode != 0, "NOWHERE_SET" in done.stderr) == ("no prompt\n", True, True)
 
 
 def test_the_site_and_the_jobs_are_on_disk_beside_the_scripts(run):
