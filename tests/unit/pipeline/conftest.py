@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import describe, local, workers
+from pipeline.slurm import client
 from tests.unit.pipeline.fake_flow import write_config
+from tests.unit.pipeline.fake_slurm import FakeSlurm
+from tests.unit.pipeline.slurm_run import SlurmRun
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,3 +44,11 @@ def finished_copy(finished, tmp_path, fake_generation):
     shutil.copytree(finished[0] / "run", tmp_path / "run")
     write_config(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of the fake flow that a fake Slurm takes."""
+    slurm = FakeSlurm()
+    monkeypatch.setattr(client, "_call", slurm)
+    return SlurmRun(tmp_path, slurm)

@@ -7,6 +7,8 @@ from pipeline import graph
 from pipeline.config import read_yaml
 from pipeline.describe import RunPlan
 from pipeline.paths import RunPaths
+from pipeline.slurm import submission
+from pipeline.slurm.attempts import Attempt, attempt_file, write
 from pipeline.slurm.site import Resources, SiteConfig
 from pipeline.slurm.status import SlurmStatus, status
 from pipeline.slurm.submit import Sent, submit
@@ -58,3 +60,20 @@ class SlurmRun:
 
     def causes(self) -> dict[str, str]:
         return {failure.stage: str(failure.cause) for failure in self.status().failures}
+
+
+def fail_caption_of_task_1(run: SlurmRun) -> None:
+    """Submitted, done up to recrop; of the three tasks of caption one has failed and two run."""
+    run.submit()
+    run.make("prompts", "generate", "filter", "recrop")
+    for name in ("generate-0", "filter-0", "recrop-0"):
+        run.slurm.set(name, "COMPLETED")
+    run.slurm.set("prompts", "COMPLETED")
+    run.slurm.set("caption-0", "RUNNING")
+    run.slurm.set("caption-0", "FAILED", "NonZeroExitCode", [1])
+    run.slurm.set("annotate-0", "CANCELLED", "DependencyNeverSatisfied", [1])
+    run.slurm.set("shard", "CANCELLED", "DependencyNeverSatisfied")
+    file = attempt_file(submission.folder(run.paths, 1), "caption-0", 1, 0)
+    write(file, Attempt(job_id="1", node="n7", started=1e9, left=2, ended=1e9 + 1800, outcome="failed", cause="program error"))
+    log = run.paths.logs / "slurm-0001" / "caption-0-000001.log"
+    log.write_text("an old line\n2026 INFO task: submission 1, job caption-0\nValueError: no model\n")

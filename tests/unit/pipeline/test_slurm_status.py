@@ -1,0 +1,129 @@
+"""What status says of a submitted run: units, causes, reasons to wait, speed; the queue is fake."""
+
+import os
+import time
+
+import pytest
+
+from pipeline.fileio import read_json, write_json
+from pipeline.slurm import show
+from tests.unit.pipeline.slurm_run import fail_caption_of_task_1
+
+
+def test_status_tells_of_a_fused_task_by_stage_and_names_its_end_once(run):
+    run.make("prompts")
+    run.execution = "fused"
+    run.submit()
+    run.make("generate")
+    run.slurm.set("fused-0", "RUNNING", elements=[0])
+    rows = {row.stage: row for row in run.status().stages}
+    assert (rows["generate"].done, rows["filter"].running, rows["filter"].waiting, rows["shard"].waiting) == (6, 1, 5, 1)
+    run.slurm.set("fused-0", "TIMEOUT")
+    failures = run.status().failures
+    assert [(failure.stage, str(failure.cause), failure.tasks, failure.units) for failure in failures if failure.stage != "shard"] == [
+        ("filter", "time-out", 3, 6)
+    ]
+    again = run.submit()
+    assert [(job.name, job.size) for job in again.jobs] == [("fused-0", 3), ("shard", 1)]
+
+
+def test_status_tells_units_causes_and_gpu_hours_apart(run, capsys):
+    fail_caption_of_task_1(run)
+    status = run.status()
+    rows = {row.stage: row for row in status.stages}
+    caption = rows["caption"]
+    assert (caption.done, caption.running, caption.waiting, caption.failed) == (0, 2, 2, 2)
+    assert (rows["annotate"].waiting, rows["annotate"].failed, rows["shard"].failed) == (4, 2, 1)
+    assert (rows["generate"].done, rows["generate"].images_per_s is not None, caption.gpu_hours) == (6, True, 0.5)
+    assert run.causes() == {
+        "caption": "program error",
+        "annotate": "dependency never satisfied",
+        "shard": "dependency never satisfied",
+    }
+    failure = status.failures[0]
+    assert (failure.units, failure.nodes, failure.lines[-1]) == (2, ["n7"], "ValueError: no model")
+    assert "an old line" not in failure.lines
+    show.print_slurm(status)
+    out = capsys.readouterr().out
+    assert "caption: program error: 2 units, job " in out
+    assert "ValueError: no model" in out
+
+
+def test_status_says_why_tasks_wait_and_the_way_out_where_they_never_start(run, capsys):
+    run.submit()
+    run.make("prompts")
+    run.slurm.set("prompts", "COMPLETED")
+    run.slurm.set("generate-0", "PENDING", "launch failed requeued held", [1])
+    run.slurm.set("generate-0", "RUNNING", "None", [0])
+    run.slurm.set("filter-0", "REQUEUE_HOLD", "None", [0])
+    run.slurm.set("shard", "PENDING", "PartitionTimeLimit")
+    run.slurm.set("annotate-0", "PENDING", "AssocGrpCPUMinutesLimit", [2])
+    status = run.status()
+    found = {(group.stage, group.reason): (group.tasks, group.jobs, bool(group.way_out)) for group in status.waiting}
+    assert found["generate", "launch failed requeued held"] == (1, ["110_1"], True)
+    assert found["generate", "Dependency"] == (1, ["110_2"], False)
+    assert found["filter", "REQUEUE_HOLD"] == (1, ["120_0"], True)
+    assert found["shard", "PartitionTimeLimit"] == (1, ["160"], True)
+    assert found["annotate", "AssocGrpCPUMinutesLimit"] == (1, ["150_2"], True)
+    assert sum(group.tasks for group in status.waiting) == status.active - 1
+    assert [group["reason"] for group in status.to_json()["waiting"]] == [group.reason for group in status.waiting]
+    show.print_slurm(status)
+    out = capsys.readouterr().out
+    assert "waiting: 11 tasks (Dependency)\n" in out
+    assert "generate: 1 tasks wait (launch failed requeued held), job 110_1: held until somebody says `scontrol release 110_1`" in out
+    assert "shard: 1 tasks wait (PartitionTimeLimit), job 160: they cannot start like this: `passerby cancel`" in out
+
+
+@pytest.mark.parametrize("ahead_s", [0, 120])
+def test_speed_is_told_by_the_clock_of_the_files_if_that_is_ahead(run, ahead_s):
+    run.submit()
+    run.make("prompts", "generate")
+    run.lose("generate", 5)
+    run.slurm.set("generate-0", "RUNNING")
+    now = time.time()
+    for unit in range(5):
+        path = run.paths.done("generate", unit)
+        write_json(path, read_json(path) | {"seconds": 10.0})
+        finished = now + ahead_s - 10 * (4 - unit)
+        os.utime(path, (finished, finished))
+    row = run.status().stages[1]
+    assert row.images_per_s == pytest.approx(30 / 50, rel=0.1)
+    assert row.eta_s == pytest.approx(10, rel=0.1)
+
+
+def test_how_a_task_ended_is_remembered_when_slurm_has_forgotten(run):
+    run.submit()
+    run.make("prompts")
+    run.slurm.set("generate-0", "OUT_OF_MEMORY", "OutOfMemory")
+    assert run.causes()["generate"] == "out of memory"
+    run.slurm.jobs.clear()
+    assert run.causes()["generate"] == "out of memory"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "line", "cause"),
+    [
+        ("TIMEOUT", "TimeLimit", "", "time-out"),
+        ("NODE_FAIL", "NodeDown", "", "node lost"),
+        ("FAILED", "NonZeroExitCode", "", "never started"),
+        ("FAILED", "JobLaunchFailure", "slurmstepd: error: Exceeded job memory limit", "out of memory"),
+        ("CANCELLED", "None", "", "cancelled"),
+        ("PENDING", "DependencyNeverSatisfied", "", "dependency never satisfied"),
+    ],
+)
+def test_causes_by_what_slurm_and_the_log_say(run, state, reason, line, cause):
+    run.submit()
+    run.make("prompts")
+    run.slurm.set("generate-0", state, reason)
+    for element in range(3):
+        (run.paths.logs / "slurm-0001" / f"generate-0-{element:06d}.log").write_text(f"{line}\n")
+    assert run.causes()["generate"] == cause
+
+
+def test_without_an_answer_from_the_queue_nothing_is_called_failed(run):
+    run.submit()
+    run.slurm.alive = False
+    status = run.status()
+    assert "Unable to contact" in status.queue
+    assert status.failures == []
+    assert status.stages[1].waiting == 6
