@@ -63,16 +63,16 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
         return _dry(plan, site, only_failed, say)
     with run_lock(plan.paths):
         queue, known = client.queue(), submission.read_all(plan.paths)
-        refuse_changed(plan, flight.tasks(known, queue))
-        stages = survey(plan)
-        refuse_any_foreign(plan, stages)
-        write_config(plan)
         for old in known:
             if is_astray(old, queue):
                 say(f"submission {old.number} was interrupted; what it sent is taken back")
                 take_back(plan, old, queue)
-                own = flight.entries_of([old], queue)
+                own = set(flight.entries_of([old], queue))
                 queue = [entry for entry in queue if entry not in own]
+        refuse_changed(plan, flight.tasks(known, queue))
+        stages = survey(plan)
+        refuse_any_foreign(plan, stages)
+        write_config(plan)
         remember(plan.paths, known, queue)
         made = _draft(plan, site, stages, known, queue, site.max_array_size or client.max_array_size(), only_failed)
         _cancel_dead(known, queue)

@@ -7,6 +7,7 @@ import pytest
 from pipeline.contracts.errors import StageError
 from pipeline.slurm import client, submission
 from pipeline.slurm.withdraw import cancel
+from tests.unit.pipeline.fake_flow import write_config
 from tests.unit.pipeline.slurm_run import ARRAYS, fail_caption_of_task_1
 
 
@@ -61,6 +62,15 @@ def test_what_could_not_be_taken_back_is_taken_back_by_the_next_submit(run):
     before = list(run.slurm.jobs)
     assert run.submit().num_units == 6
     assert {state for job in before for state, _ in job.states.values()} == {"CANCELLED"}
+
+
+def test_an_interrupted_submit_is_taken_back_by_one_of_other_settings(run):
+    run.slurm.late, run.slurm.deaf = ("generate-0",), True
+    with pytest.raises(StageError, match="Socket timed out"):
+        run.submit()
+    run.slurm.late, run.slurm.deaf = (), False
+    write_config(run.folder, num_units=6, salt={"prompts": 1})
+    assert run.submit().num_units == 6
 
 
 def test_a_job_that_slurm_took_later_still_is_taken_back_too(run):
