@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from generation.exchange.shards import ShardSeries, iter_samples, read_manifest, require_new_folder, shard_names
@@ -138,14 +138,13 @@ def _sample(folder: Path, path: Path, record: dict[str, Any], index: int) -> Sam
     return Sample(_meta(record, index, part, [0, 0, width, height]), image)
 
 
-def _image(folder: Path, name: str) -> bytes | None:
-    """The picture below `folder`; a name that leads out of it is as good as missing."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+def _image(folder: Path, name: object) -> bytes | None:
+    """The picture below `folder`; a name that leads out of it is as good as missing. Links may lead anywhere: gene_crop on another disk."""
+    if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         return None
     try:
-        return path.read_bytes()
-    except OSError:
+        return (folder / name).read_bytes()
+    except (OSError, ValueError):  # ValueError: a name that no file can have, with a zero byte in it
         return None
 
 

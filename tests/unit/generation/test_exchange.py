@@ -16,6 +16,7 @@ from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import Sample, SampleMeta, make_key
+from pipeline.fileio import write_bytes
 from pipeline.lint import lint
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
@@ -119,6 +120,32 @@ def test_bad_records_are_counted_by_reason_and_the_rest_goes_on(tmp_path: Path) 
     assert counts.reasons == {"bad_label": 2, "corrupt_image": 1, "empty_caption": 1, "missing_image": 2}
     (sample,) = iter_samples(tmp_path / "out" / "train-000000.tar")
     assert (sample.meta.source, sample.meta.crop_xyxy_px) == ("MALS, prompts of CUHK-PEDES", [0, 0, 16, 32])
+
+
+def mals_folder(folder: Path, *changes: dict[str, Any]) -> Path:
+    """A MALS download of one list: a good record, and one more with each of the changes; all of them show one picture."""
+    good = {"image": "gene_crop/x/0.jpg", "caption": "a man", "image_id": "x_0", "label": [-1] * 27}
+    write_list(folder, "g_c_g_a_0_attrs.json", [good, *(good | change for change in changes)])
+    write_bytes(folder / "gene_crop" / "x" / "0.jpg", next(samples(1)).image)
+    return folder
+
+
+def test_pictures_may_lie_on_another_disk(tmp_path: Path) -> None:
+    mals = mals_folder(tmp_path / "m")
+    (mals / "gene_crop").rename(tmp_path / "disk")
+    (mals / "gene_crop").symlink_to(tmp_path / "disk")
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    assert (counts.kept, counts.failed) == (1, 0)
+
+
+_OUTSIDE = "gene_crop/../../m/gene_crop/x/0.jpg"
+
+
+@pytest.mark.parametrize("image", [5, None, ["gene_crop/x/0.jpg"], "", "gene_crop", "gene_crop/x/\0.jpg", _OUTSIDE])
+def test_names_that_are_no_picture_of_the_folder_are_counted(tmp_path: Path, image: Any) -> None:
+    mals = mals_folder(tmp_path / "m", {"image": image}, {"image": str(tmp_path / "m" / "gene_crop" / "x" / "0.jpg")})
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    assert (counts.kept, counts.reasons) == (1, {"missing_image": 2})
 
 
 @pytest.mark.parametrize(
