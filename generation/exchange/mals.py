@@ -76,8 +76,9 @@ def mals_record(meta: SampleMeta, part: str, number: int) -> dict[str, Any]:
 def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction: float, seed: int) -> ShardManifest:
     """Shards, index and manifest from the published layout. `folder` holds gene_attrs and gene_crop.
 
-    A record that cannot become a sample is counted with its reason (missing_image, corrupt_image, empty_caption, bad_label), the rest
-    goes on. Raises ContractError if `out` holds files already, if there is no list, or one that is not of this layout.
+    A record that cannot become a sample is counted with its reason (missing_image, corrupt_image, empty_caption, bad_caption, bad_label,
+    bad_image_id), the rest goes on. Raises ContractError if `out` holds files already, if there is no list, or one that is not of this
+    layout.
     """
     require_new_folder(out)
     lists = find_lists(folder)
@@ -123,11 +124,8 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _sample(folder: Path, path: Path, record: dict[str, Any], index: int) -> Sample | str:
     """A sample, or why there is none."""
-    label, caption = record["label"], record["caption"]
-    if not isinstance(label, list) or len(label) != len(PERSON_27) or any(value not in (-1, 0, 1) for value in label):
-        return "bad_label"
-    if not isinstance(caption, str) or not caption.strip():
-        return "empty_caption"
+    if problem := _problem(record):
+        return problem
     image = _image(folder, record["image"])
     if image is None:
         return "missing_image"
@@ -136,6 +134,25 @@ def _sample(folder: Path, path: Path, record: dict[str, Any], index: int) -> Sam
     part = path.name.removeprefix("g_").removesuffix("_attrs.json")
     width, height = picture_size(image)
     return Sample(_meta(record, index, part, [0, 0, width, height]), image)
+
+
+def _problem(record: dict[str, Any]) -> str | None:
+    """What is wrong with label, caption or image_id."""
+    label, caption = record["label"], record["caption"]
+    if not isinstance(label, list) or len(label) != len(PERSON_27) or any(type(v) is not int or v not in (-1, 0, 1) for v in label):
+        return "bad_label"  # 1.0 and true equal 1, but would be written to the shards as they are
+    if not isinstance(caption, str) or not caption.strip():
+        return "empty_caption"
+    if not is_whole_text(caption):
+        return "bad_caption"
+    if not isinstance(record["image_id"], int) and not is_whole_text(record["image_id"]):
+        return "bad_image_id"
+    return None
+
+
+def is_whole_text(value: object) -> bool:
+    """Whether it is text, and none that was cut inside a character, as "\\ud83d" of an emoji: JSON can say it, UTF-8 cannot."""
+    return isinstance(value, str) and value == value.encode(errors="replace").decode()
 
 
 def _image(folder: Path, name: object) -> bytes | None:

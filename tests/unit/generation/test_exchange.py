@@ -148,6 +148,20 @@ def test_names_that_are_no_picture_of_the_folder_are_counted(tmp_path: Path, ima
     assert (counts.kept, counts.reasons) == (1, {"missing_image": 2})
 
 
+def test_a_text_that_was_cut_inside_a_character_is_counted_not_fatal(tmp_path: Path) -> None:
+    changes = [{"caption": "a man \ud83d"}, {"image_id": "x_\ud83d"}, {"image_id": ["\ud83d"]}, {"caption": "a man \U0001f600"}]
+    mals = mals_folder(tmp_path / "m", *changes)
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    assert (counts.kept, counts.reasons) == (2, {"bad_caption": 1, "bad_image_id": 2})
+
+
+@pytest.mark.parametrize("value", [1.0, True, "1", None, [1]])
+def test_labels_are_whole_numbers(tmp_path: Path, value: Any) -> None:
+    mals = mals_folder(tmp_path / "m", {"label": [value] + [0] * 26})
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    assert (counts.kept, counts.reasons) == (1, {"bad_label": 1})
+
+
 @pytest.mark.parametrize(
     ("records", "message"),
     [({}, "holds a dict"), ([{"image": "a"}], "record 0: caption, image_id, label missing"), ([], "none of 0 records became a sample")],
