@@ -234,7 +234,7 @@ def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--samples-per-shard", type=click.IntRange(min=1), default=1000, show_default=True, help="At most.")
-@click.option("--val-fraction", type=FiniteRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of the captions.")
+@click.option("--val-fraction", type=FiniteRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of prompts, or captions.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
 def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: float, seed: int) -> None:
     """Make shards, index and manifest in the new folder OUT from a MALS download (FOLDER with gene_attrs and gene_crop)."""

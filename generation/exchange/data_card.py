@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from generation.exchange.origins import IMPORTED
 from pipeline.contracts.attributes import MISSING, AttributeSpace
 from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import SampleMeta
@@ -17,10 +18,11 @@ class CardFacts:
     def __init__(self, name: str, manifest: ShardManifest, stages: dict[str, Any] | None) -> None:
         self.name, self.manifest, self.stages = name, manifest, stages
         self.space = AttributeSpace.from_json(manifest.attribute_space)
-        self.num_samples = self.num_words = 0
+        self.num_samples = self.num_words = self.num_imported = self.num_with_prompt = 0
         self.sources, self.licences, self.generators, self.captioners = (Counter[str]() for _ in range(4))
         self.labels = [Counter[int]() for _ in self.space.names]
-        self.prompts: set[int] = set()
+        self.pid_of_prompt: dict[int, int] = {}
+        self.has_pid_per_prompt = True
 
     def add(self, meta: SampleMeta) -> None:
         self.num_samples += 1
@@ -29,7 +31,10 @@ class CardFacts:
         self.licences[meta.licence] += 1
         self.generators[_model(meta.generator)] += 1
         self.captioners[_model(meta.captioner)] += 1
-        self.prompts.add(hash(meta.prompt))
+        self.num_imported += meta.generator.get("model") == IMPORTED
+        if meta.prompt:
+            self.num_with_prompt += 1
+            self.has_pid_per_prompt &= self.pid_of_prompt.setdefault(hash(meta.prompt), meta.pid) == meta.pid
         for counter, value in zip(self.labels, meta.labels, strict=True):
             counter[value] += 1
 
@@ -40,11 +45,10 @@ def write_card(facts: CardFacts) -> str:
     parts = [
         _front_matter(facts, sorted(splits)),
         f"# {facts.name}",
-        "Synthetic pictures of pedestrians with captions and 27 attributes, made by passerby "
-        f"{facts.manifest.code_version} (config digest `{facts.manifest.config_digest}`). No picture shows a real person.",
+        _made_by(facts),
         "## Size",
         _table(("split", "samples"), [(name, count) for name, count in splits.items()]),
-        f"{len(facts.prompts)} different prompts; {facts.num_words / max(facts.num_samples, 1):.1f} words a caption on average.",
+        _texts(facts),
         "## How it was made",
         _counted("Prompts from", facts.sources),
         _counted("Pictures by", facts.generators),
@@ -63,6 +67,23 @@ def write_card(facts: CardFacts) -> str:
         "Each tar is a WebDataset shard of `KEY.jpg` and `KEY.json`; fields that end in `_json` are JSON as text.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _made_by(facts: CardFacts) -> str:
+    """Only of what it has made itself can passerby say where it comes from."""
+    what = "pictures of pedestrians with captions and 27 attributes"
+    version, made_from = facts.manifest.code_version, facts.manifest.config_digest
+    if facts.num_imported == 0:
+        return f"Synthetic {what}, made by passerby {version} (config digest `{made_from}`). No picture shows a real person."
+    elsewhere = f"{facts.num_imported} of {facts.num_samples} were made elsewhere and imported in the layout of MALS"
+    return f"Synthetic {what}, put together by passerby {version}; {elsewhere}."
+
+
+def _texts(facts: CardFacts) -> str:
+    prompts = f"{len(facts.pid_of_prompt)} different prompts"
+    if unknown := facts.num_samples - facts.num_with_prompt:
+        prompts = f"The prompts of {unknown} samples are not known, the others have {prompts}"
+    return f"{prompts}; {facts.num_words / max(facts.num_samples, 1):.1f} words a caption on average."
 
 
 def _front_matter(facts: CardFacts, splits: list[str]) -> str:
@@ -106,8 +127,9 @@ def _limits(facts: CardFacts) -> list[str]:
         limits.append(f"Attributes with a value in less than 1 % of samples (0 / 1): {', '.join(rare)}.")
     if unknown := sum(n for name, n in facts.licences.items() if name == "unknown"):
         limits.append(f"The licence of the prompts of {unknown} samples is unknown.")
-    if len(facts.prompts) < facts.num_samples:
-        limits.append(f"{facts.num_samples} samples share {len(facts.prompts)} prompts; samples of one prompt have one `pid`.")
+    if (num_prompts := len(facts.pid_of_prompt)) < facts.num_with_prompt:
+        pids = "; samples of one prompt have one `pid`" if facts.has_pid_per_prompt else ""
+        limits.append(f"{facts.num_with_prompt} samples share {num_prompts} prompts{pids}.")
     return limits
 
 

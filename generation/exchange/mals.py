@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from generation.exchange.origins import FILE, IMPORTED, Origin, Origins, is_whole_text, origin_line
 from generation.exchange.shards import ShardSeries, iter_samples, read_manifest, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from generation.split import prompt_identity
@@ -32,15 +33,15 @@ _LIST_NAME = re.compile(r"g_(\w+)_attrs\.json")
 def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
     """Write samples of the splits, evenly over the parts, in the order of the shards; returns counts.
 
-    keys.jsonl says which sample each image is, with its prompt and licence: what the four published fields cannot hold. Raises
-    ContractError if `out` holds files already.
+    keys.jsonl says which sample each image is and where it comes from: what the four published fields cannot hold. Raises ContractError
+    if `out` holds files already.
     """
     require_new_folder(out)
     manifest = read_manifest(shards)
     names = shard_names(manifest, splits)
     total = sum(manifest.shards[name]["samples"] for name in names)
     samples = (sample for name in names for sample in iter_samples(shards / name))
-    with atomic_open(out / "keys.jsonl") as keys:
+    with atomic_open(out / FILE) as keys:
         for place, part in enumerate(parts):
             count = (place + 1) * total // len(parts) - place * total // len(parts)
             _write_part(out, part, count, samples, keys)
@@ -55,15 +56,7 @@ def _write_part(out: Path, part: str, count: int, samples: Iterator[Sample], key
             record = mals_record(sample.meta, part, number)
             write_bytes(out / record["image"], sample.image)
             file.write((",\n" if number else "\n").encode() + json.dumps(record, ensure_ascii=False).encode())
-            meta = sample.meta
-            origin = {
-                "image_id": record["image_id"],
-                "key": meta.key,
-                "prompt": meta.prompt,
-                "source": meta.source,
-                "licence": meta.licence,
-            }
-            keys.write(json.dumps(origin, ensure_ascii=False).encode() + b"\n")
+            keys.write(origin_line(record["image_id"], sample.meta))
         file.write(b"\n]\n")
 
 
@@ -74,27 +67,31 @@ def mals_record(meta: SampleMeta, part: str, number: int) -> dict[str, Any]:
 
 # ---- in -------------------------------------------------------------------------------------------------------------------------------
 def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction: float, seed: int) -> ShardManifest:
-    """Shards, index and manifest from the published layout. `folder` holds gene_attrs and gene_crop.
+    """Shards, index and manifest from the published layout. `folder` holds gene_attrs and gene_crop, an export of ours keys.jsonl too:
+    samples then get back prompt, pid, source, licence and models, and those of one prompt are in one split.
 
     A record that cannot become a sample is counted with its reason (missing_image, corrupt_image, empty_caption, bad_caption, bad_label,
-    bad_image_id), the rest goes on. Raises ContractError if `out` holds files already, if there is no list, or one that is not of this
-    layout.
+    bad_image_id, missing_origin: not in keys.jsonl), the rest goes on. Raises ContractError if `out` holds files already, if there is no
+    list, or one that is not of this layout.
     """
     require_new_folder(out)
     lists = find_lists(folder)
+    origins = Origins.beside(folder)
     reasons: Counter[str] = Counter()
     seen = 0
     with replaced_together(out, last="manifest.json") as building:
         series = ShardSeries(building, samples_per_shard, digest([path.name for path in lists]))
         with series:
             for path in lists:
-                for record in _records(path):
-                    made = _sample(folder, path, record, seen)
+                records = _records(path)
+                known = origins.of(record["image_id"] for record in records) if origins else None
+                for record in records:
+                    made = _sample(folder, path, record, seen, known)
                     seen += 1
                     if isinstance(made, str):
                         reasons[made] += 1
                     else:
-                        series.add("val" if _is_held_out(made.meta.caption, seed, val_fraction) else "train", made)
+                        series.add("val" if _is_held_out(made.meta, seed, val_fraction) else "train", made)
         failed = reasons.total()
         if seen == failed:
             raise ContractError(f"{folder}: none of {seen} records became a sample ({dict(reasons)}); are the images under gene_crop?")
@@ -122,18 +119,19 @@ def _records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _sample(folder: Path, path: Path, record: dict[str, Any], index: int) -> Sample | str:
-    """A sample, or why there is none."""
+def _sample(folder: Path, path: Path, record: dict[str, Any], index: int, known: dict[str, Origin] | None) -> Sample | str:
+    """A sample, or why there is none. known: where the images of this list come from, None for what MALS has published."""
     if problem := _problem(record):
         return problem
+    origin = _published(record, index, path) if known is None else known.get(record["image_id"])
+    if origin is None:
+        return "missing_origin"
     image = _image(folder, record["image"])
     if image is None:
         return "missing_image"
     if jpeg_problem(image):
         return "corrupt_image"
-    part = path.name.removeprefix("g_").removesuffix("_attrs.json")
-    width, height = picture_size(image)
-    return Sample(_meta(record, index, part, [0, 0, width, height]), image)
+    return Sample(_meta(record, index, origin, picture_size(image)), image)
 
 
 def _problem(record: dict[str, Any]) -> str | None:
@@ -150,11 +148,6 @@ def _problem(record: dict[str, Any]) -> str | None:
     return None
 
 
-def is_whole_text(value: object) -> bool:
-    """Whether it is text, and none that was cut inside a character, as "\\ud83d" of an emoji: JSON can say it, UTF-8 cannot."""
-    return isinstance(value, str) and value == value.encode(errors="replace").decode()
-
-
 def _image(folder: Path, name: object) -> bytes | None:
     """The picture below `folder`; a name that leads out of it is as good as missing. Links may lead anywhere: gene_crop on another disk."""
     if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
@@ -165,27 +158,35 @@ def _image(folder: Path, name: object) -> bytes | None:
         return None
 
 
-def _meta(record: dict[str, Any], index: int, part: str, box: list[int]) -> SampleMeta:
+def _published(record: dict[str, Any], index: int, path: Path) -> Origin:
+    """What is known of an image of MALS. Its prompt is not published, and every image is its own identity."""
+    part = path.name.removeprefix("g_").removesuffix("_attrs.json")
+    generator = {"model": IMPORTED, "image_id": record["image_id"]}
+    source = _SOURCES.get(part[0], "MALS")
+    return Origin(prompt="", pid=index, source=source, licence=LICENCE, generator=generator, captioner={"model": IMPORTED})
+
+
+def _meta(record: dict[str, Any], index: int, origin: Origin, size: tuple[int, int]) -> SampleMeta:
     caption = record["caption"].strip()
     return SampleMeta(
         key=make_key(index, 0),
         caption=caption,
         captions=[caption],
-        prompt="",  # not published
+        prompt=origin.prompt,
         attributes=PERSON_27.to_named(record["label"]),
         labels=record["label"],
-        pid=index,  # every image of MALS is its own identity
+        pid=origin.pid,
         view=None,
         seed=0,  # not published
-        crop_xyxy_px=box,
+        crop_xyxy_px=[0, 0, *size],
         measures={},
-        generator={"model": "MALS", "image_id": record["image_id"]},
-        captioner={"model": "MALS"},
-        licence=LICENCE,
-        source=_SOURCES.get(part[0], "MALS"),
+        generator=origin.generator,
+        captioner=origin.captioner,
+        licence=origin.licence,
+        source=origin.source,
     )
 
 
-def _is_held_out(caption: str, seed: int, fraction: float) -> bool:
-    """By the caption, for want of the prompt: equal texts are on one side."""
-    return derive_seed(seed, "split", prompt_identity(caption)) % 10**6 < fraction * 10**6
+def _is_held_out(meta: SampleMeta, seed: int, fraction: float) -> bool:
+    """By the prompt, or the caption where there is none: equal texts are on one side."""
+    return derive_seed(seed, "split", prompt_identity(meta.prompt or meta.caption)) % 10**6 < fraction * 10**6

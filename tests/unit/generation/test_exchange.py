@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from generation.cli import main
+from generation.exchange.hf import export_hf
 from generation.exchange.mals import PARTS, export_mals, find_lists, import_mals
 from generation.exchange.shards import ShardSeries, iter_samples, read_manifest
 from generation.images import encode_jpeg
@@ -91,6 +92,71 @@ def test_export_has_the_published_layout_and_import_gives_the_samples_back(shard
     assert before == after
     index = read_rows(tmp_path / "again" / "index.parquet")
     assert 0 < sum(row["split"] == "val" for row in index) < 12
+
+
+def all_samples(folder: Path) -> dict[str, tuple[str, SampleMeta]]:
+    """caption -> (split, what is known of the sample)."""
+    return {s.meta.caption: (path.name.split("-")[0], s.meta) for path in sorted(folder.glob("*.tar")) for s in iter_samples(path)}
+
+
+def test_an_export_that_is_imported_again_keeps_where_its_samples_come_from(shards: Path, tmp_path: Path) -> None:
+    mals, again = tmp_path / "mals", tmp_path / "again"
+    export_mals(shards, mals, ("train", "val"))
+    import_mals(mals, again, samples_per_shard=5, val_fraction=0.3, seed=1)
+    after = all_samples(again)
+    for caption, (_, meta) in all_samples(shards).items():
+        for name in ("prompt", "pid", "source", "licence", "generator", "captioner"):
+            assert getattr(after[caption][1], name) == getattr(meta, name)
+    sides = {split: {meta.prompt for side, meta in after.values() if side == split} for split in ("train", "val")}
+    assert sides["train"]
+    assert sides["val"]
+    assert not sides["train"] & sides["val"]  # two captions have one prompt here
+
+    export_hf(again, tmp_path / "hf", "again", None)
+    card = (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
+    assert "license: cc0-1.0" in card
+    assert "made by passerby" in card
+    assert "12 samples share 6 prompts; samples of one prompt have one `pid`" in card
+
+
+def test_images_that_the_origins_of_an_export_do_not_name_are_counted(shards: Path, tmp_path: Path) -> None:
+    mals = tmp_path / "mals"
+    export_mals(shards, mals, ("train", "val"), parts=("4x", "c_g_a"))
+    lines = (mals / "keys.jsonl").read_bytes().splitlines(keepends=True)
+    (mals / "keys.jsonl").write_bytes(b"".join([*lines[:2], *reversed(lines[6:])]))  # lists in another order, four images not named
+    counts = import_mals(mals, tmp_path / "again", samples_per_shard=5, val_fraction=0, seed=1).counts
+    assert (counts.kept, counts.reasons) == (8, {"missing_origin": 4})
+    before = all_samples(shards)
+    assert all(meta.prompt == before[caption][1].prompt for caption, (_, meta) in all_samples(tmp_path / "again").items())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2 is not JSON"),
+        ('{"image_id": "4x_0"}', "line 2: prompt, pid, source, licence, generator, captioner missing"),
+        (None, "line 2 holds a text that was cut"),
+    ],
+)
+def test_broken_origins_are_refused_with_their_line(shards: Path, tmp_path: Path, line: str | None, message: str) -> None:
+    mals = tmp_path / "mals"
+    export_mals(shards, mals, ("train",))
+    first, second, *_ = (mals / "keys.jsonl").read_text().splitlines()
+    line = line or json.dumps(json.loads(second) | {"prompt": "\ud83d"})
+    (mals / "keys.jsonl").write_text(f"{first}\n{line}\n")
+    with pytest.raises(ContractError, match=rf"keys\.jsonl, {message}.*export again, or remove the file"):
+        import_mals(mals, tmp_path / "again", samples_per_shard=5, val_fraction=0, seed=1)
+
+
+def test_the_card_of_an_import_does_not_claim_that_passerby_made_it(tmp_path: Path) -> None:
+    mals = mals_folder(tmp_path / "m", {"caption": "a woman"})
+    import_mals(mals, tmp_path / "shards", samples_per_shard=5, val_fraction=0, seed=1)
+    export_hf(tmp_path / "shards", tmp_path / "hf", "mals", None)
+    card = (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
+    assert "2 of 2 were made elsewhere" in card
+    assert "The prompts of 2 samples are not known" in card
+    for claim in ("made by passerby", "No picture shows a real person", "1 different prompts", "`pid`"):
+        assert claim not in card
 
 
 def write_list(folder: Path, name: str, records: Any) -> None:
