@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,25 +26,48 @@ def tar_size(num_bytes: int) -> int:
 
 @contextmanager
 def replaced_together(folder: Path, last: str) -> Iterator[Path]:
-    """A temporary folder whose files move into `folder` when the block ends well, the file named `last` last.
+    """A temporary folder whose files and folders move into `folder` when the block ends well, the one named `last` last.
 
     Files of an earlier result (tars, tables, JSON directly in `folder`) go before the first move, `last` first of all: a reader that finds
-    it finds everything. When the block fails, nothing in `folder` changes. Raises StageError when the disk is full.
+    it finds everything. When the block fails, nothing in `folder` changes. Raises StageError when the disk is full, or when a second
+    process has begun to write `folder` (Slurm has taken a node for lost): the last one to begin wins, and nothing of the two is mixed.
     """
-    building = folder / _BUILDING
-    shutil.rmtree(building, ignore_errors=True)  # what a killed process left
-    building.mkdir(parents=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in leftovers(folder):
+            shutil.rmtree(path, ignore_errors=True)
+        own = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
+    except OSError as err:
+        raise _cannot_write(folder, err) from err
+    building, claim = own / "files", own / "claim"
+    try:
+        building.mkdir()
+        claim.touch()
         yield building
+        if not claim.exists():  # the folder may be there again: opening a file makes it
+            raise _taken_over(folder)
         (folder / last).unlink(missing_ok=True)
         for path in [p for p in folder.iterdir() if p.is_file() and p.suffix in (".tar", ".parquet", ".json")]:
-            path.unlink()
+            path.unlink(missing_ok=True)
         for path in sorted(building.iterdir(), key=lambda p: (p.name == last, p.name)):
             path.replace(folder / path.name)
     except OSError as err:
-        raise StageError(f"cannot write {folder}: {err.strerror or err}; free some space, then run again") from err
+        raise (_cannot_write(folder, err) if claim.exists() else _taken_over(folder)) from err
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What a killed process has left of replaced_together."""
+    return sorted(folder.glob(f"{_BUILDING}*"))
+
+
+def _taken_over(folder: Path) -> StageError:
+    return StageError(f"{folder} is being written by another process, which began later than this one; its result counts")
+
+
+def _cannot_write(folder: Path, err: OSError) -> StageError:
+    return StageError(f"cannot write {folder}: {err.strerror or err}; free some space or choose another folder, then run again")
 
 
 def write_shard(path: Path, samples: Iterable[Sample]) -> None:
