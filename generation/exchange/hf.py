@@ -10,27 +10,30 @@ from typing import Any
 
 from generation.exchange.data_card import CardFacts, write_card
 from generation.exchange.shards import iter_samples, read_manifest, require_new_folder, shard_names
+from generation.shard_writer import replaced_together
 from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SampleMeta
 from pipeline.fileio import write_bytes
 from pipeline.tars import write_tar
 
 
 def export_hf(shards: Path, out: Path, name: str, stages: dict[str, Any] | None) -> dict[str, Any]:
-    """Write data/SPLIT-NNNNNN.tar and README.md; one shard in memory at a time. stages: what `stats` says of the run, None for bare shards.
+    """Write data/SPLIT-NNNNNN.tar and README.md, all or none; one shard in memory at a time.
 
+    stages: what `stats` says of the run, None for bare shards.
     Raises ContractError if `out` holds files already, or a shard is broken.
     """
     require_new_folder(out)
     manifest = read_manifest(shards)
     facts = CardFacts(name, manifest, stages)
-    for shard in shard_names(manifest, sorted(manifest.split_counts)):
-        members: list[tuple[str, bytes]] = []
-        for sample in iter_samples(shards / shard):
-            facts.add(sample.meta)
-            members.append((f"{sample.meta.key}.{IMAGE_EXTENSION}", sample.image))
-            members.append((f"{sample.meta.key}.{META_EXTENSION}", json.dumps(flat_meta(sample.meta), ensure_ascii=False).encode()))
-        write_tar(out / "data" / shard, members)
-    write_bytes(out / "README.md", write_card(facts).encode())
+    with replaced_together(out, last="README.md") as building:
+        for shard in shard_names(manifest, sorted(manifest.split_counts)):
+            members: list[tuple[str, bytes]] = []
+            for sample in iter_samples(shards / shard):
+                facts.add(sample.meta)
+                members.append((f"{sample.meta.key}.{IMAGE_EXTENSION}", sample.image))
+                members.append((f"{sample.meta.key}.{META_EXTENSION}", json.dumps(flat_meta(sample.meta), ensure_ascii=False).encode()))
+            write_tar(building / "data" / shard, members)
+        write_bytes(building / "README.md", write_card(facts).encode())
     return {"samples": facts.num_samples, "splits": manifest.split_counts, "folder": str(out)}
 
 

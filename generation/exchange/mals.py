@@ -31,7 +31,7 @@ _LIST_NAME = re.compile(r"g_(\w+)_attrs\.json")
 
 # ---- out ------------------------------------------------------------------------------------------------------------------------------
 def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
-    """Write samples of the splits, evenly over the parts, in the order of the shards; returns counts.
+    """Write samples of the splits, evenly over the parts, in the order of the shards, all or none; returns counts.
 
     keys.jsonl says which sample each image is and where it comes from: what the four published fields cannot hold. Raises ContractError
     if `out` holds files already.
@@ -41,10 +41,10 @@ def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[s
     names = shard_names(manifest, splits)
     total = sum(manifest.shards[name]["samples"] for name in names)
     samples = (sample for name in names for sample in iter_samples(shards / name))
-    with atomic_open(out / FILE) as keys:
+    with replaced_together(out, last=FILE) as building, atomic_open(building / FILE) as keys:
         for place, part in enumerate(parts):
             count = (place + 1) * total // len(parts) - place * total // len(parts)
-            _write_part(out, part, count, samples, keys)
+            _write_part(building, part, count, samples, keys)
     return {"samples": total, "lists": len(parts), "folder": str(out)}
 
 

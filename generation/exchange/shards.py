@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from generation.shard_writer import index_rows, write_shard
+from generation.shard_writer import index_rows, leftovers, write_shard
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts, ShardManifest
@@ -27,10 +27,13 @@ def shards_folder(source: Path) -> Path:
 
 
 def require_new_folder(out: Path) -> None:
-    """Raises ContractError if `out` is a file or holds something: what is written beside other files, or over them, is no data set."""
+    """Raises ContractError if `out` is a file or holds something: what is written beside other files, or over them, is no data set.
+
+    What a killed export or import has left does not count: the next one removes it.
+    """
     if out.exists() and not out.is_dir():
         raise ContractError(f"{out} is a file; give a new folder")
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and not set(out.iterdir()) <= set(leftovers(out)):
         raise ContractError(f"{out} is not empty; give a new folder")
 
 

@@ -1,6 +1,8 @@
 """MALS in and out, and the folder for Hugging Face datasets."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,6 +254,45 @@ def test_an_export_or_import_never_mixes_with_what_is_there(shards: Path, tmp_pa
         assert main([command, str(tmp_path / "none"), str(tmp_path / "new")]) == 2
         assert "does not exist" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "name"),
+    [
+        ("export-hf", "hf", "write_card"),
+        ("export-mals", "mals", "mals_record"),
+        ("import-mals", "mals", "picture_size"),
+    ],
+)
+def test_a_killed_export_or_import_leaves_nothing_that_looks_whole_and_can_be_run_again(
+    shards: Path, tmp_path: Path, command: str, module: str, name: str
+) -> None:
+    source, out = (mals_folder(tmp_path / "m") if command == "import-mals" else shards), tmp_path / "out"
+    main_and_die = f"""
+import os, sys
+import generation.exchange.{module} as module
+from generation.cli import main
+module.{name} = lambda *_: os._exit(9)
+main(sys.argv[1:])
+"""
+    assert subprocess.run([sys.executable, "-c", main_and_die, command, source, out]).returncode == 9
+    (left,) = out.iterdir()
+    assert left.name.startswith(".building-")
+    assert main([command, str(source), str(out)]) == 0
+    assert not left.exists()
+    assert {path.name for path in out.iterdir()} in (
+        {"data", "README.md"},
+        {"gene_attrs", "gene_crop", "keys.jsonl"},
+        {"train-000000.tar", "index.parquet", "manifest.json"},
+    )
+
+
+def test_an_export_that_fails_leaves_nothing(shards: Path, tmp_path: Path) -> None:
+    shard = shards / "train-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:-12_000])
+    for command in ("export-hf", "export-mals"):
+        assert main([command, str(shards), str(tmp_path / command)]) == 2
+        assert not list((tmp_path / command).iterdir())
 
 
 def test_datasets_reads_the_export_and_the_card_says_what_is_in_it(
