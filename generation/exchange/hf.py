@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.exchange.data_card import CardFacts, write_card
-from generation.exchange.shards import iter_samples, read_manifest, require_new_folder, shard_names
+from generation.exchange.shards import read_manifest, read_shard, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SampleMeta
 from pipeline.fileio import write_bytes
@@ -28,7 +28,7 @@ def export_hf(shards: Path, out: Path, name: str, stages: dict[str, Any] | None)
     with replaced_together(out, last="README.md") as building:
         for shard in shard_names(manifest, sorted(manifest.split_counts)):
             members: list[tuple[str, bytes]] = []
-            for sample in iter_samples(shards / shard):
+            for sample in read_shard(shards, manifest, shard):
                 facts.add(sample.meta)
                 members.append((f"{sample.meta.key}.{IMAGE_EXTENSION}", sample.image))
                 members.append((f"{sample.meta.key}.{META_EXTENSION}", json.dumps(flat_meta(sample.meta), ensure_ascii=False).encode()))

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from generation.exchange.origins import FILE, IMPORTED, Origin, Origins, is_whole_text, origin_line
-from generation.exchange.shards import ShardSeries, iter_samples, read_manifest, require_new_folder, shard_names
+from generation.exchange.shards import ShardSeries, read_manifest, read_shard, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from generation.split import prompt_identity
 from pipeline.contracts.attributes import PERSON_27
@@ -34,13 +34,13 @@ def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[s
     """Write samples of the splits, evenly over the parts, in the order of the shards, all or none; returns counts.
 
     keys.jsonl says which sample each image is and where it comes from: what the four published fields cannot hold. Raises ContractError
-    if `out` holds files already.
+    if `out` holds files already, or a shard is broken.
     """
     require_new_folder(out)
     manifest = read_manifest(shards)
     names = shard_names(manifest, splits)
     total = sum(manifest.shards[name]["samples"] for name in names)
-    samples = (sample for name in names for sample in iter_samples(shards / name))
+    samples = (sample for name in names for sample in read_shard(shards, manifest, name))
     with replaced_together(out, last=FILE) as building, atomic_open(building / FILE) as keys:
         for place, part in enumerate(parts):
             count = (place + 1) * total // len(parts) - place * total // len(parts)

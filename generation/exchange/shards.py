@@ -15,6 +15,8 @@ from pipeline.tables import row_writer
 from pipeline.tars import read_tar
 from pipeline.version import code_version
 
+_WAY_OUT = "copy the shards again, or run the shard stage again; `passerby lint` says what is broken"
+
 
 def shards_folder(source: Path) -> Path:
     """The folder of shards of a run, or the folder itself if it holds shards. Raises ContractError if neither."""
@@ -42,11 +44,22 @@ def read_manifest(folder: Path) -> ShardManifest:
 
 
 def shard_names(manifest: ShardManifest, splits: Sequence[str]) -> list[str]:
-    """Shards of the splits, in order. Raises ContractError for a split without shards."""
+    """Shards of the splits, in order, each once. Raises ContractError for a split without shards."""
     names = sorted(manifest.shards)
     if missing := [split for split in splits if not any(name.startswith(f"{split}-") for name in names)]:
         raise ContractError(f"no shard of split {', '.join(missing)}; there are {', '.join(sorted(manifest.split_counts))}")
-    return [name for split in splits for name in names if name.startswith(f"{split}-")]
+    return [name for split in dict.fromkeys(splits) for name in names if name.startswith(f"{split}-")]
+
+
+def read_shard(folder: Path, manifest: ShardManifest, name: str) -> list[Sample]:
+    """All samples of a shard. Raises ContractError if it is broken, or not the one that the manifest describes."""
+    path, said = folder / name, manifest.shards[name]
+    if path.is_file() and (found := sha256_file(path)) != said.get("sha256"):
+        raise ContractError(f"{path} has sha256 {found[:12]}…, manifest.json says {str(said.get('sha256'))[:12]}…; {_WAY_OUT}")
+    samples = list(iter_samples(path))
+    if len(samples) != said.get("samples"):
+        raise ContractError(f"{path} holds {len(samples)} samples, manifest.json says {said.get('samples')}; {_WAY_OUT}")
+    return samples
 
 
 def iter_samples(path: Path) -> Iterator[Sample]:

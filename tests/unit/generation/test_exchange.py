@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -287,12 +287,56 @@ main(sys.argv[1:])
     )
 
 
-def test_an_export_that_fails_leaves_nothing(shards: Path, tmp_path: Path) -> None:
+def cut(shards: Path) -> None:
     shard = shards / "train-000001.tar"
     shard.write_bytes(shard.read_bytes()[:-12_000])
+
+
+def overwrite_pixels(shards: Path) -> None:
+    shard = shards / "train-000001.tar"
+    data = bytearray(shard.read_bytes())
+    start = data.find(b"\xff\xda") + 20
+    data[start : start + 60] = bytes(60)
+    shard.write_bytes(data)
+
+
+def remove(shards: Path) -> None:
+    (shards / "train-000001.tar").unlink()
+
+
+def miscount(by: int) -> Callable[[Path], None]:
+    def change(shards: Path) -> None:
+        manifest = json.loads((shards / "manifest.json").read_text())
+        manifest["shards"]["train-000001.tar"]["samples"] += by
+        (shards / "manifest.json").write_text(json.dumps(manifest))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (cut, "train-000001.tar has sha256"),
+        (overwrite_pixels, "train-000001.tar has sha256"),
+        (remove, "train-000001.tar does not exist"),
+        (miscount(3), "holds 4 samples, manifest.json says 7"),
+        (miscount(-1), "holds 4 samples, manifest.json says 3"),
+    ],
+)
+def test_a_broken_shard_is_not_exported_and_nothing_is_left(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[Path], None], message: str
+) -> None:
+    harm(shards)
     for command in ("export-hf", "export-mals"):
         assert main([command, str(shards), str(tmp_path / command)]) == 2
+        assert message in capsys.readouterr().err
         assert not list((tmp_path / command).iterdir())
+
+
+def test_a_split_that_is_named_twice_is_exported_once(shards: Path, tmp_path: Path) -> None:
+    assert main(["export-mals", str(shards), str(tmp_path / "out"), *3 * ("--split", "train"), "--split", "val"]) == 0
+    keys = [json.loads(line)["key"] for line in (tmp_path / "out" / "keys.jsonl").read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == 12
 
 
 def test_datasets_reads_the_export_and_the_card_says_what_is_in_it(
