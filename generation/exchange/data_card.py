@@ -135,8 +135,16 @@ def _limits(facts: CardFacts) -> list[str]:
 
 def _model(provenance: dict[str, Any]) -> str:
     settings = ", ".join(f"{name} {provenance[name]}" for name in ("scheduler", "steps", "guidance") if name in provenance)
-    weights = f", weights sha256 {provenance['weights_sha256'][:12]}…" if provenance.get("weights_sha256") else ""
-    return f"{provenance.get('model', 'unknown')}{f' ({settings})' if settings else ''}{weights}"
+    parts = [f"{provenance.get('model', 'unknown')}{f' ({settings})' if settings else ''}"]
+    if weights := provenance.get("weights_sha256"):
+        parts.append(f"weights {_sha256(weights)}")
+    if lora := provenance.get("lora"):
+        parts += [f"LoRA {lora['file']} at scale {lora['scale']}", _sha256(lora["sha256"])]
+    return ", ".join(parts)
+
+
+def _sha256(value: str) -> str:
+    return f"sha256 {value[:12]}…"
 
 
 def _counted(title: str, counter: Counter[str]) -> str:

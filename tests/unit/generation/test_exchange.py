@@ -24,6 +24,8 @@ from pipeline.lint import lint
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 
+LORA = {"file": "people.safetensors", "sha256": "cd" * 32, "scale": 0.8}
+
 
 def samples(count: int) -> Iterator[Sample]:
     rng = np.random.default_rng(0)
@@ -41,7 +43,7 @@ def samples(count: int) -> Iterator[Sample]:
             seed=2**62 + i,
             crop_xyxy_px=[0, 0, 16, 32],
             measures={"blur": 1.5} if i % 2 else {"noise": 2, "leg_ratio": 0.5},
-            generator={"model": "embedded", "steps": 20, "weights_sha256": "ab" * 32, **({"lora": {"scale": 1.0}} if i > 8 else {})},
+            generator={"model": "embedded", "steps": 20, "weights_sha256": "ab" * 32, **({"lora": LORA} if i > 8 else {})},
             captioner={"model": "blip"},
             licence="CC0-1.0",
             source="sampler",
@@ -349,7 +351,8 @@ def test_datasets_reads_the_export_and_the_card_says_what_is_in_it(
     assert "license: cc0-1.0" in card
     assert "# tiny people" in card
     assert "| train | 10 |" in card
-    assert "embedded (steps 20), weights sha256 abababababab" in card
+    assert "embedded (steps 20), weights sha256 abababababab… (9)" in card
+    assert "embedded (steps 20), weights sha256 abababababab…, LoRA people.safetensors at scale 0.8, sha256 cdcdcdcdcdcd… (3)" in card
     assert "12 samples share 6 prompts" in card
     for name in PERSON_27.names:
         assert f"| {name} |" in card
