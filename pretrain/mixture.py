@@ -56,7 +56,7 @@ def open_samples(shards: str | Mixture, split: str, with_own_space: bool = False
     """
     if isinstance(shards, str):
         return ShardReader(shards, split)
-    readers = [ShardReader(part.shards, split) for part in shards]
+    readers = [ShardReader(part.shards, split, one_of=len(shards)) for part in shards]
     return MixtureReader(readers, block_quotas([part.weight for part in shards]), with_own_space)
 
 

@@ -21,10 +21,11 @@ INDEX_FILE, MANIFEST_FILE = "index.parquet", "manifest.json"
 class ShardReader:
     """Samples of one split by number, in the order of the index."""
 
-    def __init__(self, folder: str | Path, split: str) -> None:
-        """Raises ConfigError for an address without shards, ContractError for a split without samples."""
+    def __init__(self, folder: str | Path, split: str, one_of: int = 1) -> None:
+        """one_of: how many shard sets are read in turn. Raises ConfigError for an address without shards, ContractError for a split
+        without samples."""
         self.folder, self.split = str(folder), split
-        self._store = open_store(self.folder)
+        self._store = open_store(self.folder, one_of)
         if not self._store.exists(INDEX_FILE):
             raise ConfigError(f"data.shards={folder}: no {INDEX_FILE} there; give the shards folder of a finished run, runs/NAME/shards")
         manifest = self._manifest()

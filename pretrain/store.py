@@ -7,8 +7,10 @@ file system can fetch several at once; what fails is tried again a few times. Pr
 
 import logging
 import os
+import resource
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -50,27 +52,30 @@ class Store(Protocol):
         ...
 
 
-def open_store(address: str) -> Store:
-    """Of a path or a URL; file:// is a path. Raises ConfigError for an address that nothing here can open."""
+def open_store(address: str, one_of: int = 1) -> Store:
+    """Of a path or a URL; file:// is a path. one_of: how many stores are read in turn, and so share the files that may be open.
+
+    Raises ConfigError for an address that nothing here can open.
+    """
     if "://" not in address:
-        return LocalStore(Path(address))
+        return LocalStore(Path(address), one_of)
     if "::" in address:
         raise ConfigError(f"{address}: chained addresses (::) are not read; give one address of a folder")
     parts = urlsplit(address)
     if parts.password is not None:
         hidden = address.replace(parts.password, "...")
         raise ConfigError(f"{hidden}: an address must not hold a password, logs and config.yaml would repeat it; use the plug-in's own way")
-    return LocalStore(Path(unquote(parts.path))) if parts.scheme in _LOCAL else RemoteStore(address)
+    return LocalStore(Path(unquote(parts.path)), one_of) if parts.scheme in _LOCAL else RemoteStore(address)
 
 
 class LocalStore:
-    """A folder. One descriptor a file, shared by forked processes: pread has no position."""
+    """A folder. One descriptor a file, shared by forked processes: pread has no position. Those not read for longest are closed."""
 
     is_remote = False
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)  # joined as text: a Path for every sample would cost more than reading it
-        self._files: dict[str, int] = {}
+    def __init__(self, folder: Path, one_of: int = 1) -> None:
+        self._folder, self._one_of = str(folder), one_of  # joined as text: a Path for every sample would cost more than reading it
+        self._files = lru_cache(max(_open_files() // one_of, 1))(_OpenFile)  # of threads, too
 
     def where(self, name: str = "") -> str:
         return f"{self._folder}/{name}" if name else self._folder
@@ -91,15 +96,33 @@ class LocalStore:
 
     def _pread(self, name: str, start: int, stop: int) -> bytes:
         try:
-            if name not in self._files:
-                self._files[name] = os.open(self.where(name), os.O_RDONLY)
-            return os.pread(self._files[name], stop - start, start)
+            file = self._files(self.where(name))  # held until it is read: another thread may displace it meanwhile
+            return os.pread(file.descriptor, stop - start, start)
         except OSError as err:
             raise ContractError(f"{self.where(name)} cannot be read ({err.strerror}); the index names it") from err
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Other processes open their own files."""
-        return {"_folder": self._folder, "_files": {}}
+        return LocalStore, (Path(self._folder), self._one_of)
+
+
+class _OpenFile:
+    """Closed when nobody holds it any more."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):  # not where it could not be opened
+            os.close(self.descriptor)
+
+
+def _open_files() -> int:
+    """A quarter of those that the process may have: training and held-out split have one store each, and others want some."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1024 if soft == resource.RLIM_INFINITY else soft // 4
 
 
 class RemoteStore:

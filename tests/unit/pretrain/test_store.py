@@ -2,6 +2,9 @@
 
 import logging
 import pickle
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +140,50 @@ def test_a_span_beyond_the_end_gives_what_there_is(tmp_path: Path) -> None:
     assert open_store(str(tmp_path)).read([Span("f", 8, 20)]) == [b"89"]
     with pytest.raises(ContractError, match="cannot be read"):
         open_store(str(tmp_path)).read([Span("g", 0, 1)])
+
+
+READS_MANY_FILES = """
+import os, random, sys
+from concurrent.futures import ThreadPoolExecutor
+from pretrain.store import Span, open_store
+
+folder, share = sys.argv[1], int(sys.argv[2])
+stores = [open_store(folder, share) for _ in range(share)]
+
+def look(seed):
+    numbers = random.Random(seed).choices(range(200), k=2000)
+    return all(stores[n % share].read([Span(f"{n}", 0, 9)]) == [f"file {n:04d}".encode()] for n in numbers)
+
+with ThreadPoolExecutor(4) as pool:
+    print(all(pool.map(look, range(4))), len(os.listdir("/proc/self/fd")))
+"""
+
+
+@pytest.mark.parametrize("stores", [1, 3])
+def test_more_files_than_a_process_may_open_are_read_by_threads_too(tmp_path: Path, stores: int) -> None:
+    """A data set of 1.5 million samples has more shards than the 1024 files of most machines; `stores` sets share them."""
+    for number in range(200):
+        (tmp_path / f"{number}").write_text(f"file {number:04d}")
+    done = subprocess.run(
+        [sys.executable, "-c", READS_MANY_FILES, str(tmp_path), str(stores)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    )
+    assert done.returncode == 0, done.stderr
+    right, num_open = done.stdout.split()
+    assert right == "True"
+    assert int(num_open) < 32  # the rest is for sockets, libraries and checkpoints
+
+
+def test_what_a_store_has_opened_is_closed_with_it(shards: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    reader = ShardReader(shards, "train")
+    reader.read(0)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+    del reader
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_training_reads_a_url_and_continues_from_a_folder_of_the_same_data(shards: Path, tmp_path: Path) -> None:
