@@ -13,7 +13,7 @@ from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import Sample, decode_meta
 from pretrain.shard_index import Entry, ShardIndex
-from pretrain.store import Span, open_store
+from pretrain.store import Span, Store, open_store
 
 INDEX_FILE, MANIFEST_FILE = "index.parquet", "manifest.json"
 
@@ -25,10 +25,7 @@ class ShardReader:
         """one_of: how many shard sets are read in turn. Raises ConfigError for an address without shards, ContractError for a split
         without samples."""
         self.folder, self.split = str(folder), split
-        self._store = open_store(self.folder, one_of)
-        if not self._store.exists(INDEX_FILE):
-            raise ConfigError(f"data.shards={folder}: no {INDEX_FILE} there; give the shards folder of a finished run, runs/NAME/shards")
-        manifest = self._manifest()
+        self._store, manifest = open_shards(self.folder, one_of)
         self.attribute_space = AttributeSpace.from_json(manifest.attribute_space)
         data = self._store.read_file(INDEX_FILE)
         self._digest = hashlib.sha256(data).hexdigest()
@@ -96,12 +93,17 @@ class ShardReader:
             raise ContractError(f"{where}: bytes differ from the index (sha256); make the shards again or copy them anew")
         return Sample(decode_meta(meta, where), image)
 
-    def _manifest(self) -> ShardManifest:
-        where = self._store.where(MANIFEST_FILE)
-        try:
-            return ShardManifest.from_json(json.loads(self._store.read_file(MANIFEST_FILE)), where)
-        except ValueError as err:
-            raise ContractError(f"{where} is not JSON: {err}") from err
+
+def open_shards(folder: str, one_of: int = 1) -> tuple[Store, ShardManifest]:
+    """Raises ConfigError for an address without shards, ContractError for a manifest that is none."""
+    store = open_store(folder, one_of)
+    if not store.exists(INDEX_FILE):
+        raise ConfigError(f"data.shards={folder}: no {INDEX_FILE} there; give the shards folder of a finished run, runs/NAME/shards")
+    where = store.where(MANIFEST_FILE)
+    try:
+        return store, ShardManifest.from_json(json.loads(store.read_file(MANIFEST_FILE)), where)
+    except ValueError as err:
+        raise ContractError(f"{where} is not JSON: {err}") from err
 
 
 def _spans(entry: Entry) -> tuple[Span, ...]:

@@ -41,7 +41,7 @@ from pretrain.order import check_batch, check_shares
 from pretrain.step import PretrainStep
 from pretrain.tensorboard_log import require_tensorboard
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
-from pretrain.watch import SpikeGuard, validate
+from pretrain.watch import SpikeGuard, open_held_out, validate
 
 TERMS = ("itc", "itm", "mlm", "iac", "iam", "mam")
 REPORTS = 20  # progress lines per training
@@ -69,6 +69,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")
+    held_out = open_held_out(config)
     masker = Masker(tokenizer, config.text.masking)
     prompts = Texts(*tokenizer(labels.space.prompts, None)).to(device)
 
@@ -121,7 +122,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         engine.step(factor)
 
         seconds = time.monotonic() - started
-        scores = validate(config, model, tokenizer, step + 1, num_steps)
+        scores = validate(config, held_out, model, tokenizer, step + 1, num_steps)
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
         if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}

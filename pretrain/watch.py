@@ -5,11 +5,12 @@ import statistics
 from collections import deque
 from pathlib import Path
 
-from pipeline.contracts.errors import StageError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pretrain.config import PretrainConfig
 from pretrain.distributed import rank
-from pretrain.evaluate import score_split
+from pretrain.evaluate import rank_split, scores_of
 from pretrain.metrics_log import read_lines
+from pretrain.mixture import Samples, open_samples
 from pretrain.models.aptm import APTM
 from pretrain.tokenizer import CaptionTokenizer
 
@@ -38,13 +39,27 @@ class SpikeGuard:
         self._recent.append(total)
 
 
-def validate(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer, step: int, num_steps: int) -> dict[str, float]:
+def open_held_out(config: PretrainConfig) -> Samples | None:
+    """What `validate` scores, None if it never does. Raises ConfigError for shards without that split: at the start, not hours later."""
+    if not config.train.validate_every:
+        return None
+    try:
+        return open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
+    except ContractError as err:
+        raise ConfigError(
+            f"train.validate_every={config.train.validate_every} needs data.eval_split={config.data.eval_split}: {err}; "
+            "set train.validate_every=0 to train without validation, or name a split that is there"
+        ) from err
+
+
+def validate(
+    config: PretrainConfig, held_out: Samples | None, model: APTM, tokenizer: CaptionTokenizer, step: int, num_steps: int
+) -> dict[str, float]:
     """Scores on the held-out split if it is time, else nothing; the ranks share the work. Leaves the model in training mode."""
-    every = config.train.validate_every
-    if not every or (step % every and step != num_steps):
+    if held_out is None or (step % config.train.validate_every and step != num_steps):
         return {}
     model.eval()
-    found = score_split(config, model, tokenizer)
+    found = scores_of(config, held_out, *rank_split(config, model, tokenizer, held_out))
     model.train()
     plain = {f"similarity_{name}": found["similarity"][name] for name in ("recall@1", "map")}  # a matching head still at chance hides them
     scores: dict[str, float] = {**found["retrieval"], **plain, "attributes": found["attributes"]["mean"]}

@@ -21,9 +21,10 @@ COLOURS = {"black": (20, 20, 20), "white": (235, 235, 235), "red": (200, 30, 30)
 
 
 def make_shards(folder: Path, train: int = 12, val: int = 4) -> Path:
-    """Two shards of coloured rectangles, described as their upper and lower colour."""
+    """A shard a split, of coloured rectangles, described as their upper and lower colour."""
     rows = []
-    for split, numbers in (("train", range(train)), ("val", range(train, train + val))):
+    splits = {"train": range(train), "val": range(train, train + val)}
+    for split, numbers in ((split, numbers) for split, numbers in splits.items() if numbers):
         shard = f"{split}-000000.tar"
         write_tar(folder / shard, [member for number in numbers for member in _members(number)])
         members = list(read_tar(folder / shard))
@@ -36,7 +37,7 @@ def make_shards(folder: Path, train: int = 12, val: int = 4) -> Path:
     counts = Counts(seen=train + val, kept=train + val, dropped=0, failed=0)
     manifest = ShardManifest(
         schema=1,
-        split_counts={"train": train, "val": val},
+        split_counts={split: len(numbers) for split, numbers in splits.items() if numbers},
         counts=counts,
         shards={},
         config_digest="test",

@@ -14,7 +14,7 @@ from pretrain import checkpoint, loop, objective
 from pretrain.train import train
 from pretrain.watch import WINDOW, SpikeGuard
 from tests.unit.pretrain.ranks import run_ranks
-from tests.unit.pretrain.samples import tiny_config
+from tests.unit.pretrain.samples import make_shards, tiny_config
 from tests.unit.pretrain.test_train import StopAfter
 
 
@@ -46,6 +46,20 @@ def test_validation_scores_held_out_samples_and_disturbs_nothing(shards: Path, t
     assert 0 <= lines[0]["train/itm_accuracy"] <= 1
     weights = [load_file(checkpoint.resolve(tmp_path / name / "checkpoint") / checkpoint.MODEL_FILE) for name in ("with", "without")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
+
+
+def test_shards_without_the_held_out_split_are_refused_before_a_model_is_built(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = make_shards(tmp_path / "shards", val=0)
+    monkeypatch.setattr("pretrain.train.build_model", lambda *_: pytest.fail("too late"))
+    for folder, split in ((without, "val"), (shards, "dev")):
+        config = tiny_config(folder, tmp_path / "out", data={"eval_split": split}, train={"validate_every": 2})
+        with pytest.raises(ConfigError, match=rf"no sample of split '{split}'.* set train\.validate_every=0"):
+            train(config, StopRequest())
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    assert train(tiny_config(without, tmp_path / "out", train={"steps": 1}), StopRequest())["steps"] == 1
 
 
 def test_event_files_hold_what_metrics_jsonl_holds_also_after_a_continuation(shards: Path, tmp_path: Path) -> None:
