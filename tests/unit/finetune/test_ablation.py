@@ -19,7 +19,8 @@ from finetune.datasets.from_shards import unpack_shards
 from finetune.recipes import BlipRecipe, IrraRecipe
 from finetune.tasks import test_task as task_on_test
 from pipeline.config import build, load
-from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import read_json, write_json
 from pipeline.signals import StopRequest
 from pretrain.shards import ShardReader
 from tests.unit.finetune.tiny_models import BLIP, CLIP
@@ -197,3 +198,14 @@ def test_generated_shards_become_a_data_set_with_captions_and_attributes(tmp_pat
     (tmp_path / "other" / "captions.jsonl").write_text("{}\n")
     with pytest.raises(ConfigError, match="of another origin"):
         unpack_shards(shards, tmp_path / "other")
+
+
+def test_shards_without_a_validation_split_become_a_data_set_too(tmp_path):
+    assert unpack_shards(make_shards(tmp_path / "shards", val=0), tmp_path / "own") == {"train": 12}
+    assert len(data_set("own").read(tmp_path / "own", "train").records) == 12
+    renamed = make_shards(tmp_path / "renamed")
+    manifest = read_json(renamed / "manifest.json")
+    write_json(renamed / "manifest.json", {**manifest, "split_counts": {"all": 16}})
+    with pytest.raises(ContractError, match=r"no sample of split train, val, test; splits and counts: \{'all': 16\}"):
+        unpack_shards(renamed, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
