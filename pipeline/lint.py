@@ -33,7 +33,7 @@ def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding
     a download) is accepted too. Raises ContractError if the folder is neither.
     """
     if (paths.root / "manifest.json").exists():
-        return [Finding(file, text) for file, text in shard_problems(paths.root, decode=decode, jobs=jobs)]
+        return _shard_findings(paths.root, "", decode, jobs)
     if not any(paths.done_units(spec.name) for spec in graph.STAGES):
         raise ContractError(f"{paths.root} holds no done record of any stage and no manifest.json; accepted: a started run, or its shards")
     findings: list[Finding] = []
@@ -42,9 +42,14 @@ def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding
             findings += _guarded(paths, paths.done(spec.name, unit), _unit_findings(paths, spec, unit))
     if paths.done_units("shard"):
         folder = paths.stage("shard")
-        problems = (Finding(f"{folder.name}/{file}", text) for file, text in shard_problems(folder, decode=decode, jobs=jobs))
-        findings += _guarded(paths, folder / "manifest.json", problems)
+        findings += _shard_findings(folder, f"{folder.name}/", decode, jobs)
     return findings
+
+
+def _shard_findings(folder: Path, prefix: str, decode: bool, jobs: int) -> list[Finding]:
+    """Names from damaged files may hold what no terminal and no UTF-8 file takes; it is shown as \\udc80."""
+    found = shard_problems(folder, decode=decode, jobs=jobs)
+    return [Finding(prefix + file, text.encode(errors="backslashreplace").decode()) for file, text in found]
 
 
 def _guarded(paths: RunPaths, file: Path, findings: Iterator[Finding]) -> list[Finding]:
@@ -55,6 +60,8 @@ def _guarded(paths: RunPaths, file: Path, findings: Iterator[Finding]) -> list[F
             result.append(finding)
     except ContractError as err:
         result.append(Finding(paths.relative(file), str(err)))
+    except OSError as err:
+        result.append(Finding(paths.relative(file), f"{err.filename} cannot be read ({err.strerror})"))
     return result
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.contracts.attributes import MISSING, AttributeSpace
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import ShardManifest
-from pipeline.contracts.sample import IMAGE_EXTENSION, INDEX_COLUMNS, META_EXTENSION, SCHEMA_VERSION, decode_meta
+from pipeline.contracts.sample import IMAGE_EXTENSION, INDEX_COLUMNS, META_EXTENSION, SCHEMA_VERSION, SHARD_PATTERN, decode_meta
 from pipeline.contracts.stage import Row
 from pipeline.fileio import read_json, sha256_file
 from pipeline.pictures import jpeg_problem
@@ -35,11 +35,12 @@ class _Shard:
 
 
 def shard_problems(folder: Path, *, decode: bool = True, jobs: int = 1) -> Iterator[Problem]:
-    """All problems of a folder of shards. decode: also decode every picture. jobs: processes.
-
-    Raises ContractError if manifest or index cannot be read at all.
-    """
-    manifest = ShardManifest.from_json(read_json(folder / "manifest.json"), str(folder / "manifest.json"))
+    """All problems of a folder of shards. decode: also decode every picture. jobs: processes."""
+    try:
+        manifest = ShardManifest.from_json(read_json(folder / "manifest.json"), str(folder / "manifest.json"))
+    except ContractError as err:
+        yield "manifest.json", str(err)
+        return
     if manifest.schema != SCHEMA_VERSION:
         yield "manifest.json", f"schema {manifest.schema}, this version reads {SCHEMA_VERSION}"
         return
@@ -50,12 +51,12 @@ def shard_problems(folder: Path, *, decode: bool = True, jobs: int = 1) -> Itera
         yield from found
     yield from index.problems(manifest)
     on_disk, said = {path.name for path in folder.glob("*.tar")}, set(manifest.shards)
-    if stray := sorted((on_disk ^ said) | (index.shards ^ said)):
+    if stray := sorted((on_disk ^ said) | (index.shards ^ said if index.is_whole else set())):
         yield "manifest.json", f"manifest, index and folder do not name the same shards: {', '.join(stray)}"
 
 
 class _Index:
-    """The index read once, row by row; keeps keys and counts only."""
+    """The index read once, row by row; keeps keys and counts only. Where it cannot be read on, what came before counts all the same."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -64,10 +65,16 @@ class _Index:
         self._splits: Counter[str] = Counter()
         self._num_rows = 0
         self._scattered: set[str] = set()
+        self._num_odd = 0
+        self._unreadable: str | None = None
         self.shards: set[str] = set()
 
+    @property
+    def is_whole(self) -> bool:
+        return self._unreadable is None
+
     def by_shard(self) -> Iterator[tuple[str, list[Row]]]:
-        for name, group in groupby(iter_rows(self._path, INDEX_COLUMNS), key=lambda row: row["shard"]):
+        for name, group in groupby(self._rows(), key=lambda row: row["shard"]):
             rows = list(group)
             if name in self.shards:
                 self._scattered.add(name)
@@ -77,6 +84,11 @@ class _Index:
 
     def problems(self, manifest: ShardManifest) -> Iterator[Problem]:
         """Once by_shard has been read to its end."""
+        if self._unreadable:
+            yield "index.parquet", self._unreadable
+            return
+        if self._num_odd:
+            yield "index.parquet", f"{self._num_odd} rows whose key or split is no text, or whose shard is no name of a tar file beside it"
         if self._doubled:
             yield "index.parquet", f"keys stand twice: {_named(sorted(self._doubled))}"
         if self._scattered:
@@ -85,6 +97,16 @@ class _Index:
             yield "manifest.json", f"split_counts {manifest.split_counts}, but the index holds {dict(self._splits)}"
         if manifest.counts.kept != self._num_rows:
             yield "manifest.json", f"counts {manifest.counts.kept} kept samples, but the index holds {self._num_rows}"
+
+    def _rows(self) -> Iterator[Row]:
+        try:
+            for row in iter_rows(self._path, INDEX_COLUMNS):
+                if all(isinstance(row[name], str) for name in ("key", "split", "shard")) and SHARD_PATTERN.fullmatch(row["shard"]):
+                    yield row
+                else:
+                    self._num_odd += 1
+        except ContractError as err:
+            self._unreadable = str(err)
 
     def _count(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -111,6 +133,13 @@ def _mapped(check: Any, shards: Iterable[_Shard], jobs: int) -> Iterator[list[Pr
 
 def _tar_problems(shard: _Shard, space: AttributeSpace, decode: bool) -> list[Problem]:
     name = shard.path.name
+    try:
+        return [(name, problem) for problem in _shard_problems(shard, space, decode)]
+    except OSError as err:
+        return [(name, f"cannot be read ({err.strerror})")]
+
+
+def _shard_problems(shard: _Shard, space: AttributeSpace, decode: bool) -> list[str]:
     found = []
     if shard.said and (sha256_file(shard.path) != shard.said["sha256"] or shard.path.stat().st_size != shard.said["bytes"]):
         found.append("its size or sha256 is not the one in the manifest")
@@ -119,7 +148,7 @@ def _tar_problems(shard: _Shard, space: AttributeSpace, decode: bool) -> list[Pr
     try:
         members = list(read_tar(shard.path))
     except ContractError as err:
-        return [(name, problem) for problem in [*found, str(err)]]
+        return [*found, str(err)]
     found += _name_problems([member.name for member in members], [row["key"] for row in shard.rows])
     by_name = {member.name: member for member in members}
     keys: dict[str, list[str]] = {}  # problem -> samples: where one member has moved, all behind it have
@@ -130,7 +159,7 @@ def _tar_problems(shard: _Shard, space: AttributeSpace, decode: bool) -> list[Pr
                 keys.setdefault(problem, []).append(row["key"])
     for problem, samples in keys.items():
         found += [f"{key}: {problem}" for key in samples] if len(samples) <= NUM_NAMED else [f"{_named(samples)}: {problem}"]
-    return [(name, problem) for problem in found]
+    return found
 
 
 def _name_problems(names: list[str], keys: list[str]) -> Iterator[str]:

@@ -1,8 +1,14 @@
 """Pictures for `lint` and `report`. The only importer of Pillow in this package, which it loads when it is first needed."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pipeline.contracts.errors import ConfigError
+
+
+class UnreadablePictureError(Exception):
+    """Bytes that cannot be decoded; says why."""
 
 
 def jpeg_problem(data: bytes) -> str | None:
@@ -10,15 +16,24 @@ def jpeg_problem(data: bytes) -> str | None:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _pillow_errors(), Image.open(io.BytesIO(data)) as image:
             if image.format != "JPEG":
                 return f"is {image.format}, not JPEG"
             image.load()
-    except UnidentifiedImageError:
-        return "is no picture"
-    except (OSError, SyntaxError, ValueError) as err:  # Pillow's words for broken files
-        return f"is a bad JPEG ({err})"
+    except UnreadablePictureError as err:
+        return "is no picture" if isinstance(err.__cause__, UnidentifiedImageError) else f"is a bad JPEG ({err})"
     return None
+
+
+@contextmanager
+def _pillow_errors() -> Iterator[None]:
+    """Pillow's words for broken files, also for one whose header promises more pixels than it decodes, as one kind of error."""
+    from PIL import Image
+
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+        raise UnreadablePictureError(str(err)) from err
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
@@ -38,10 +53,10 @@ def require_pillow() -> None:
 
 
 def thumbnail(data: bytes, height: int) -> bytes:
-    """Any picture as a small JPEG of at most `height` px."""
+    """Any picture as a small JPEG of at most `height` px. Raises UnreadablePictureError."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
+    with _pillow_errors(), Image.open(io.BytesIO(data)) as image:
         small = image.convert("RGB")
         small.thumbnail((4 * height, height))
         sink = io.BytesIO()

@@ -11,7 +11,7 @@ from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.sample import decode_meta
 from pipeline.fileio import write_bytes
 from pipeline.paths import RunPaths
-from pipeline.pictures import thumbnail
+from pipeline.pictures import UnreadablePictureError, thumbnail
 from pipeline.stats import stats
 from pipeline.tables import column_names, num_rows, read_rows, rows_at
 from pipeline.tars import read_tar
@@ -93,5 +93,5 @@ def _at(file: Any, offset: int, length: int) -> bytes:
 def _data_url(image: bytes) -> str:
     try:
         return "data:image/jpeg;base64," + base64.b64encode(thumbnail(image, HEIGHT_PX)).decode()
-    except OSError:  # a picture that cannot be decoded is shown as missing: lint is the place to complain
+    except UnreadablePictureError:  # it is shown as missing: lint is the place to complain
         return ""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ContractError, first_line
 from pipeline.contracts.stage import Row
 from pipeline.fileio import atomic_open, write_bytes
 
@@ -83,8 +83,9 @@ def row_writer(path: Path, batch_size: int = 50_000) -> Iterator[Callable[[Row],
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     """Inverse of write_rows; `columns` limits what is read. Raises ContractError on a missing or corrupt file or an unknown column."""
-    table = _table(path, columns)
-    return [] if table is None else _rows(table)
+    with _told(path):
+        table = _table(path, columns)
+        return [] if table is None else _rows(table)
 
 
 def as_read(rows: Sequence[Row]) -> list[Row]:
@@ -100,22 +101,29 @@ def _rows(table: Any) -> list[Row]:
 
 def _table(path: Path | str, columns: Sequence[str] | None, optional: bool = False, content: IO[bytes] | None = None) -> Any:
     """The pyarrow table, or None for an empty one, which has no columns that could be asked for."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with pq.ParquetFile(content or path) as file:
+        if file.metadata.num_rows == 0:
+            return None
+        names = file.schema_arrow.names
+        if columns and not optional and (absent := sorted(set(columns) - set(names))):
+            raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(names)}")
+        wanted = [name for name in columns if name in names] if columns else None
+        return file.read(columns=wanted, use_threads=False)
+
+
+@contextmanager
+def _told(path: Path | str) -> Iterator[None]:
+    """What pyarrow and the decoding of values say of a damaged file, as ContractError."""
+    import pyarrow as pa
+
     try:
-        with pq.ParquetFile(content or path) as file:
-            if file.metadata.num_rows == 0:
-                return None
-            names = file.schema_arrow.names
-            if columns and not optional and (absent := sorted(set(columns) - set(names))):
-                raise ContractError(f"{path}: no column {', '.join(absent)}; it holds {', '.join(names)}")
-            wanted = [name for name in columns if name in names] if columns else None
-            return file.read(columns=wanted, use_threads=False)
+        yield
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist; if a done record names it, delete that record and run again") from err
-    except (pa.ArrowException, OSError) as err:
-        reason = str(err).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError) as err:  # ValueError: text that is no UTF-8, or no JSON where it should be
+        reason = first_line(err)
         raise ContractError(f"{path} is not a readable Parquet file ({reason}); delete it and its done record, then run again") from err
 
 
@@ -125,17 +133,20 @@ def read_columns(source: Path | IO[bytes], columns: Sequence[str], *, optional: 
     source: a file, or its content with its name `where`. optional: a column that the table lacks is a list of None. Otherwise ContractError
     is raised, as read_rows does.
     """
-    table = _table(source, columns, optional) if isinstance(source, Path) else _table(where, columns, optional, source)
-    if table is None:
-        return {name: [] for name in columns}
-    found = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
+    with _told(source if isinstance(source, Path) else where):
+        table = _table(source, columns, optional) if isinstance(source, Path) else _table(where, columns, optional, source)
+        if table is None:
+            return {name: [] for name in columns}
+        found = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}
     return {name: found.get(name, [None] * table.num_rows) for name in columns}
 
 
 def iter_rows(path: Path, columns: Sequence[str], batch_size: int = 8192) -> Iterator[Row]:
     """Rows of plain columns one after the other, for tables that do not fit in memory as rows. Raises ContractError as read_rows does."""
     for batch in _batches(path, columns, batch_size):
-        yield from batch.to_pylist()
+        with _told(path):
+            rows = batch.to_pylist()
+        yield from rows
 
 
 def rows_at(path: Path, columns: Sequence[str], places: Iterable[int]) -> list[Row]:
@@ -143,22 +154,19 @@ def rows_at(path: Path, columns: Sequence[str], places: Iterable[int]) -> list[R
     wanted, found, first = sorted(places), list[Row](), 0
     for batch in _batches(path, columns, 1 << 16):
         inside = wanted[bisect_left(wanted, first) : bisect_left(wanted, first + batch.num_rows)]
-        found += batch.take([place - first for place in inside]).to_pylist() if inside else []
+        with _told(path):
+            found += batch.take([place - first for place in inside]).to_pylist() if inside else []
         first += batch.num_rows
     return found
 
 
 def _batches(path: Path, columns: Sequence[str], batch_size: int) -> Iterator[Any]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if absent := sorted(set(columns) - set(column_names(path))):
         raise ContractError(f"{path}: no column {', '.join(absent)}")
-    try:
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size, columns=list(columns), use_threads=False)
-    except (pa.ArrowException, OSError) as err:
-        raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
+    with _told(path), pq.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size, columns=list(columns), use_threads=False)
 
 
 def num_rows(path: Path) -> int:
@@ -172,13 +180,10 @@ def column_names(path: Path) -> list[str]:
 
 
 def _metadata(path: Path) -> Any:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _told(path):
         return pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as err:
-        raise ContractError(f"{path} is not a readable Parquet file ({str(err).splitlines()[0]})") from err
 
 
 def _kind(values: Iterable[Any]) -> str:

@@ -1,17 +1,15 @@
 """index.parquet in memory: where each sample of a split lies, in about 80 bytes a sample, which forked loader processes share."""
 
 import io
-import re
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.contracts.errors import ContractError
-from pipeline.contracts.sample import INDEX_COLUMNS
+from pipeline.contracts.sample import INDEX_COLUMNS, SHARD_PATTERN
 from pipeline.tables import read_columns
 from pretrain.store import Span
 
-_SHARD = re.compile(r"[\w.-]*\w\.tar", re.ASCII)  # a plain name: an index from elsewhere must not lead out of its folder
 _NUMBERS = ("image_offset", "image_bytes", "meta_offset", "meta_bytes")
 _GAP = 64 * 1024  # members of a sample stand side by side; up to this distance one read fetches both
 
@@ -41,7 +39,7 @@ class ShardIndex:
         self.splits = sorted(set(columns["split"]))
         shards = [columns["shard"][row] for row in rows]
         self._names = sorted(set(shards))
-        if wrong := [name for name in self._names if not isinstance(name, str) or not _SHARD.fullmatch(name)]:
+        if wrong := [name for name in self._names if not isinstance(name, str) or not SHARD_PATTERN.fullmatch(name)]:
             raise ContractError(f"{where}: shard {wrong[0]!r}; accepted: names of tar files beside it")
         place = {name: i for i, name in enumerate(self._names)}
         self._shards = np.array([place[name] for name in shards], np.int32)

@@ -47,7 +47,7 @@ def annotation(root: Path) -> Path:
 
 
 def _space(path: Path) -> AttributeSpace | None:
-    return AttributeSpace.from_json(read_json(path)) if path.is_file() else None
+    return AttributeSpace.from_json(read_json(path), str(path)) if path.is_file() else None
 
 
 def _rows(path: Path, space: AttributeSpace | None) -> Iterator[tuple[str, Record]]:

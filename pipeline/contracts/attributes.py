@@ -58,8 +58,20 @@ class AttributeSpace:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "AttributeSpace":
-        return cls(data["name"], tuple(Attribute(a["name"], (a["prompts"][0], a["prompts"][1])) for a in data["attributes"]))
+    def from_json(cls, data: Any, where: str = "attribute space") -> "AttributeSpace":
+        """Inverse of to_json. Raises ContractError naming `where`."""
+        try:
+            space = cls(data["name"], tuple(Attribute(a["name"], (a["prompts"][0], a["prompts"][1])) for a in data["attributes"]))
+        except (KeyError, IndexError, TypeError) as err:
+            raise ContractError(f"{where} is no attribute space ({type(err).__name__}: {err}); accepted: {_FORM}") from err
+        if not all(isinstance(text, str) and text for text in (space.name, *space.names, *space.prompts)):
+            raise ContractError(f"{where}: a name or prompt of the attribute space is no text or empty; accepted: {_FORM}")
+        if len(set(space.names)) < len(space):
+            raise ContractError(f"{where}: the attribute space has a name twice; every attribute needs a name of its own")
+        return space
+
+
+_FORM = '{"name": ..., "attributes": [{"name": ..., "prompts": [text of label 0, text of label 1]}, ...]}'
 
 
 UPPER_COLOURS = ("black", "white", "red", "purple", "yellow", "blue", "green", "gray")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ContractError
 
 
@@ -46,6 +47,31 @@ class Counts:
             reasons=dict(sorted(reasons.items())),
         )
 
+    @classmethod
+    def from_json(cls, data: Any) -> "Counts":
+        """Raises KeyError, TypeError or ContractError."""
+        counts = cls(**data)
+        _check_numbers("counts", {name: getattr(counts, name) for name in ("seen", "kept", "dropped", "failed")})
+        _check_numbers("counts.reasons", counts.reasons)
+        return counts
+
+
+def _check_numbers(name: str, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if type(value) is not int or value < 0:
+            raise TypeError(f"{name}.{key} is {value!r}; accepted: a whole number from 0")
+
+
+def _check_kinds(name: str, values: Any, **kinds: type) -> None:
+    """name: of what holds the values, with its dot."""
+    if not isinstance(values, dict):
+        raise TypeError(f"{name.removesuffix('.') or 'it'} is a {type(values).__name__}; accepted: dict")
+    for key, kind in kinds.items():
+        if key not in values:
+            raise TypeError(f"{name}{key} is missing")
+        if not isinstance(values[key], (int, float) if kind is float else kind):
+            raise TypeError(f"{name}{key} is a {type(values[key]).__name__}; accepted: {kind.__name__}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DoneRecord:
@@ -66,8 +92,9 @@ class DoneRecord:
     @classmethod
     def from_json(cls, data: dict[str, Any], where: str) -> "DoneRecord":
         try:
-            return cls(**(data | {"counts": Counts(**data["counts"])}))
-        except (KeyError, TypeError) as err:
+            _check_kinds("", data, stage=str, unit=int, config_digest=str, input_digest=str, counts=dict, seconds=float, files=dict)
+            return cls(**{**data, "counts": Counts.from_json(data["counts"])})
+        except (KeyError, TypeError, AttributeError, ContractError) as err:
             raise ContractError(f"{where} is not a done record ({err}); delete it to have the unit made again") from err
 
 
@@ -89,6 +116,11 @@ class ShardManifest:
     @classmethod
     def from_json(cls, data: dict[str, Any], where: str) -> "ShardManifest":
         try:
-            return cls(**{**data, "counts": Counts(**data["counts"])})
-        except (KeyError, TypeError) as err:
+            _check_kinds("", data, schema=int, split_counts=dict, counts=dict, shards=dict)
+            _check_numbers("split_counts", data["split_counts"])
+            for name, said in data["shards"].items():
+                _check_kinds(f"shards.{name}.", said, sha256=str, bytes=int, samples=int)
+            AttributeSpace.from_json(data["attribute_space"])
+            return cls(**{**data, "counts": Counts.from_json(data["counts"])})
+        except (KeyError, TypeError, AttributeError, ContractError) as err:
             raise ContractError(f"{where} is not a shard manifest ({err}); run the shard stage again") from err

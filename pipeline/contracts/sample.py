@@ -13,6 +13,7 @@ from pipeline.contracts.errors import ContractError
 SCHEMA_VERSION = 1
 KEY_PATTERN = re.compile(r"\d{9}_\d{2}")  # fixed width, sorts, no dot: WebDataset splits names at the first dot
 IMAGE_EXTENSION, META_EXTENSION = "jpg", "json"
+SHARD_PATTERN = re.compile(r"[\w.-]*\w\.tar", re.ASCII)  # a plain name: an index from elsewhere must not lead out of its folder
 
 
 def make_key(prompt_index: int, variant: int) -> str:

@@ -3,6 +3,7 @@ import io
 import json
 import re
 import shutil
+import struct
 import tarfile
 
 import pytest
@@ -131,6 +132,17 @@ def rewrite_shard(paths, change, name="val-000000.tar"):
     rewrite_index(paths, follow)
 
 
+def promising(width, height):
+    """The first picture with another size in its header."""
+
+    def change(members):
+        name, data = members[0]
+        place = data.index(b"\xff\xc0") + 5  # start of frame: marker, length, depth, height, width
+        return [(name, data[:place] + struct.pack(">HH", height, width) + data[place + 4 :]), *members[1:]]
+
+    return change
+
+
 def changed_json(old, new):
     """Replace text in the JSON of the first sample."""
     return lambda members: [(n, d.replace(old, new) if n == members[1][0] else d) for n, d in members]
@@ -145,12 +157,14 @@ def changed_json(old, new):
         (lambda m: m[::-1], "members are not sorted"),
         (lambda m: [(m[0][0], m[0][1][:-30]), *m[1:]], r"\d{9}_00: the picture is a bad JPEG"),
         (lambda m: [(m[0][0], b"GIF89a no picture"), *m[1:]], r"\d{9}_00: the picture is no picture"),
+        (promising(65500, 65500), r"\d{9}_00: the picture is a bad JPEG \(Image size \(4290250000 pixels\) exceeds limit"),
         (changed_json(b'"labels":[-1', b'"labels":[7'), r"labels out of range: \{'gender': 7\}"),
         (changed_json(b'"hat":-1', b'"hat":1'), "labels and named attributes differ"),
         (changed_json(b'"labels":[-1,', b'"labels":['), "26 labels for the 27 attributes"),
         (changed_json(b'"caption":"person', b'"caption":"" ,"x":"'), "its caption is empty"),
         (changed_json(b'"caption":"person', b'"caption":3 ,"x":"'), "caption is a int; accepted: str"),
         (changed_json(b'"captions":["person', b'"captions":["another'), "captions does not begin with caption"),
+        (changed_json(b'"key":"0', b'"key":"\\udc800'), r"its JSON names key \\udc800"),
         (changed_json(b'"key":"0', b'"key":"9'), "its JSON names key 9"),
         (changed_json(b'"schema":1', b'"schema":99'), "schema 99, this version reads 1"),
         (
@@ -168,6 +182,83 @@ def test_planted_faults_of_a_shard_are_found_and_no_others(paths, change, messag
     assert len(found) == 1, found
     assert found[0].startswith("shards/val-000000.tar: ")
     assert re.search(message, found[0])
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_a_member_that_is_no_plain_file_is_found_and_the_next_shard_is_read_too(paths, kind):
+    rewrite_shard(paths, changed_json(b'"hat":-1', b'"hat":1'), "train-000000.tar")
+    path = paths.stage("shard") / "val-000000.tar"
+    members = list(read_tar(path))
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, member in enumerate(members):
+            info = tarfile.TarInfo(member.name)
+            if number == 2:
+                info.type, info.linkname = kind, "nowhere"
+            else:
+                info.size = len(member.data)
+            tar.addfile(info, io.BytesIO(member.data))
+    found = texts(paths)
+    assert any(f"val-000000.tar: member '{members[2].name}' is not a plain file" in text for text in found)
+    assert any("train-000000.tar" in text and "attributes differ" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["attribute_space"]["attributes"][3].pop("prompts"), "attribute space is no attribute space"),
+        (lambda m: m["attribute_space"]["attributes"][3].update(name="gender"), "has a name twice"),
+        (lambda m: m["shards"]["val-000000.tar"].pop("sha256"), r"shards\.val-000000\.tar\.sha256 is missing"),
+        (lambda m: m["shards"].update({"val-000000.tar": 7}), r"shards\.val-000000\.tar is a int; accepted: dict"),
+        (lambda m: m.update(shards=["val-000000.tar"]), "shards is a list; accepted: dict"),
+        (lambda m: m["split_counts"].update(val="2"), r"split_counts\.val is '2'; accepted: a whole number"),
+        (lambda m: m["counts"].update(kept=True), "ledger does not balance|counts"),
+        (lambda m: m["counts"].pop("seen"), "seen"),
+        (lambda m: m.update(counts=None), "counts is a NoneType; accepted: dict"),
+        (lambda m: m.pop("schema"), "schema is missing"),
+    ],
+)
+def test_a_damaged_manifest_is_a_finding_beside_the_others(paths, change, message):
+    paths.units("caption", 2, "parquet").unlink()
+    file = paths.stage("shard") / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+    rewrite_record(paths, "shard", 0)
+    found = texts(paths)
+    assert len(found) == 2, found
+    assert found[0].endswith("does not exist")
+    assert re.search(rf"^shards/manifest\.json: .*manifest\.json is not a shard manifest \(.*({message})", found[1])
+
+
+def test_an_index_that_cannot_be_read_is_a_finding_of_a_folder_of_shards(paths, tmp_path):
+    shutil.copytree(paths.stage("shard"), tmp_path / "copied")
+    (tmp_path / "copied" / "index.parquet").write_bytes(b"junk")
+    (finding,) = lint(RunPaths(tmp_path / "copied"))
+    assert finding.file == "index.parquet"
+    assert "not a readable Parquet file" in finding.text
+
+
+@pytest.mark.parametrize("changes", [{"shard": "../train-000000.tar"}, {"shard": None}, {"key": None}, {"split": None}])
+def test_index_rows_that_name_nothing_here_are_found(paths, changes):
+    rewrite_index(paths, lambda rows: [*rows, {**rows[0], "key": "000000099_00", **changes}])
+    assert any("1 rows whose key or split is no text, or whose shard is no name" in text for text in texts(paths))
+
+
+def test_a_damaged_done_record_is_a_finding(paths):
+    path = paths.done("caption", 1)
+    for change in ({"files": None}, {"counts": {"seen": "1", "kept": "1", "dropped": "", "failed": ""}}, {"seconds": "long"}):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, **change}))
+        (found,) = [text for text in texts(paths) if text.startswith("caption/done/000001.json: ")]
+        assert "is not a done record" in found
+        path.write_text(json.dumps(record))
+
+
+def test_a_tar_that_cannot_be_opened_is_a_finding(paths):
+    path = paths.stage("shard") / "val-000000.tar"
+    path.unlink()
+    path.mkdir()
+    assert any(text == "shards/val-000000.tar: cannot be read (Is a directory)" for text in texts(paths))
 
 
 def test_all_faults_of_a_shard_are_listed_and_the_next_shard_is_read_too(paths):

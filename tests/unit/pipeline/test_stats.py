@@ -136,6 +136,11 @@ def test_dropped_pictures_are_grouped_by_stage_and_reason(paths):
     assert [p["key"] for p in groups[0]["pictures"]] == dropped[:8]
 
 
+def test_a_picture_whose_header_promises_too_much_is_shown_as_missing(paths, monkeypatch):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 0)
+    assert {sample["picture"] for sample in kept_samples(paths, 4)} == {""}
+
+
 def test_a_thumbnail_is_small():
     from PIL import Image
 

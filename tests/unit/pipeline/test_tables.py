@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.contracts.errors import ContractError
-from pipeline.tables import column_names, iter_rows, read_columns, read_rows, row_writer, write_rows
+from pipeline.tables import column_names, iter_rows, read_columns, read_rows, row_writer, rows_at, write_rows
 
 
 def test_rows_come_back_with_nested_values_and_none_for_what_was_absent(tmp_path):
@@ -49,6 +49,26 @@ def test_a_corrupt_file_is_a_contract_error_that_names_it(tmp_path, damage):
     path.write_bytes({"cut": data[:-20], "garbage": b"hello", "empty": b"", "flipped": flipped}[damage])
     with pytest.raises(ContractError, match=r"t\.parquet is not a readable Parquet file .* delete it"):
         read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_rows,
+        lambda path: read_columns(path, ["key"]),
+        lambda path: list(iter_rows(path, ["key"])),
+        lambda path: rows_at(path, ["key"], [1]),
+    ],
+)
+def test_text_that_is_no_utf8_is_a_contract_error(tmp_path, read):
+    """As one changed byte makes it: the file is whole as far as Parquet can tell."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    keys = pa.array([b"000000000_00", b"00000000\xf9_00"]).view(pa.string())
+    pq.write_table(pa.table({"key": keys}), tmp_path / "t.parquet")
+    with pytest.raises(ContractError, match=r"t\.parquet is not a readable Parquet file \('utf-8' codec"):
+        read(tmp_path / "t.parquet")
 
 
 def test_a_missing_file_is_a_contract_error(tmp_path):
