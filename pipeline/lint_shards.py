@@ -1,6 +1,7 @@
 """Do the shards of a run hold what index and manifest say? Every tar, every picture, every JSON; one shard in memory at a time."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,8 @@ from pipeline.tables import iter_rows
 from pipeline.tars import Member, read_tar
 
 NUM_NAMED = 5  # keys that one finding names at most
+PID_LIMIT = 2**48  # persons of several shard sets are told apart by a multiple of it
+_FLOATS = ("measures", "generator", "captioner", "crop_xyxy_px", "view", "seed")
 Problem = tuple[str, str]  # file name below the folder of shards, what is wrong
 
 
@@ -197,11 +200,37 @@ def _meta_problems(row: Row, meta: Member, space: AttributeSpace) -> Iterator[st
         yield "its caption is empty"
     elif sample.captions[:1] != [sample.caption]:
         yield "captions does not begin with caption"
+    yield from _caption_problems(sample.captions)
+    if type(sample.pid) is not int or abs(sample.pid) >= PID_LIMIT:
+        yield f"pid {sample.pid!r}; accepted: a whole number below 2**48"
     labels = space.to_named(sample.labels)
-    if outside := {name: value for name, value in labels.items() if value not in (0, 1, MISSING)}:
+    if outside := {name: value for name, value in labels.items() if type(value) is not int or value not in (0, 1, MISSING)}:
         yield f"labels out of range: {outside}; accepted: 0, 1, -1"
-    elif labels != sample.attributes:
+    elif labels != sample.attributes or any(type(value) is not int for value in sample.attributes.values()):
         yield "labels and named attributes differ"
+    if numbers := [said for name in _FLOATS for said in _not_finite(getattr(sample, name), name)]:
+        yield f"{_named(numbers)}: not finite, which JSON does not know; readers other than Python's refuse the whole file"
+
+
+def _caption_problems(captions: Sequence[Any]) -> Iterator[str]:
+    """A training may take any of them."""
+    for number, caption in enumerate(captions, 1):
+        if not isinstance(caption, str) or (number > 1 and not caption.strip()):
+            yield f"caption {number} of captions is {caption!r}; accepted: text with a word"
+        elif any("\ud800" <= letter <= "\udfff" for letter in caption):
+            yield f"caption {number} of captions holds half a character (a lone surrogate), which cannot be written as UTF-8"
+
+
+def _not_finite(value: Any, name: str) -> Iterator[str]:
+    """The names of numbers in a JSON value that are NaN or infinite, with their values."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{name} {value}"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{name}.{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value, 1):
+            yield from _not_finite(inner, f"{name} {number}")
 
 
 def _named(items: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import Sample, SampleMeta
 from pipeline.seeds import derive_seed
 from pretrain.augment import train_pixels
@@ -110,10 +111,20 @@ class TrainingSet(Dataset[Example]):
         chosen = self._reader.set_of(number)  # keys are unique within a set only
         rng = np.random.default_rng(derive_seed(self._config.seed, "sample", epoch, meta.key, *((chosen,) if chosen else ())))
         data = self._config.data
-        caption = meta.caption if data.caption == "first" else str(rng.choice(meta.captions))
-        text = pre_caption(caption, self._config.text.max_words, self._config.text.clean)
+        caption = meta.caption if data.caption == "first" else rng.choice(meta.captions) if meta.captions else None
+        text = caption_of(self._reader, number, caption, self._config.text)
         pixels = train_pixels(picture, self._config.image, rng)
         return Example(meta.key, pixels, text, identity_of(self._reader, data, number, meta), self._labels.of(meta))
+
+
+def caption_of(reader: Samples, number: int, caption: object, config: TextsConfig) -> str:
+    """As the tokeniser takes it. Raises ContractError naming the sample if there is no word in it."""
+    try:
+        if not isinstance(caption, str):
+            raise ContractError(f"caption is {caption!r}; accepted: text")
+        return pre_caption(str(caption), config.max_words, config.clean)
+    except ContractError as err:
+        raise ContractError(f"{reader.where(number)}: {err}; run `passerby lint` on the run to find all such samples") from err
 
 
 def identity_of(reader: Samples, data: DataConfig, number: int, meta: SampleMeta) -> int:

@@ -12,9 +12,8 @@ from torch import Tensor
 from pipeline.contracts.sample import SampleMeta
 from pretrain import checkpoint
 from pretrain.augment import normalise
-from pretrain.captions import pre_caption
 from pretrain.config import PretrainConfig
-from pretrain.data import identity_of
+from pretrain.data import caption_of, identity_of
 from pretrain.distributed import gather_objects, sum_over_ranks
 from pretrain.engine import pick_device
 from pretrain.labelling import Labelling, labelling
@@ -113,8 +112,7 @@ class _Reading:
         return torch.from_numpy(np.stack(pictures))
 
     def _row(self, number: int, meta: SampleMeta) -> tuple[str, int, list[int]]:
-        text = self.config.text
-        caption = pre_caption(meta.caption, text.max_words, text.clean)
+        caption = caption_of(self.reader, number, meta.caption, self.config.text)
         return caption, identity_of(self.reader, self.config.data, number, meta), self.labels.of(meta)
 
     def held_out(self) -> HeldOut:

@@ -64,6 +64,7 @@ _FIELDS = frozenset(f.name for f in fields(SampleMeta))
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("key", "caption", "prompt", "licence", "source"), str),
     **dict.fromkeys(("captions", "labels", "crop_xyxy_px"), list),
+    "pid": int,
     **dict.fromkeys(("attributes", "measures", "generator", "captioner"), dict),
 }
 

@@ -1,12 +1,16 @@
 """Batches: the same samples whoever loads them."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.sample import Sample
 from pretrain.config import PretrainConfig
-from pretrain.data import Batch, train_batches
+from pretrain.data import Batch, TrainingSet, train_batches
 from pretrain.shards import ShardReader
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from tests.unit.pretrain.samples import tiny_config
@@ -51,3 +55,31 @@ def test_texts_are_padded_to_the_batch_or_to_the_maximum(shards: Path, tmp_path:
     assert longest.mask.sum(1).max() == longest.ids.shape[1]
     padded = _batches(tiny_config(shards, tmp_path, text={"pad": "max", "max_tokens": 40}), 0, 1)[0].texts
     assert padded.ids.shape[1] == 40
+
+
+class _OddReader(ShardReader):
+    """Samples as another writer may have made them."""
+
+    changes: dict[str, Any]
+
+    def read_many(self, numbers: Any) -> list[Sample]:
+        return [Sample(replace(sample.meta, **self.changes), sample.image) for sample in super().read_many(numbers)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "which", "message"),
+    [
+        ({"caption": " "}, "first", "caption is empty"),
+        ({"captions": ["\t"]}, "any", "caption is empty"),
+        ({"captions": [None]}, "any", "caption is None; accepted: text"),
+        ({"captions": []}, "any", "caption is None; accepted: text"),
+    ],
+)
+def test_a_caption_that_cannot_be_learnt_names_its_sample(
+    shards: Path, tmp_path: Path, changes: dict[str, Any], which: str, message: str
+) -> None:
+    reader = _OddReader(shards, "train")
+    reader.changes = changes
+    samples = TrainingSet(reader, tiny_config(shards, tmp_path, data={"caption": which}))
+    with pytest.raises(ContractError, match=rf"train-000000\.tar, sample 000000003_00: {message}"):
+        samples[0, 3]
