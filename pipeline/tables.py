@@ -160,12 +160,22 @@ def rows_at(path: Path, columns: Sequence[str], places: Iterable[int]) -> list[R
     return found
 
 
-def _batches(path: Path, columns: Sequence[str], batch_size: int) -> Iterator[Any]:
+def iter_columns(content: IO[bytes], columns: Sequence[str], where: str, batch_size: int = 1 << 14) -> Iterator[dict[str, list[Any]]]:
+    """As iter_rows, but columns as lists, of a part of the rows at a time, and of the content of a file named `where`."""
+    for batch in _batches(content, columns, batch_size, where):
+        with _told(where):
+            found = batch.to_pydict()
+        yield found
+
+
+def _batches(source: Path | IO[bytes], columns: Sequence[str], batch_size: int, where: str = "") -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    if absent := sorted(set(columns) - set(column_names(path))):
-        raise ContractError(f"{path}: no column {', '.join(absent)}")
-    with _told(path), pq.ParquetFile(path) as file:
+    where = where or str(source)
+    with _told(where), pq.ParquetFile(source) as file:
+        names = file.schema_arrow.names
+        if absent := sorted(set(columns) - set(names)):
+            raise ContractError(f"{where}: no column {', '.join(absent)}; it holds {', '.join(names)}")
         yield from file.iter_batches(batch_size, columns=list(columns), use_threads=False)
 
 
