@@ -95,6 +95,7 @@ def make_index(paths: RunPaths, num_rows: int) -> None:
     columns = {"split": "train", "image_offset": 512, "image_bytes": 20000, "meta_offset": 21504, "meta_bytes": 2000}
     rows = [{"key": make_key(i, 0), **columns, "shard": names[i // 1000], "sha256": f"{i:064d}"} for i in range(num_rows)]
     write_rows(paths.stage("shard") / "index.parquet", rows)
+    write_rows(paths.ledger("shard", 0), [{"key": row["key"], "status": "kept", "reason": None} for row in rows])
     counts = Counts(seen=num_rows, kept=num_rows, dropped=0, failed=0)
     shards = {name: {"sha256": "0", "bytes": 23_000_000, "samples": 1000} for name in names}
     manifest = ShardManifest(

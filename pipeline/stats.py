@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,21 @@ from pipeline.completion import read_record
 from pipeline.contracts.attributes import MISSING, PERSON_27, AttributeSpace
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts, ShardManifest
+from pipeline.contracts.sample import make_key
 from pipeline.distributions import Distribution, Distributions, Texts
 from pipeline.fileio import read_json
 from pipeline.paths import RunPaths
-from pipeline.tables import read_columns
+from pipeline.tables import iter_rows, read_columns
+
+KEY_LENGTH = len(make_key(0, 0))
 
 
 def stats(paths: RunPaths) -> dict[str, Any]:
     """Everything that is known of the run now; a stage that has not run is left out.
 
-    Returns: run; stages (units, counts, reasons, seconds by stage); measures (of kept and of dropped images); attributes (how often 0, 1,
-    not stated); captions, prompts; sources, licences, models (counts); splits and shards. Raises ContractError if the folder is no run.
+    Returns: run; stages (units, counts, reasons, seconds by stage); measures (of images that the filter kept and dropped); attributes (how
+    often 0, 1, not stated); captions, prompts; sources, licences, models (counts); splits and shards. Once the shards are made, texts and
+    attributes are those of their samples: the shard stage drops near-duplicates. Raises ContractError if the folder is no run.
     """
     stages = stage_counts(paths)
     if not stages:
@@ -30,10 +35,11 @@ def stats(paths: RunPaths) -> dict[str, Any]:
     answer: dict[str, Any] = {"run": str(paths.root), "stages": stages}
     if "filter" in stages:
         answer["measures"] = _measures(paths)
+    members = _Members(paths) if "shard" in stages else None
     if "caption" in stages:
-        answer |= _texts(paths)
+        answer |= _texts(paths, members)
     if "annotate" in stages:
-        answer["attributes"] = _attributes(paths)
+        answer["attributes"] = _attributes(paths, members)
     if "shard" in stages:
         answer["shards"] = _shards(paths)
     return answer
@@ -74,12 +80,37 @@ def _measures(paths: RunPaths) -> dict[str, Any]:
     return {"kept": kept.summary(), "dropped": dropped.summary()}
 
 
-def _texts(paths: RunPaths) -> dict[str, Any]:
+class _Members:
+    """The keys of the samples in the shards: 12 bytes each, however many there are."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        rows = iter_rows(paths.ledger("shard", 0), ("key", "status"))
+        kept = (row["key"].encode() for row in rows if row["status"] == "kept")
+        self._keys = np.sort(np.fromiter(kept, f"S{KEY_LENGTH}"))
+
+    def among(self, keys: Sequence[str]) -> list[bool]:
+        """Which of these are in the shards."""
+        if not len(self._keys):
+            return [False] * len(keys)
+        wanted = np.array(keys, np.bytes_)
+        places = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        return (self._keys[places] == wanted).tolist()
+
+
+def _kept(table: dict[str, list[Any]], members: _Members | None) -> list[int]:
+    """The rows that the stage has kept, and the shards, where there are some."""
+    kept = [i for i, status in enumerate(table["status"]) if status == "kept"]
+    if members is None or not kept:
+        return kept
+    return list(compress(kept, members.among([table["key"][i] for i in kept])))
+
+
+def _texts(paths: RunPaths, members: _Members | None) -> dict[str, Any]:
     captions, prompts = Texts(), Texts()
     named: dict[str, Counter[str]] = {name: Counter() for name in ("source", "licence", "view")}
     models: dict[str, Counter[str]] = {name: Counter() for name in ("generator", "captioner")}
-    for table in _tables(paths, "caption", ("status", "caption", "prompt", *named, *models)):
-        kept = [i for i, status in enumerate(table["status"]) if status == "kept"]
+    for table in _tables(paths, "caption", ("key", "status", "caption", "prompt", *named, *models)):
+        kept = _kept(table, members)
         captions.add(table["caption"][i] for i in kept)
         prompts.add(table["prompt"][i] for i in kept)
         for name, counter in named.items():
@@ -90,14 +121,14 @@ def _texts(paths: RunPaths) -> dict[str, Any]:
     return {"captions": captions.summary(), "prompts": prompts.summary(), **answer}
 
 
-def _attributes(paths: RunPaths, space: AttributeSpace = PERSON_27) -> dict[str, Any]:
+def _attributes(paths: RunPaths, members: _Members | None, space: AttributeSpace = PERSON_27) -> dict[str, Any]:
     """Per attribute of kept samples: how often 0, 1, and not stated; `stated` per sample as a distribution."""
     counted = np.zeros((3, len(space)), np.int64)  # label 0, label 1, not stated
     stated = Distribution()
-    for table in _tables(paths, "annotate", ("status", "labels")):
-        kept = [labels for status, labels in zip(table["status"], table["labels"], strict=True) if status == "kept"]
+    for table in _tables(paths, "annotate", ("key", "status", "labels")):
+        kept = _kept(table, members)
         if kept:
-            labels = np.array(kept, np.int8)  # (samples, attributes)
+            labels = np.array([table["labels"][i] for i in kept], np.int8)  # (samples, attributes)
             counted += [(labels == value).sum(axis=0) for value in (0, 1, MISSING)]
             stated.add((labels != MISSING).sum(axis=1))
     by_name = {

@@ -75,6 +75,24 @@ def test_attributes_are_counted_by_value(paths):
     assert by_name["hair_length"]["0"] == 0
 
 
+def test_texts_and_attributes_are_those_of_the_samples_in_the_shards(paths):
+    """Which the shard stage may have dropped: near-duplicates."""
+    ledger = paths.ledger("shard", 0)
+    rows = read_rows(ledger)
+    dropped = {row["key"] for row in rows[1::2]}
+    write_rows(ledger, [row | ({"status": "dropped", "reason": "near_duplicate"} if row["key"] in dropped else {}) for row in rows])
+    captions = [row for unit in range(4) for row in read_rows(paths.units("caption", unit, "parquet")) if row["status"] == "kept"]
+    left = [row for row in captions if row["key"] not in dropped]
+    assert 0 < len(left) < len(captions)
+    answer = stats(paths)
+    assert answer["captions"]["count"] == answer["prompts"]["count"] == sum(answer["source"].values()) == len(left)
+    assert answer["attributes"]["by_name"]["hat"]["not_stated"] == answer["attributes"]["stated_per_sample"]["count"] == len(left)
+    write_rows(ledger, [row | {"status": "dropped", "reason": "near_duplicate"} for row in rows])
+    assert (stats(paths)["captions"]["count"], stats(paths)["attributes"]["by_name"]["hat"]["not_stated"]) == (0, 0)
+    paths.done("shard", 0).unlink()
+    assert stats(paths)["captions"]["count"] == len(captions)
+
+
 def test_a_run_that_has_only_begun_has_stats_too(paths):
     import shutil
 
