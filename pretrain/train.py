@@ -122,8 +122,11 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         engine.step(factor)
 
         seconds = time.monotonic() - started
-        scores = validate(config, held_out, model, tokenizer, step + 1, num_steps)
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
+        if leaving:
+            saver.save(progress)  # first: a validation may take longer than the notice that a scheduler gives
+        scores = validate(config, held_out, model, tokenizer, progress.step, num_steps)
+        progress = replace(progress, seconds=time.monotonic() - began)
         if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
             mfu = model_flops_utilisation(model.config, _size(config, masker, batch, prompts), parts, seconds, peak)
@@ -133,7 +136,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
             metrics.write({**steps, **rates, **line, **speed, "mfu": mfu, **{f"val/{name}": value for name, value in scores.items()}})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
-        if leaving or progress.step % config.train.save_every == 0 or progress.step == num_steps:
+        if not leaving and (progress.step % config.train.save_every == 0 or progress.step == num_steps):
             saver.save(progress)
         if leaving and progress.step < num_steps:
             raise Stopped(f"stopped at step {progress.step} of {num_steps}; its checkpoint is in {saver.root}, run again to continue")

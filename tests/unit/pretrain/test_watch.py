@@ -62,6 +62,19 @@ def test_shards_without_the_held_out_split_are_refused_before_a_model_is_built(
     assert train(tiny_config(without, tmp_path / "out", train={"steps": 1}), StopRequest())["steps"] == 1
 
 
+def test_a_training_that_is_asked_to_leave_saves_before_it_validates(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler kills two minutes after its signal, and a validation may take longer."""
+
+    def killed(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pretrain.watch.rank_split", killed)
+    config = tiny_config(shards, tmp_path, train={"steps": 4, "validate_every": 2})
+    with pytest.raises(KeyboardInterrupt):
+        train(config, StopAfter(1))
+    assert checkpoint.resolve(tmp_path / "checkpoint").name == "step-00000002"
+
+
 def test_event_files_hold_what_metrics_jsonl_holds_also_after_a_continuation(shards: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
