@@ -12,6 +12,7 @@ from torch import Tensor
 
 from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.catalog import data_set
+from finetune.datasets.lines import check_files
 from finetune.datasets.records import Record
 from finetune.datasets.retrieval_split import RetrievalSplit, read_testing, read_validation
 from finetune.expansion import expanded_scores
@@ -140,4 +141,5 @@ def _pixels(searcher: Searcher, paths: Sequence[Path]) -> Tensor:
 def _attributes(data: DataConfig, name: str) -> AttributeTask:
     split = data_set(data.name).read(Path(data.folder), name)
     assert split.space is not None, "PA-100K has attributes"
+    check_files(split.images, [record.image for record in split.records], split.source)
     return AttributeTask(split.images, split.records, split.space)

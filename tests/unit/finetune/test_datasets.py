@@ -1,12 +1,15 @@
 """Readers of the person benchmarks, PA-100K and one's own files: both published forms give the same records, bad entries are named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.io import savemat
 
+from finetune import tasks
+from finetune.config import DataConfig
 from finetune.datasets.catalog import data_set
 from finetune.datasets.challenge_records import read_challenge
 from finetune.datasets.pa100k import PA_26, read_pa100k
@@ -198,3 +201,13 @@ def test_the_challenges_lines_become_the_same_kind_of_record(miniature):
 def test_an_unknown_data_set_is_refused():
     with pytest.raises(ConfigError, match="accepted: cuhk-pedes, icfg-pedes"):
         data_set("cuhk")
+
+
+def test_pictures_of_pa100k_that_are_not_there_are_named_before_a_training_begins(people, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(people, root)
+    data = DataConfig(name="pa-100k", folder=str(root))
+    assert len(tasks.test_task(data).records) == 2
+    (root / "test_1.jpg").unlink()
+    with pytest.raises(ContractError, match=r"lacks 1 of the 2 pictures that .*pa100k_test\.json names, the first is test_1\.jpg"):
+        tasks.test_task(data)
