@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from finetune.search.query import Hit, Reason
 from pipeline.contracts.attributes import AttributeSpace
@@ -53,7 +53,7 @@ def thumbnail(path: Path) -> str:
         with Image.open(path) as image:
             small = image.convert("RGB")
             small.thumbnail((2 * HEIGHT_PX, HEIGHT_PX))
-    except (OSError, UnidentifiedImageError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
     data = io.BytesIO()
     small.save(data, "JPEG", quality=85)

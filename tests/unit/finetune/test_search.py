@@ -19,7 +19,7 @@ from finetune.initialize import start_model
 from finetune.methods.start import open_searcher
 from finetune.search import index as index_module
 from finetune.search.index import build_index, make_faiss, open_index
-from finetune.search.page import contact_sheet
+from finetune.search.page import contact_sheet, thumbnail
 from finetune.search.query import SearchEngine
 from finetune.search.server import _count, make_server
 from pipeline.config import build
@@ -224,3 +224,11 @@ def test_the_page_takes_any_number_of_results(text, count):
 def test_a_taken_port_is_named(engine):
     with make_server(engine) as taken, pytest.raises(ConfigError, match=rf"--port {taken.server_address[1]} .*give another one"):
         make_server(engine, taken.server_address[1])
+
+
+def test_a_picture_that_cannot_be_shown_is_left_out_of_the_page(people, tmp_path, monkeypatch):
+    assert thumbnail(people / "val_0.jpg").startswith("data:image/jpeg;base64,")
+    (tmp_path / "cut.jpg").write_bytes((people / "val_0.jpg").read_bytes()[:100])
+    assert thumbnail(tmp_path / "cut.jpg") == thumbnail(tmp_path / "absent.jpg") == ""
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 0)  # a header that promises more pixels than Pillow decodes
+    assert thumbnail(people / "val_0.jpg") == ""
