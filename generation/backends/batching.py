@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
+from generation.backends.memory import is_out_of_memory, release_memory
 from pipeline.contracts.errors import StageError
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,7 @@ class BatchSize:
         return count > 1
 
 
-def in_batches(
-    size: BatchSize, count: int, run: Callable[[int, int], Sequence[T]], memory_errors: tuple[type[Exception], ...], way_out: str
-) -> list[T]:
+def in_batches(size: BatchSize, count: int, run: Callable[[int, int], Sequence[T]], way_out: str) -> list[T]:
     """run(start, stop) over 0..count in batches, halved for good when memory runs out. Raises StageError(way_out) if one does not fit."""
     done: list[T] = []
     while len(done) < count:
@@ -53,10 +52,14 @@ def in_batches(
         started = perf_counter()
         try:
             done += run(start, stop)
-        except memory_errors as err:
+        except Exception as err:
+            if not is_out_of_memory(err):
+                raise
             if not size.did_not_fit(stop - start):
                 raise StageError(way_out) from err
-            log.warning("out of memory: %d at once from here on", size.size)
+        else:
+            size.worked(stop - start, perf_counter() - started)
             continue
-        size.worked(stop - start, perf_counter() - started)
+        release_memory()
+        log.warning("out of memory: %d at once from here on", size.size)
     return done

@@ -42,10 +42,8 @@ class BlipCaptioner:
 
     def describe(self, images: Sequence[Image]) -> list[Description]:
         """Candidates for each (H, W, 3) uint8 RGB picture, without special tokens, spaces made single."""
-        import torch
-
         way_out = "memory does not hold one picture for the captioner: choose a smaller caption.num_beams, or caption.dtype"
-        return in_batches(self._batch, len(images), lambda a, b: self._batch_of(images[a:b]), (torch.OutOfMemoryError,), way_out)
+        return in_batches(self._batch, len(images), lambda a, b: self._batch_of(images[a:b]), way_out)
 
     def _batch_of(self, images: Sequence[Image]) -> list[Description]:
         import torch

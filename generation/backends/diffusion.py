@@ -94,17 +94,8 @@ class DiffusionModel:
         on order, or on the device's random numbers; a batch of another size changes it by rounding only. When memory runs out, the
         batch is halved from then on. Raises StageError if even one picture does not fit, ConfigError if the pipeline refuses the settings.
         """
-        import torch
-
-        def run(start: int, stop: int) -> list[Picture]:
-            try:
-                return self._run(prompts[start:stop], seeds[start:stop])
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                raise
-
         way_out = "memory does not hold one picture: choose a smaller generate.height and width, or generate.dtype"
-        return in_batches(self._batch, len(prompts), run, (torch.OutOfMemoryError,), way_out)
+        return in_batches(self._batch, len(prompts), lambda a, b: self._run(prompts[a:b], seeds[a:b]), way_out)
 
     def _run(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Picture]:
         import torch

@@ -32,10 +32,8 @@ class VlmCaptioner:
 
     def describe(self, images: Sequence[Image]) -> list[Description]:
         """For each (H, W, 3) uint8 RGB picture: one sentence, written with the validated answers in hand; the answers as 27 labels."""
-        import torch
-
         way_out = "memory does not hold one picture for the captioner: choose a smaller model, or caption.dtype"
-        return in_batches(self._batch, len(images), lambda a, b: self._batch_of(images[a:b]), (torch.OutOfMemoryError,), way_out)
+        return in_batches(self._batch, len(images), lambda a, b: self._batch_of(images[a:b]), way_out)
 
     def _batch_of(self, images: Sequence[Image]) -> list[Description]:
         parsed = [_parsed(text) for text in self._ask(images, [question()] * len(images), MAX_ANSWER_TOKENS)]
