@@ -54,6 +54,7 @@ class DiffusionModel:
         tune(self._pipeline, config, likes_channels_last(self._device, dtype) if config.channels_last is None else config.channels_last)
         self._batch = BatchSize(config.batch_size)
         self._has_warned = False
+        self._vae_dtype = getattr(getattr(self._pipeline, "vae", None), "dtype", None)
         self.provenance: dict[str, Any] = {
             "model": config.model,
             "weights_sha256": weights_sha256(folder),
@@ -80,10 +81,13 @@ class DiffusionModel:
         return other
 
     def max_replicas(self) -> int:
-        """Threads that it pays to run models in, the first included: one a core for a plain model on a CPU, one otherwise."""
+        """Threads that it pays to run models in, the first included: one a core for a plain model on a CPU, one otherwise.
+
+        In float16 some families cast the VAE while they decode, which replicas share.
+        """
         import torch
 
-        if self._device.type != "cpu" or self._config.compile or self._config.batch_size == 0:
+        if self._device.type != "cpu" or self._config.compile or self._config.batch_size == 0 or self._vae_dtype == torch.float16:
             return 1
         return max(1, num_cpus() // torch.get_num_threads())
 
@@ -105,6 +109,7 @@ class DiffusionModel:
             missing = self._batch.size - count
             prompts, seeds = [*prompts, *[prompts[-1]] * missing], [*seeds, *[seeds[-1]] * missing]
         self._warn_of_cut(prompts)
+        self._restore_vae()
         wanted = self._arguments(prompts, [torch.Generator("cpu").manual_seed(seed) for seed in seeds])
         accepted = inspect.signature(self._pipeline.__call__).parameters  # some families know no negative prompt
         try:
@@ -115,6 +120,11 @@ class DiffusionModel:
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
         images = [np.round(np.nan_to_num(picture) * 255).astype(np.uint8) for picture in made.images]
         return [Picture(image, bool(flag)) for image, flag in zip(images, unsafe, strict=True)][:count]
+
+    def _restore_vae(self) -> None:
+        """SDXL and its kin decode a float16 VAE in float32 and cast it back only when that has succeeded."""
+        if self._vae_dtype is not None and self._pipeline.vae.dtype != self._vae_dtype:
+            self._pipeline.vae.to(self._vae_dtype)
 
     def _warn_of_cut(self, prompts: Sequence[str]) -> None:
         """Once: diffusers cuts in silence here, and the picture then lacks what the caption's end says."""

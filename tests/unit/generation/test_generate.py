@@ -114,6 +114,25 @@ def test_batch_is_halved_when_memory_runs_out(config: GenerateConfig, monkeypatc
     assert sizes == [3, 2, 1, 1, 1]
 
 
+def test_a_decoder_that_ran_out_of_memory_decodes_the_smaller_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDXL casts its float16 VAE to float32 while it decodes, and back only when that has succeeded."""
+    half = GenerateConfig(model=str(save_sdxl(tmp_path)), device="cpu", dtype="float16", steps=1, batch_size=3)
+    plain = [picture.image for picture in DiffusionModel(replace(half, batch_size=1)).generate(PROMPTS, [1, 2, 3])]
+    model = DiffusionModel(half)
+    vae = model._pipeline.vae
+    real = vae.decode
+
+    def small_memory(latents: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("too much")
+        return real(latents, *arguments, **options)
+
+    monkeypatch.setattr(vae, "decode", small_memory)
+    pictures = model.generate(PROMPTS, [1, 2, 3])
+    assert model.batch_size == 2
+    assert [np.abs(a.image.astype(int) - b).max() <= 8 for a, b in zip(pictures, plain, strict=True)] == [True] * 3  # float16 rounds
+
+
 def test_a_picture_that_does_not_fit_is_a_stage_error(config: GenerateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     model = DiffusionModel(replace(config, batch_size=1))
 
