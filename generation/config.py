@@ -94,7 +94,7 @@ class GenerateConfig:
 
     model: str = EMBEDDED  # embedded, a folder in diffusers layout, or a name on the model hub
     device: str = "auto"  # auto: cuda, else mps, else cpu
-    dtype: str = "auto"  # auto: float32 on the CPU, float16 elsewhere (what such checkpoints were published for)
+    dtype: str = "auto"  # auto: float32 on the CPU; elsewhere bfloat16 for transformers (Flux, SANA ...) where the GPU has it, else float16
     batch_size: int = 16  # images at once, halved when memory runs out; 0: found by trying (rounding then depends on the machine's speed)
     steps: int = 20
     guidance: float = 4.0  # 1 or less: no guidance, half the cost

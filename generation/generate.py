@@ -7,7 +7,7 @@ from generation.backends.batching import MAX_TRY
 from generation.backends.diffusion import DiffusionModel, Picture
 from generation.config import GenerateConfig
 from generation.images import encode_png
-from pipeline.contracts.stage import Drop, Item, Keep, Outcome
+from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
 from pipeline.seeds import derive_seed
 
 REASONS = ("unsafe_image",)
@@ -59,6 +59,8 @@ class GenerateStage:
 
     def _outcome(self, picture: Picture, seed: int) -> Outcome:
         assert self._model is not None
+        if picture.not_finite is not None:
+            return Fail("not_finite", picture.not_finite)
         size = [picture.image.shape[0], picture.image.shape[1]]
         row = {"seed": seed, "generator": {**self._model.provenance, "size": size}}
         return Drop("unsafe_image", row) if picture.unsafe else Keep(row, encode_png(picture.image))

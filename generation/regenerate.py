@@ -11,10 +11,12 @@ from generation.images import decode_rgb
 from generation.prompts import image_items, read_prompt_rows
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.sample import make_key, parse_key
-from pipeline.contracts.stage import Item, Keep, Row
+from pipeline.contracts.stage import Fail, Item, Keep, Row
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 from pipeline.tars import read_tar
+
+_RECORDED_LATER = frozenset({"dtype"})  # rows of earlier versions do not say
 
 
 def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, dict[str, Any]]:
@@ -24,7 +26,8 @@ def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, 
     software. Report: key, prompt, seed, generator; identical (None without a stored picture); max_difference and mean_difference in
     grey levels; differing: what the stored row says of the model that is not so now.
 
-    Raises ConfigError for a key that is not of this run or that the safety checker drops, ContractError if the run has no prompt table.
+    Raises ConfigError for a key that is not of this run, that the safety checker drops or that is not finite, ContractError if the run
+    has no prompt table.
     """
     paths = RunPaths(config.run.path)
     batch, unit = batch_of(config, paths, key)
@@ -36,6 +39,8 @@ def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, 
     finally:
         stage.teardown()
     made = outcomes[key]
+    if isinstance(made, Fail):
+        raise ConfigError(f"{key}: {made.detail}")
     if not isinstance(made, Keep) or made.image is None:
         raise ConfigError(f"{key} was dropped by the model's safety checker; generate.safety_checker=false makes it visible")
     report: dict[str, Any] = {"key": key, "prompt": next(i for i in batch if i.key == key).row["prompt"], **made.row}
@@ -88,7 +93,8 @@ def _stored(paths: RunPaths, key: str, unit: int) -> tuple[bytes | None, Row]:
 
 def _comparison(image: bytes, row: Row, stored: bytes | None, stored_row: Row) -> dict[str, Any]:
     was, now = stored_row.get("generator", {}), row["generator"]
-    differing = {name: [was.get(name), now.get(name)] for name in {**was, **now} if was.get(name) != now.get(name)} if was else {}
+    names = {name for name in (*was, *now) if name in was or name not in _RECORDED_LATER}
+    differing = {name: [was.get(name), now.get(name)] for name in sorted(names) if was.get(name) != now.get(name)} if was else {}
     if stored is None:
         return {"identical": None, "max_difference": None, "mean_difference": None, "differing": differing}
     one, other = decode_rgb(image).astype(int), decode_rgb(stored).astype(int)

@@ -25,13 +25,25 @@ def resolve_device(configured: str, field: str) -> "torch.device":
     return device
 
 
-def resolve_dtype(configured: str, device: "torch.device") -> "torch.dtype":
-    """auto -> float32 on the CPU (where half precision is emulated and slow), float16 elsewhere."""
+def resolve_dtype(configured: str, device: "torch.device", *, made_for_bfloat16: bool = False) -> "torch.dtype":
+    """auto -> float32 on the CPU (where half precision is emulated and slow); elsewhere float16, or bfloat16 for a model made for it
+    where the device has it: beyond float16's range such models compute black pictures."""
     import torch
 
     if configured == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
+        if device.type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if made_for_bfloat16 and _has_bfloat16(device) else torch.float16
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[configured]
+
+
+def _has_bfloat16(device: "torch.device") -> bool:
+    """In hardware: NVIDIA since Ampere, AMD, Metal since macOS 14."""
+    import torch
+
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def likes_channels_last(device: "torch.device", dtype: "torch.dtype") -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, weights_sha256
+from generation.backends.overflow import OverflowCount
 from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
 from generation.backends.quiet import silence_diffusers
 from generation.config import GenerateConfig
@@ -30,21 +31,22 @@ _OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet")  # in the name of the class 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """(H, W, 3) uint8 RGB, and whether the checkpoint's own checker takes it for unsafe (and has blanked it)."""
+    """(H, W, 3) uint8 RGB, whether the checkpoint's own checker takes it for unsafe (and has blanked it), and why it is none at all."""
 
     image: Image
     unsafe: bool = False
+    not_finite: str | None = None  # black where the model computed no number
 
 
 class DiffusionModel:
-    """A loaded pipeline. `provenance` says what made a picture (model, weights_sha256, scheduler, steps, guidance, LoRA)."""
+    """A loaded pipeline. `provenance` says what made a picture (model, weights_sha256, scheduler, steps, guidance, dtype, LoRA)."""
 
     def __init__(self, config: GenerateConfig) -> None:
         _import_libraries()
         self._config = config
         self._device = resolve_device(config.device, "generate.device")
         folder = _local_folder(config.model)
-        dtype = resolve_dtype(config.dtype, self._device)
+        dtype = resolve_dtype(config.dtype, self._device, made_for_bfloat16=_has_transformer(folder))
         self._pipeline = _load(folder, config, dtype)
         if config.scheduler is not None:
             self._pipeline.scheduler = _scheduler(config.scheduler, self._pipeline.scheduler)
@@ -55,6 +57,8 @@ class DiffusionModel:
         self._batch = BatchSize(config.batch_size)
         self._has_warned = False
         self._vae_dtype = getattr(getattr(self._pipeline, "vae", None), "dtype", None)
+        dtype_name = str(dtype).removeprefix("torch.")
+        self._overflow = OverflowCount(dtype_name)
         self.provenance: dict[str, Any] = {
             "model": config.model,
             "weights_sha256": weights_sha256(folder),
@@ -62,6 +66,7 @@ class DiffusionModel:
             "scheduler": type(self._pipeline.scheduler).__name__,
             "steps": config.steps,
             "guidance": config.guidance,
+            "dtype": dtype_name,
             **lora,
         }
 
@@ -74,7 +79,7 @@ class DiffusionModel:
         """A model for another thread: the same weights, its own scheduler, tokenizers and batch size, which change while it works."""
         other = copy.copy(self)
         other._pipeline = copy.copy(self._pipeline)
-        other._batch = copy.copy(self._batch)
+        other._batch, other._overflow = copy.copy(self._batch), copy.copy(self._overflow)
         for name, part in self._pipeline.components.items():
             if part is not None and not hasattr(part, "parameters"):
                 other._pipeline.register_modules(**{name: copy.deepcopy(part)})
@@ -96,7 +101,8 @@ class DiffusionModel:
 
         Every picture has its own generator, made on the CPU from its seed, so that it does not depend on its neighbours in the batch,
         on order, or on the device's random numbers; a batch of another size changes it by rounding only. When memory runs out, the
-        batch is halved from then on. Raises StageError if even one picture does not fit, ConfigError if the pipeline refuses the settings.
+        batch is halved from then on. Raises StageError if even one picture does not fit, ConfigError if the pipeline refuses the settings
+        or makes little but pictures that are not finite.
         """
         way_out = "memory does not hold one picture: choose a smaller generate.height and width, or generate.dtype"
         return in_batches(self._batch, len(prompts), lambda a, b: self._run(prompts[a:b], seeds[a:b]), way_out)
@@ -118,8 +124,15 @@ class DiffusionModel:
         except ValueError as err:  # sizes that are no multiple of what the family wants
             raise ConfigError(f"generate.model={self._config.model!r} refuses these settings: {_first_line(err)}") from err
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
-        images = [np.round(np.nan_to_num(picture) * 255).astype(np.uint8) for picture in made.images]
-        return [Picture(image, bool(flag)) for image, flag in zip(images, unsafe, strict=True)][:count]
+        pictures = [self._picture(array, bool(flag)) for array, flag in zip(made.images, unsafe, strict=True)][:count]
+        self._overflow.add([picture.not_finite is None for picture in pictures])
+        return pictures
+
+    def _picture(self, array: np.ndarray, unsafe: bool) -> Picture:
+        """array: (H, W, 3) float, 0 to 1."""
+        if not np.isfinite(array).all():
+            return Picture(np.zeros(array.shape, np.uint8), unsafe, self._overflow.detail)
+        return Picture(np.round(array * 255).astype(np.uint8), unsafe)
 
     def _restore_vae(self) -> None:
         """SDXL and its kin decode a float16 VAE in float32 and cast it back only when that has succeeded."""
@@ -174,6 +187,13 @@ def _local_folder(configured: str) -> str:
             f"generate.model={configured!r} is no folder here, and fetching it from the model hub failed ({_first_line(err)}); "
             "accepted: embedded, a folder in diffusers layout, a name on the hub"
         ) from err
+
+
+def _has_transformer(folder: str) -> bool:
+    """Flux, SANA, Qwen-Image and their kin, which are trained and published in bfloat16; those with a UNet in float16."""
+    from diffusers import DiffusionPipeline
+
+    return "transformer" in DiffusionPipeline.load_config(folder)
 
 
 def _load(folder: str, config: GenerateConfig, dtype: Any) -> Any:

@@ -173,9 +173,21 @@ def test_device_and_dtype_go_together() -> None:
     assert resolve_dtype("auto", torch.device("cpu")) is torch.float32
     assert resolve_dtype("auto", torch.device("cuda")) is torch.float16
     assert resolve_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+    assert resolve_dtype("auto", torch.device("cpu"), made_for_bfloat16=True) is torch.float32
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match=r"generate\.device='cuda', but 0 CUDA devices"):
             resolve_device("cuda", "generate.device")
+
+
+@pytest.mark.parametrize(("capability", "chosen"), [((8, 0), "bfloat16"), ((7, 5), "float16")])
+def test_a_model_made_for_bfloat16_gets_it_where_the_gpu_has_it(
+    capability: tuple[int, int], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_dtype("auto", torch.device("cuda"), made_for_bfloat16=True) is getattr(torch, chosen)
+    assert resolve_dtype("float16", torch.device("cuda"), made_for_bfloat16=True) is torch.float16
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from generation.config import GenerateConfig
 from generation.generate import GenerateStage
 from generation.images import decode_rgb
 from pipeline.contracts.errors import ConfigError, StageError
-from pipeline.contracts.stage import Drop, Item, Keep
+from pipeline.contracts.stage import Drop, Fail, Item, Keep
 from tests.unit.generation.tiny_models import save_checker, save_diffusion, save_flux, save_lora, save_sana, save_sdxl
 
 PROMPTS = ("a man in a red shirt", "a woman in a blue dress", "a boy")
@@ -54,6 +55,7 @@ def test_row_says_what_made_the_picture(config: GenerateConfig) -> None:
     assert (made["model"], made["steps"], made["guidance"], made["scheduler"]) == (config.model, 2, 3.0, "DDIMScheduler")
     assert len(made["weights_sha256"]) == 64
     assert made["size"] == [32, 16]
+    assert made["dtype"] == "float32"
 
 
 def test_same_config_gives_same_bytes(config: GenerateConfig) -> None:
@@ -131,6 +133,50 @@ def test_a_decoder_that_ran_out_of_memory_decodes_the_smaller_batch(tmp_path: Pa
     pictures = model.generate(PROMPTS, [1, 2, 3])
     assert model.batch_size == 2
     assert [np.abs(a.image.astype(int) - b).max() <= 8 for a, b in zip(pictures, plain, strict=True)] == [True] * 3  # float16 rounds
+
+
+def spoil(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, is_bad: Any) -> None:
+    """What the decoder gives for the n-th picture, counted from 0, becomes NaN where is_bad(n), as an overflow makes it."""
+    real, made = model._pipeline.vae.decode, count()
+
+    def decode(*arguments: Any, **options: Any) -> Any:
+        decoded = real(*arguments, **options)
+        for picture in decoded[0]:
+            if is_bad(next(made)):
+                picture[0, 0, 0] = torch.nan
+        return decoded
+
+    monkeypatch.setattr(model._pipeline.vae, "decode", decode)
+
+
+def test_a_picture_that_is_not_finite_fails_alone(
+    config: GenerateConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = GenerateStage(replace(config, dtype="bfloat16", batch_size=2), run_seed=7)
+    stage.setup()
+    assert stage._model is not None
+    spoil(stage._model, monkeypatch, lambda n: n == 1)
+    items = [Item(f"{i:09d}_00", {"prompt": prompt}) for i, prompt in enumerate(PROMPTS)]
+    first, second, third = stage.process(items)
+    assert isinstance(first, Keep)
+    assert isinstance(third, Keep)
+    assert isinstance(second, Fail)
+    assert (second.reason, second.detail) == ("not_finite", "values that are not finite in bfloat16; generate.dtype=float32 is exact")
+    assert caplog.text.count("not_finite") == 1
+
+
+def test_a_model_that_overflows_in_half_its_pictures_goes_on(config: GenerateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = DiffusionModel(replace(config, steps=1))
+    spoil(model, monkeypatch, lambda n: n % 2 == 1)
+    pictures = model.generate(PROMPTS[:1] * 40, list(range(40)))
+    assert [picture.not_finite is not None for picture in pictures] == [False, True] * 20
+
+
+def test_a_model_that_always_overflows_is_refused_at_once(config: GenerateConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = DiffusionModel(replace(config, dtype="float16", steps=1, batch_size=4))
+    spoil(model, monkeypatch, lambda _: True)
+    with pytest.raises(ConfigError, match=r"8 of the first 8 pictures .*not finite in float16; generate\.dtype=bfloat16 reaches further"):
+        model.generate(PROMPTS[:1] * 20, list(range(20)))
 
 
 def test_a_picture_that_does_not_fit_is_a_stage_error(config: GenerateConfig, monkeypatch: pytest.MonkeyPatch) -> None:

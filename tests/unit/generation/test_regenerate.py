@@ -13,6 +13,7 @@ from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_bytes
 from pipeline.paths import RunPaths
+from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar
 from tests.unit.generation.tiny_models import save_diffusion
 
@@ -73,6 +74,21 @@ def test_another_model_is_named(run: GenerationConfig, tmp_path: Path, capsys: p
         assert "differs from the stored picture by at most" in capsys.readouterr().out
     finally:
         paths.config.write_text(text)
+
+
+def test_what_an_earlier_version_did_not_record_does_not_differ(
+    run: GenerationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = RunPaths(run.run.path).units("generate", 1, "parquet")
+    stored = table.read_bytes()
+    rows = read_rows(table)
+    try:
+        write_rows(table, [{**row, "generator": {k: v for k, v in row["generator"].items() if k != "dtype"}} for row in rows])
+        assert call(run, capsys, KEY, "--out", str(tmp_path / "x.png"))["differing"] == {}
+        write_rows(table, [{**row, "generator": {**row["generator"], "dtype": "float16"}} for row in rows])
+        assert call(run, capsys, KEY, "--out", str(tmp_path / "x.png"))["differing"] == {"dtype": ["float16", "float32"]}
+    finally:
+        table.write_bytes(stored)
 
 
 @pytest.mark.parametrize("key", ["000000009_00", "000000001_05", "nonsense"])
