@@ -19,6 +19,7 @@ _NO_RESULT = {  # fields that say how fast, where, or whether to start at all, b
     "filter": ("num_workers", "batch_size"),
     "caption": ("batch_size", "device"),
 }
+_LATER = {"generate": ("variant",)}  # settings of later versions: unset they leave the digests of earlier runs as they were
 
 
 def stage_digests(config: GenerationConfig) -> dict[str, str]:
@@ -33,6 +34,9 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
         section = to_dict(getattr(config, name))
         for field in _NO_RESULT.get(name, ()):
             del section[field]
+        for field in _LATER.get(name, ()):
+            if section[field] is None:
+                del section[field]
         digests[name] = digest({"before": before, "section": section, "files": _named_files(config, name)})
         before = digests[name]
     return digests

@@ -8,25 +8,23 @@ import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
-from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.overflow import OverflowCount
+from generation.backends.pipeline_files import PipelineFiles
 from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
 from generation.backends.quiet import silence_diffusers
 from generation.config import GenerateConfig
 from generation.images import Image
 from pipeline.collector import paused
-from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.errors import ConfigError, first_line
 from pipeline.machine import num_cpus
 
 log = logging.getLogger(__name__)
-_OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet")  # in the name of the class that saved a checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +43,9 @@ class DiffusionModel:
         _import_libraries()
         self._config = config
         self._device = resolve_device(config.device, "generate.device")
-        folder = _local_folder(config.model)
-        dtype = resolve_dtype(config.dtype, self._device, made_for_bfloat16=_has_transformer(folder))
-        self._pipeline = _load(folder, config, dtype)
+        files = PipelineFiles(config)
+        dtype = resolve_dtype(config.dtype, self._device, made_for_bfloat16=files.has_transformer())
+        self._pipeline = files.load(dtype)
         if config.scheduler is not None:
             self._pipeline.scheduler = _scheduler(config.scheduler, self._pipeline.scheduler)
         lora = add_lora(self._pipeline, config)
@@ -61,7 +59,7 @@ class DiffusionModel:
         self._overflow = OverflowCount(dtype_name)
         self.provenance: dict[str, Any] = {
             "model": config.model,
-            "weights_sha256": weights_sha256(folder),
+            **files.provenance,
             "pipeline": type(self._pipeline).__name__,
             "scheduler": type(self._pipeline.scheduler).__name__,
             "steps": config.steps,
@@ -122,7 +120,7 @@ class DiffusionModel:
             with torch.inference_mode():
                 made = self._pipeline(**{name: value for name, value in wanted.items() if name in accepted and value is not None})
         except ValueError as err:  # sizes that are no multiple of what the family wants
-            raise ConfigError(f"generate.model={self._config.model!r} refuses these settings: {_first_line(err)}") from err
+            raise ConfigError(f"generate.model={self._config.model!r} refuses these settings: {first_line(err)[:300]}") from err
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
         pictures = [self._picture(array, bool(flag)) for array, flag in zip(made.images, unsafe, strict=True)][:count]
         self._overflow.add([picture.not_finite is None for picture in pictures])
@@ -173,64 +171,9 @@ def _import_libraries() -> None:
         from diffusers import DiffusionPipeline  # noqa: F401 -- loaded, not used
 
 
-def _local_folder(configured: str) -> str:
-    """Raises ConfigError for a missing folder and for a name that the hub does not have or that cannot be reached."""
-    name, is_folder = find_model(configured, "generate.model", "diffusion", "model_index.json")
-    if is_folder:
-        return name
-    from diffusers import DiffusionPipeline
-
-    try:
-        return str(DiffusionPipeline.download(name, use_safetensors=True))
-    except Exception as err:  # many kinds: no such name, no network, no permission, no safetensors
-        raise ConfigError(
-            f"generate.model={configured!r} is no folder here, and fetching it from the model hub failed ({_first_line(err)}); "
-            "accepted: embedded, a folder in diffusers layout, a name on the hub"
-        ) from err
-
-
-def _has_transformer(folder: str) -> bool:
-    """Flux, SANA, Qwen-Image and their kin, which are trained and published in bfloat16; those with a UNet in float16."""
-    from diffusers import DiffusionPipeline
-
-    return "transformer" in DiffusionPipeline.load_config(folder)
-
-
-def _load(folder: str, config: GenerateConfig, dtype: Any) -> Any:
-    from diffusers import DiffusionPipeline
-
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
-    parts = DiffusionPipeline.load_config(folder)
-    if "safety_checker" in parts and not config.safety_checker:
-        options |= {"safety_checker": None, "requires_safety_checker": False}
-    try:
-        if any(task in parts["_class_name"] for task in _OTHER_TASKS):
-            return _as_text_to_image(folder, options)
-        return DiffusionPipeline.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as err:
-        raise ConfigError(
-            f"generate.model={config.model!r}: {Path(folder).name} does not load as a text-to-image pipeline ({_first_line(err)}); "
-            "the folder must hold all parts that its model_index.json names, weights in safetensors"
-        ) from err
-
-
-def _as_text_to_image(folder: str, options: dict[str, Any]) -> Any:
-    """The family's text-to-image class over the weights of another task. Imports every family: half a second that others need not wait."""
-    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
-
-    try:
-        return AutoPipelineForText2Image.from_pretrained(folder, **options)
-    except ValueError:  # a class that the automatic choice does not list
-        return DiffusionPipeline.from_pretrained(folder, **options)
-
-
 def _scheduler(name: str, current: Any) -> Any:
     """The named scheduler with the settings of the checkpoint's own. Raises ConfigError with near names."""
     import diffusers
 
     check_scheduler(name)
     return getattr(diffusers, name).from_config(current.config)
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

@@ -1,6 +1,8 @@
 """Names of models -> folders, and what a folder holds. Imports no model library."""
 
 import hashlib
+import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +11,9 @@ from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import sha256_file
 
 _WEIGHTS = ("*.safetensors",)
+_PART_WEIGHTS = re.compile(  # unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors; formerly the variant stood behind the number
+    r"(?P<part>[^/]+)/(?:diffusion_pytorch_model|model)(?:-\d{5}-of-\d{5})?(?:\.(?P<variant>\w+))?(?:-\d{5}-of-\d{5})?\.safetensors"
+)
 _FOREIGN_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 
 
@@ -41,14 +46,31 @@ def find_model(configured: str, field: str, embedded: str | None, marker: str) -
     return configured, False
 
 
-@cache
-def weights_sha256(folder: str) -> str:
-    """One hash over all weight files of a model folder, by relative name; a single file gives that file's own hash.
+def find_variant(names: Iterable[str]) -> str | None:
+    """The variant (fp16, bf16) that a pipeline of diffusers was published in if a part of it has no plain weights, else None.
 
-    Raises ConfigError if there are no safetensors files.
+    names: paths of its files, relative to its folder. Raises ConfigError where several would do.
+    """
+    variants: dict[str, set[str]] = {}  # part: variants of its weights, "" for the plain ones
+    for name in names:
+        if found := _PART_WEIGHTS.fullmatch(name):
+            variants.setdefault(found["part"], set()).add(found["variant"] or "")
+    lacking = [of_part for of_part in variants.values() if "" not in of_part]
+    common = sorted(set.intersection(*lacking)) if lacking else []
+    if len(common) > 1:
+        raise ConfigError(f"generate.variant: this model has no plain weights, but several variants; accepted: {', '.join(common)}")
+    return common[0] if common else None
+
+
+@cache
+def weights_sha256(folder: str, variant: str | None = None) -> str:
+    """One hash over the weight files of a model folder, by relative name; a single file gives that file's own hash.
+
+    Of a pipeline of diffusers: over those that are loaded, the variant's where a part has it. Raises ConfigError if there are no
+    safetensors files.
     """
     root = Path(folder)
-    files = sorted(path for pattern in _WEIGHTS for path in root.rglob(pattern))
+    files = _pipeline_weights(root, variant) or sorted(path for pattern in _WEIGHTS for path in root.rglob(pattern))
     if not files:
         foreign = sorted(path.name for pattern in _FOREIGN_WEIGHTS for path in root.rglob(pattern))
         hint = (
@@ -61,6 +83,17 @@ def weights_sha256(folder: str) -> str:
         return sha256_file(files[0])
     lines = [f"{sha256_file(path)}  {path.relative_to(root).as_posix()}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _pipeline_weights(root: Path, variant: str | None) -> list[Path]:
+    """Whole checkpoints in one file and other variants lie beside what is loaded; [] for a folder that is no pipeline."""
+    if not (root / "model_index.json").is_file():
+        return []
+    by_part: dict[str, dict[str, list[Path]]] = {}
+    for path in root.glob("*/*.safetensors"):
+        if found := _PART_WEIGHTS.fullmatch(path.relative_to(root).as_posix()):
+            by_part.setdefault(found["part"], {}).setdefault(found["variant"] or "", []).append(path)
+    return sorted(path for variants in by_part.values() for path in variants.get(variant or "", variants.get("", [])))
 
 
 def _looks_like_path(name: str) -> bool:

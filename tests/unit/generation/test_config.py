@@ -1,5 +1,6 @@
 """Settings, digests, and the shipped recipes."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,13 @@ from typing import Any
 import pytest
 
 from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
-from generation.backends.model_files import find_model, weights_sha256
+from generation.backends.model_files import find_model, find_variant, weights_sha256
 from generation.config import CaptionConfig, GenerateConfig, GenerationConfig, PluginConfig, PromptsConfig, RunConfig, ShardConfig
 from generation.digests import STAGE_NAMES, describe, stage_digests
 from pipeline import graph
 from pipeline.config import build, load, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import sha256_file
+from pipeline.fileio import digest, sha256_file
 from tests.unit.generation.tiny_models import save_blip, save_diffusion
 
 ROOT = Path(__file__).parents[3]
@@ -159,6 +160,52 @@ def test_weights_hash_covers_all_parts(config: GenerationConfig, tmp_path: Path)
     (tmp_path / "y.safetensors").write_bytes(b"2")
     weights_sha256.cache_clear()
     assert weights_sha256(str(tmp_path)) != sha256_file(tmp_path / "a" / "x.safetensors")
+
+
+def test_weights_hash_covers_what_is_loaded_only(config: GenerationConfig, tmp_path: Path) -> None:
+    shutil.copytree(config.generate.model, tmp_path / "sd")
+    root = tmp_path / "sd"
+    before = weights_sha256(str(root))
+    for unused in ("v1-5-pruned.safetensors", "unet/diffusion_pytorch_model.non_ema.safetensors"):
+        (root / unused).write_bytes(b"1")
+    weights_sha256.cache_clear()
+    assert weights_sha256(str(root)) == before
+    assert weights_sha256(str(root), "non_ema") != before  # the other parts have no such variant: their plain files go in
+    (root / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"2")
+    weights_sha256.cache_clear()
+    assert weights_sha256(str(root)) != before
+
+
+@pytest.mark.parametrize(
+    ("names", "variant"),
+    [
+        (["unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"], None),
+        (["unet/diffusion_pytorch_model.fp16.safetensors", "text_encoder/model.fp16.safetensors"], "fp16"),
+        (["transformer/diffusion_pytorch_model.bf16-00001-of-00002.safetensors", "vae/diffusion_pytorch_model.safetensors"], "bf16"),
+        (["text_encoder/model-00001-of-00002.bf16.safetensors", "sd_xl.fp16.safetensors"], "bf16"),
+        (["unet/model-00001-of-00002.safetensors"], None),
+        ([], None),
+    ],
+)
+def test_a_variant_is_found_where_a_part_has_no_plain_weights(names: list[str], variant: str | None) -> None:
+    assert find_variant(names) == variant
+
+
+def test_a_choice_between_variants_is_the_users() -> None:
+    names = [f"unet/diffusion_pytorch_model.{variant}.safetensors" for variant in ("fp16", "bf16")]
+    with pytest.raises(ConfigError, match=r"generate\.variant: .*accepted: bf16, fp16"):
+        find_variant(names)
+
+
+def test_a_setting_of_a_later_version_leaves_digests_while_it_is_unset(config: GenerationConfig) -> None:
+    """Digests of a run that was made before there was generate.variant, of the same settings."""
+    section = to_dict(config.generate)
+    for field in ("batch_size", "device", "variant"):
+        del section[field]
+    before = stage_digests(config)
+    assert before["generate"] == digest({"before": before["prompts"], "section": section, "files": ""})
+    named = stage_digests(replace(config, generate=replace(config.generate, variant="fp16")))
+    assert named["generate"] != before["generate"]
 
 
 def test_pickled_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -215,6 +215,58 @@ def test_a_folder_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
         run(GenerateConfig(model=str(folder), device="cpu", steps=1))
 
 
+def save_as_variant(folder: Path, variant: str, into: Path) -> Path:
+    from diffusers import DiffusionPipeline
+
+    DiffusionPipeline.from_pretrained(folder).save_pretrained(into, variant=variant)
+    return into
+
+
+def test_weights_that_are_published_as_a_variant_only_are_used(config: GenerateConfig, folder: Path, tmp_path: Path) -> None:
+    only = run(replace(config, model=str(save_as_variant(folder, "fp16", tmp_path / "only"))))
+    plain = run(config)
+    assert [o.image for o in only] == [o.image for o in plain]
+    assert only[0].row["generator"]["variant"] == "fp16"
+    assert "variant" not in plain[0].row["generator"]
+
+
+def test_a_variant_beside_plain_weights_is_chosen_by_name(config: GenerateConfig, tmp_path: Path) -> None:
+    both = save_diffusion(tmp_path / "both", seed=1)
+    other = save_as_variant(save_diffusion(tmp_path / "other", seed=2), "fp16", tmp_path / "fp16")
+    shutil.copy(other / "unet" / "diffusion_pytorch_model.fp16.safetensors", both / "unet")
+    plain = run(replace(config, model=str(both)))[0]
+    named = run(replace(config, model=str(both), variant="fp16"))[0]
+    assert plain.image != named.image
+    assert plain.row["generator"]["weights_sha256"] != named.row["generator"]["weights_sha256"]
+    with pytest.raises(ConfigError, match=r"does not load .*variant=bf16"):
+        run(replace(config, model=str(both), variant="bf16"))
+
+
+def test_a_name_on_the_hub_is_fetched_in_the_variant_that_it_has(
+    config: GenerateConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub itself is not reached by tests: what is faked is its listing, and that diffusers refuses to fetch what is not there."""
+    import diffusers
+    import huggingface_hub
+
+    only = save_as_variant(folder, "fp16", tmp_path / "only")
+    asked: list[str | None] = []
+
+    def download(name: str, *, use_safetensors: bool, variant: str | None) -> str:
+        asked.append(variant)
+        if variant != "fp16":
+            raise OSError("Could not find the necessary `safetensors` weights")
+        return str(only)
+
+    names = [path.relative_to(only).as_posix() for path in only.rglob("*") if path.is_file()]
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: names)
+    assert run(replace(config, model="org/name"))[0].row["generator"]["variant"] == "fp16"
+    assert asked == [None, "fp16"]
+    with pytest.raises(ConfigError, match=r"fetching it from the model hub failed .*necessary `safetensors`"):
+        run(replace(config, model="org/name", variant="bf16"))
+
+
 @pytest.mark.parametrize(
     ("save", "name", "size"),
     [

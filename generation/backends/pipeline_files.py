@@ -1,0 +1,98 @@
+"""From generate.model to a loaded pipeline of diffusers: which folder, which weight files in it, which class."""
+
+from pathlib import Path
+from typing import Any
+
+from generation.backends.model_files import find_model, find_variant, weights_sha256
+from generation.config import GenerateConfig
+from pipeline.contracts.errors import ConfigError, first_line
+
+_OTHER_TASKS = ("Img2Img", "Inpaint", "ControlNet")  # in the name of the class that saved a checkpoint
+
+
+class PipelineFiles:
+    """The folder of generate.model, downloaded first if it is a name on the hub, and the variant of the weight files that is used."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        """Raises ConfigError for a missing folder, and for a name that the hub does not have or that cannot be reached."""
+        name, is_folder = find_model(config.model, "generate.model", "diffusion", "model_index.json")
+        self._config = config
+        self._folder = name if is_folder else _fetched(name, config)
+        self._variant = config.variant or find_variant(_names(Path(self._folder)))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """weights_sha256; variant where it is not the plain one."""
+        said = {"weights_sha256": weights_sha256(self._folder, self._variant)}
+        return said | ({"variant": self._variant} if self._variant else {})
+
+    def has_transformer(self) -> bool:
+        """Flux, SANA, Qwen-Image and their kin, which are trained and published in bfloat16; those with a UNet in float16."""
+        return "transformer" in self._parts()
+
+    def load(self, dtype: Any) -> Any:
+        """Raises ConfigError if the folder does not load as a pipeline that draws from text."""
+        from diffusers import DiffusionPipeline
+
+        options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "variant": self._variant}
+        parts = self._parts()
+        if "safety_checker" in parts and not self._config.safety_checker:
+            options |= {"safety_checker": None, "requires_safety_checker": False}
+        try:
+            if any(task in parts["_class_name"] for task in _OTHER_TASKS):
+                return _as_text_to_image(self._folder, options)
+            return DiffusionPipeline.from_pretrained(self._folder, **options)
+        except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as err:
+            name = Path(self._folder).name
+            raise ConfigError(
+                f"generate.model={self._config.model!r}: {name} does not load as a text-to-image pipeline ({_short(err)}); "
+                "the folder must hold all parts that its model_index.json names, weights in safetensors"
+            ) from err
+
+    def _parts(self) -> dict[str, Any]:
+        from diffusers import DiffusionPipeline
+
+        return dict(DiffusionPipeline.load_config(self._folder))
+
+
+def _fetched(name: str, config: GenerateConfig) -> str:
+    """A second look at the hub only where there are no plain weights: every task of an array asks it."""
+    from diffusers import DiffusionPipeline
+    from huggingface_hub import list_repo_files
+
+    def fetch(variant: str | None) -> str:
+        return str(DiffusionPipeline.download(name, use_safetensors=True, variant=variant))
+
+    try:
+        try:
+            return fetch(config.variant)
+        except OSError:  # what diffusers raises, among others, for parts without plain weights
+            variant = None if config.variant else find_variant(list_repo_files(name))
+            if variant is None:
+                raise
+            return fetch(variant)
+    except ConfigError:
+        raise
+    except Exception as err:  # many kinds: no such name, no network, no permission, no safetensors
+        raise ConfigError(
+            f"generate.model={name!r} is no folder here, and fetching it from the model hub failed ({_short(err)}); "
+            "accepted: embedded, a folder in diffusers layout, a name on the hub"
+        ) from err
+
+
+def _as_text_to_image(folder: str, options: dict[str, Any]) -> Any:
+    """The family's text-to-image class over the weights of another task. Imports every family: half a second that others need not wait."""
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+
+    try:
+        return AutoPipelineForText2Image.from_pretrained(folder, **options)
+    except ValueError:  # a class that the automatic choice does not list
+        return DiffusionPipeline.from_pretrained(folder, **options)
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")]
+
+
+def _short(err: Exception) -> str:
+    return first_line(err)[:300] or type(err).__name__
