@@ -98,9 +98,9 @@ class GenerateConfig:
     dtype: str = "auto"  # auto: float32 on the CPU; elsewhere bfloat16 for transformers (Flux, SANA ...) where the GPU has it, else float16
     batch_size: int = 16  # images at once, halved when memory runs out; 0: found by trying (rounding then depends on the machine's speed)
     steps: int = 20
-    guidance: float = 4.0  # 1 or less: no guidance, half the cost
+    guidance: float = 4.0  # classifier-free, where the family knows it as true_cfg_scale too; 1 or less: none, half the cost
     scheduler: str | None = None  # class name in diffusers, e.g. DPMSolverMultistepScheduler; None: the checkpoint's own
-    negative_prompt: str = ""
+    negative_prompt: str = ""  # needs guidance above 1; "": what the family takes for none
     height: int | None = None  # px; None: the model's own size
     width: int | None = None
     lora: str | None = None  # .safetensors file, fused into the weights
@@ -115,6 +115,12 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         _check_device("generate", self.device, self.dtype)
         check_ranges("generate", self, batch_size=NOT_NEGATIVE, steps=COUNT, guidance=NOT_NEGATIVE)
+        _refuse(
+            bool(self.negative_prompt) and self.guidance <= 1,
+            "generate.negative_prompt",
+            self.negative_prompt,
+            f"an empty one with generate.guidance={self.guidance}, which reads none, or guidance above 1",
+        )
         for name in ("height", "width"):
             value = getattr(self, name)
             _refuse(

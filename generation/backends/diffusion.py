@@ -4,7 +4,6 @@ The embedded model, a local folder and a name on the hub take the same path: a n
 """
 
 import copy
-import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
+from generation.backends.guidance import guidance_arguments, guidance_of
 from generation.backends.overflow import OverflowCount
 from generation.backends.pipeline_files import PipelineFiles
 from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
@@ -52,6 +52,7 @@ class DiffusionModel:
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
         tune(self._pipeline, config, likes_channels_last(self._device, dtype) if config.channels_last is None else config.channels_last)
+        self._guidance = guidance_arguments(self._pipeline, config)
         self._batch = BatchSize(config.batch_size)
         self._has_warned = False
         self._vae_dtype = getattr(getattr(self._pipeline, "vae", None), "dtype", None)
@@ -63,7 +64,7 @@ class DiffusionModel:
             "pipeline": type(self._pipeline).__name__,
             "scheduler": type(self._pipeline.scheduler).__name__,
             "steps": config.steps,
-            "guidance": config.guidance,
+            "guidance": guidance_of(self._guidance),
             "dtype": dtype_name,
             **lora,
         }
@@ -115,10 +116,9 @@ class DiffusionModel:
         self._warn_of_cut(prompts)
         self._restore_vae()
         wanted = self._arguments(prompts, [torch.Generator("cpu").manual_seed(seed) for seed in seeds])
-        accepted = inspect.signature(self._pipeline.__call__).parameters  # some families know no negative prompt
         try:
             with torch.inference_mode():
-                made = self._pipeline(**{name: value for name, value in wanted.items() if name in accepted and value is not None})
+                made = self._pipeline(**{name: value for name, value in wanted.items() if value is not None})
         except ValueError as err:  # sizes that are no multiple of what the family wants
             raise ConfigError(f"generate.model={self._config.model!r} refuses these settings: {first_line(err)[:300]}") from err
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
@@ -152,11 +152,13 @@ class DiffusionModel:
 
     def _arguments(self, prompts: Sequence[str], generators: list[Any]) -> dict[str, Any]:
         config = self._config
+        guidance = self._guidance
+        if "negative_prompt" in guidance:
+            guidance = {**guidance, "negative_prompt": [guidance["negative_prompt"]] * len(prompts)}
         return {
             "prompt": [config.prefix + prompt + config.suffix for prompt in prompts],
-            "negative_prompt": [config.negative_prompt] * len(prompts) if config.guidance > 1 else None,
+            **guidance,
             "num_inference_steps": config.steps,
-            "guidance_scale": config.guidance,
             "generator": generators,
             "height": config.height,
             "width": config.width,

@@ -31,11 +31,16 @@ class PipelineFiles:
         return "transformer" in self._parts()
 
     def load(self, dtype: Any) -> Any:
-        """Raises ConfigError if the folder does not load as a pipeline that draws from text."""
+        """Raises ConfigError if the folder does not load as a pipeline that draws from text, or lacks the safety checker that is wanted."""
         from diffusers import DiffusionPipeline
 
         options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "variant": self._variant}
         parts = self._parts()
+        if self._config.safety_checker and parts.get("safety_checker", [None])[0] is None:
+            raise ConfigError(
+                f"generate.safety_checker=true, but generate.model={self._config.model!r} ({parts['_class_name']}) has none; "
+                "accepted: false, or a checkpoint that holds one"
+            )
         if "safety_checker" in parts and not self._config.safety_checker:
             options |= {"safety_checker": None, "requires_safety_checker": False}
         try:

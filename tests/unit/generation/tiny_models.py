@@ -112,8 +112,8 @@ def save_sdxl(folder: Path) -> Path:
     return folder
 
 
-def save_flux(folder: Path) -> Path:
-    """A FluxPipeline folder: CLIP and T5 text encoders, a transformer over packed latents."""
+def save_flux(folder: Path, *, guidance_embeds: bool = True) -> Path:
+    """A FluxPipeline folder: CLIP and T5 text encoders, a transformer over packed latents. guidance_embeds: as Flux-dev, not schnell."""
     import torch
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import T5Config, T5EncoderModel
@@ -129,7 +129,7 @@ def save_flux(folder: Path) -> Path:
         joint_attention_dim=32,
         pooled_projection_dim=32,
         axes_dims_rope=(4, 4, 8),
-        guidance_embeds=True,
+        guidance_embeds=guidance_embeds,
     )
     t5 = T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     FluxPipeline(
@@ -190,6 +190,54 @@ def save_sana(folder: Path, *, sample_size: int = 32) -> Path:
         vae=vae,
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+    ).save_pretrained(folder)
+    return folder
+
+
+def save_qwen_image(folder: Path) -> Path:
+    """A QwenImagePipeline folder: Qwen2.5-VL as text encoder, a VAE of 3-D convolutions; pictures want height and width of 32 or more."""
+    import torch
+    from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, QwenImagePipeline, QwenImageTransformer2DModel
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    vae = AutoencoderKLQwenImage(
+        base_dim=24,
+        z_dim=4,
+        dim_mult=[1, 2, 4],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=3,
+        joint_attention_dim=16,
+        guidance_embeds=False,
+        axes_dims_rope=(8, 4, 4),
+    )
+    text = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1e6},
+        "vocab_size": 64,
+        **{"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2},
+    }
+    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae,
+        text_encoder=Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision)),
+        tokenizer=word_tokenizer(64),
+        transformer=transformer,
     ).save_pretrained(folder)
     return folder
 
