@@ -5,7 +5,7 @@ from typing import Any
 
 from generation.annotation.lexicon import RULES_FILE
 from generation.backends.model_files import find_model, weights_sha256
-from generation.backends.pipeline_options import check_scheduler
+from generation.backends.schedulers import check_scheduler
 from generation.config import EMBEDDED, GenerationConfig
 from generation.prompt_texts import count_prompts
 from pipeline.config import to_dict

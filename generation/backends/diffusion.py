@@ -16,8 +16,9 @@ from generation.backends.device import likes_channels_last, resolve_device, reso
 from generation.backends.guidance import guidance_arguments, guidance_of
 from generation.backends.overflow import OverflowCount
 from generation.backends.pipeline_files import PipelineFiles
-from generation.backends.pipeline_options import add_lora, check_scheduler, num_tokens_cut, tune
+from generation.backends.pipeline_options import add_lora, num_tokens_cut, tune
 from generation.backends.quiet import silence_diffusers
+from generation.backends.schedulers import make_scheduler
 from generation.config import GenerateConfig
 from generation.images import Image
 from pipeline.collector import paused
@@ -25,6 +26,8 @@ from pipeline.contracts.errors import ConfigError, first_line
 from pipeline.machine import num_cpus
 
 log = logging.getLogger(__name__)
+_REFUSALS = (ValueError,)  # of a pipeline: sizes that are no multiple of what the family wants
+_REFUSALS_OF_SCHEDULERS = (TypeError, AssertionError)  # Flux gives times that solvers of its kind, but of another family, do not take
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,12 @@ class DiffusionModel:
         dtype = resolve_dtype(config.dtype, self._device, made_for_bfloat16=files.has_transformer())
         self._pipeline = files.load(dtype)
         if config.scheduler is not None:
-            self._pipeline.scheduler = _scheduler(config.scheduler, self._pipeline.scheduler)
+            self._pipeline.scheduler = make_scheduler(config.scheduler, self._pipeline.scheduler)
         lora = add_lora(self._pipeline, config)
         self._pipeline.to(self._device)
         self._pipeline.set_progress_bar_config(disable=True)
         tune(self._pipeline, config, likes_channels_last(self._device, dtype) if config.channels_last is None else config.channels_last)
+        self._refusals = _REFUSALS if config.scheduler is None else (*_REFUSALS, *_REFUSALS_OF_SCHEDULERS)
         self._guidance = guidance_arguments(self._pipeline, config)
         self._batch = BatchSize(config.batch_size)
         self._has_warned = False
@@ -119,8 +123,10 @@ class DiffusionModel:
         try:
             with torch.inference_mode():
                 made = self._pipeline(**{name: value for name, value in wanted.items() if value is not None})
-        except ValueError as err:  # sizes that are no multiple of what the family wants
-            raise ConfigError(f"generate.model={self._config.model!r} refuses these settings: {first_line(err)[:300]}") from err
+        except self._refusals as err:
+            with_scheduler = f" with generate.scheduler={self._config.scheduler!r}" if self._config.scheduler else ""
+            reason = first_line(err)[:300] or type(err).__name__
+            raise ConfigError(f"generate.model={self._config.model!r} refuses these settings{with_scheduler}: {reason}") from err
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
         pictures = [self._picture(array, bool(flag)) for array, flag in zip(made.images, unsafe, strict=True)][:count]
         self._overflow.add([picture.not_finite is None for picture in pictures])
@@ -171,11 +177,3 @@ def _import_libraries() -> None:
     with paused():
         silence_diffusers()
         from diffusers import DiffusionPipeline  # noqa: F401 -- loaded, not used
-
-
-def _scheduler(name: str, current: Any) -> Any:
-    """The named scheduler with the settings of the checkpoint's own. Raises ConfigError with near names."""
-    import diffusers
-
-    check_scheduler(name)
-    return getattr(diffusers, name).from_config(current.config)

@@ -1,32 +1,11 @@
 """What is done to a loaded diffusers pipeline before it is used: a LoRA fused in, and settings that change speed and memory only."""
 
-import difflib
-import importlib.util
-import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from generation.config import GenerateConfig
 from pipeline.contracts.errors import ConfigError, first_line
 from pipeline.fileio import sha256_file
-
-
-def check_scheduler(name: str) -> None:
-    """Raises ConfigError with near names for one that diffusers does not have. Reads its table of names: importing it takes seconds."""
-    names = _scheduler_names()
-    if names and name not in names:
-        near = difflib.get_close_matches(name, names, n=3) or ["DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "DDIMScheduler"]
-        raise ConfigError(f"generate.scheduler={name!r} is no scheduler of diffusers; did you mean {', '.join(near)}?")
-
-
-@cache
-def _scheduler_names() -> tuple[str, ...]:
-    """Empty where diffusers is not installed: then nobody can say."""
-    spec = importlib.util.find_spec("diffusers")
-    if spec is None or spec.origin is None:
-        return ()
-    return tuple(sorted(set(re.findall(r'"(\w+Scheduler)"', Path(spec.origin).read_text(encoding="utf-8")))))
 
 
 def num_tokens_cut(pipeline: Any, text: str) -> int:

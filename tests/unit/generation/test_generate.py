@@ -333,6 +333,12 @@ def test_a_safety_checker_that_is_not_there_is_refused(save: Any, name: str, tmp
         run(GenerateConfig(model=str(save(tmp_path)), device="cpu", steps=1, safety_checker=True))
 
 
+def test_times_that_a_scheduler_does_not_take_are_a_config_error(tmp_path: Path) -> None:
+    config = GenerateConfig(model=str(save_flux(tmp_path)), device="cpu", steps=1, height=32, width=32)
+    with pytest.raises(ConfigError, match=r"refuses these settings with generate\.scheduler='SASolverScheduler': .*set_timesteps"):
+        run(replace(config, scheduler="SASolverScheduler"), ("000000000_00",))
+
+
 def test_settings_that_the_family_refuses_are_a_config_error(tmp_path: Path) -> None:
     config = GenerateConfig(model=str(save_sana(tmp_path, sample_size=24)), device="cpu", steps=1, height=64, width=32)
     with pytest.raises(ConfigError, match="refuses these settings: Invalid sample size"):
