@@ -74,12 +74,13 @@ def _import_libraries() -> None:
 
 
 def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     try:
         model = BlipForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         return model, BlipProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
         raise ConfigError(
             f"caption.model={configured!r}: {Path(folder).name} does not load as a BLIP captioner ({first_line(err)}); "
             "the folder must hold config.json, model.safetensors, tokenizer and processor files"

@@ -33,6 +33,7 @@ class PipelineFiles:
     def load(self, dtype: Any) -> Any:
         """Raises ConfigError if the folder does not load as a pipeline that draws from text, or lacks the safety checker that is wanted."""
         from diffusers import DiffusionPipeline
+        from safetensors import SafetensorError
 
         options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "variant": self._variant}
         parts = self._parts()
@@ -47,7 +48,7 @@ class PipelineFiles:
             if any(task in parts["_class_name"] for task in _OTHER_TASKS):
                 return _as_text_to_image(self._folder, options)
             return DiffusionPipeline.from_pretrained(self._folder, **options)
-        except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as err:
+        except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as err:
             name = Path(self._folder).name
             raise ConfigError(
                 f"generate.model={self._config.model!r}: {name} does not load as a text-to-image pipeline ({_short(err)}); "

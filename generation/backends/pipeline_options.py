@@ -23,6 +23,8 @@ def add_lora(pipeline: Any, config: GenerateConfig) -> dict[str, Any]:
 
     Raises ConfigError if the file does not exist, is no LoRA of this pipeline, or the pipeline takes none.
     """
+    from safetensors import SafetensorError
+
     if config.lora is None:
         return {}
     path = Path(config.lora).expanduser()
@@ -36,8 +38,10 @@ def add_lora(pipeline: Any, config: GenerateConfig) -> dict[str, Any]:
             raise ValueError("none of its keys belongs to this model")
         pipeline.fuse_lora(lora_scale=config.lora_scale)
         pipeline.unload_lora_weights()
+    except SafetensorError as err:
+        raise ConfigError(f"generate.lora={config.lora!r} is damaged or no .safetensors file ({first_line(err)}); copy it again") from err
     except (OSError, ValueError, KeyError, RuntimeError) as err:
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
+        reason = first_line(err)[:300] or type(err).__name__
         raise ConfigError(f"generate.lora={config.lora!r} does not fit generate.model={config.model!r} ({reason})") from err
     return {"lora": {"file": path.name, "sha256": sha256_file(path), "scale": config.lora_scale}}
 

@@ -83,12 +83,13 @@ def _parsed(text: str) -> tuple[Answers | None, str | None]:
 
 def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
     silence_transformers()
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as err:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as err:
         raise ConfigError(
             f"caption.model={configured!r}: {Path(folder).name} does not load as a BLIP captioner or image-text-to-text model "
             f"({first_line(err)}); the folder must hold config.json, safetensors, tokenizer and processor files"

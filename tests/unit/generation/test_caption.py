@@ -1,5 +1,6 @@
 """Captions by a real BLIP class with random weights, and the gate behind it."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,14 @@ def test_missing_or_wrong_folders_are_refused(config: CaptionConfig, tmp_path: P
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="does not load as a BLIP captioner"):
         CaptionStage(replace(config, model=str(tmp_path))).setup()
+
+
+def test_a_weight_file_that_was_copied_by_half_is_refused(config: CaptionConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(config.model, tmp_path / "half")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="does not load as a BLIP captioner"):
+        CaptionStage(replace(config, model=str(folder))).setup()
 
 
 def test_candidates_are_the_best_beams_and_the_gate_sees_them_all(config: CaptionConfig) -> None:

@@ -268,6 +268,18 @@ def test_a_name_on_the_hub_is_fetched_in_the_variant_that_it_has(
         run(replace(config, model="org/name", variant="bf16"))
 
 
+@pytest.mark.parametrize("weights", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
+def test_a_weight_file_that_was_copied_by_half_is_refused(weights: str, tmp_path: Path) -> None:
+    folder = save_diffusion(tmp_path / "model")
+    cut(folder / weights)
+    with pytest.raises(ConfigError, match=r"generate\.model=.* does not load"):
+        run(GenerateConfig(model=str(folder), device="cpu", steps=1))
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
 @pytest.mark.parametrize(
     ("save", "name", "size"),
     [
@@ -361,6 +373,9 @@ def test_a_lora_that_does_not_fit_is_refused(config: GenerateConfig, tmp_path: P
 
     save_file({"unet.nowhere.lora_A.weight": torch.ones(2, 2), "unet.nowhere.lora_B.weight": torch.ones(2, 2)}, tmp_path / "x.safetensors")
     with pytest.raises(ConfigError, match=r"generate\.lora=.* does not fit"):
+        run(replace(config, lora=str(tmp_path / "x.safetensors")))
+    cut(tmp_path / "x.safetensors")
+    with pytest.raises(ConfigError, match=r"generate\.lora=.* is damaged"):
         run(replace(config, lora=str(tmp_path / "x.safetensors")))
     with pytest.raises(ConfigError, match=r"generate\.lora=.* does not exist"):
         run(replace(config, lora=str(tmp_path / "none.safetensors")))

@@ -1,6 +1,7 @@
 """The vision-language path: a real architecture with random weights, and the validation of what it is asked."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,14 @@ def loaded(config: CaptionConfig) -> CaptionStage:
     stage = CaptionStage(config)
     stage.setup()
     return stage
+
+
+def test_a_weight_file_that_was_copied_by_half_is_refused(config: CaptionConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(config.model, tmp_path / "half")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="does not load as a BLIP captioner or image-text-to-text model"):
+        loaded(replace(config, model=str(folder)))
 
 
 def test_nonsense_answers_are_dropped_with_the_reason_and_the_text_is_kept(config: CaptionConfig) -> None:
