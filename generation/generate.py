@@ -62,5 +62,5 @@ class GenerateStage:
         if picture.not_finite is not None:
             return Fail("not_finite", picture.not_finite)
         size = [picture.image.shape[0], picture.image.shape[1]]
-        row = {"seed": seed, "generator": {**self._model.provenance, "size": size}}
+        row = {"seed": seed, "generator": {**self._model.provenance, "size": size}, "batch": picture.batch}
         return Drop("unsafe_image", row) if picture.unsafe else Keep(row, encode_png(picture.image))

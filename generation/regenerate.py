@@ -16,7 +16,7 @@ from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 from pipeline.tars import read_tar
 
-_RECORDED_LATER = frozenset({"dtype"})  # rows of earlier versions do not say
+_RECORDED_LATER = frozenset({"batch", "dtype"})  # rows of earlier versions do not say
 
 
 def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, dict[str, Any]]:
@@ -31,7 +31,9 @@ def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, 
     """
     paths = RunPaths(config.run.path)
     batch, unit = batch_of(config, paths, key)
-    stage = GenerateStage(replace(config.generate, batch_size=1) if alone else config.generate, config.run.seed)
+    stored_row = _stored_row(paths, key, unit)
+    size = 1 if alone else (stored_row.get("batch") or {}).get("size", config.generate.batch_size)
+    stage = GenerateStage(replace(config.generate, batch_size=size), config.run.seed)
     stage.setup()
     try:
         items = [item for item in batch if item.key == key] if alone else batch
@@ -44,7 +46,7 @@ def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, 
     if not isinstance(made, Keep) or made.image is None:
         raise ConfigError(f"{key} was dropped by the model's safety checker; generate.safety_checker=false makes it visible")
     report: dict[str, Any] = {"key": key, "prompt": next(i for i in batch if i.key == key).row["prompt"], **made.row}
-    return made.image, report | _comparison(made.image, made.row, *_stored(paths, key, unit))
+    return made.image, report | _comparison(made.image, made.row, _stored_image(paths, key, unit), stored_row)
 
 
 def batch_of(config: GenerationConfig, paths: RunPaths, key: str) -> tuple[list[Item], int]:
@@ -56,6 +58,9 @@ def batch_of(config: GenerationConfig, paths: RunPaths, key: str) -> tuple[list[
         raise ConfigError(f"{key} is not of this run; its keys go from {make_key(0, 0)} to {last}")
     unit, place = divmod(index * config.prompts.variants + variant, config.run.unit_size)
     items = image_items(prompts, unit, config.run.unit_size, config.prompts.variants)
+    drawn = _stored_row(paths, key, unit).get("batch")
+    if drawn:  # what stands in config.yaml may be another size now, and memory may have halved it then
+        return items[place - drawn["place"] :][: drawn["count"]], unit
     size = GenerateStage(config.generate, config.run.seed).batch_size
     first = place - place % size
     return items[first : first + size], unit
@@ -83,16 +88,24 @@ def _parsed(key: str) -> tuple[int, int]:
         raise ConfigError(str(err)) from err
 
 
-def _stored(paths: RunPaths, key: str, unit: int) -> tuple[bytes | None, Row]:
-    tar, table = paths.units("generate", unit, "tar"), paths.units("generate", unit, "parquet")
-    if not tar.exists() or not table.exists():
-        return None, {}
-    image = next((member.data for member in read_tar(tar) if member.name.startswith(f"{key}.")), None)
-    return image, next((row for row in read_rows(table) if row["key"] == key), {})
+def _stored_row(paths: RunPaths, key: str, unit: int) -> Row:
+    """{} where there is none."""
+    table = paths.units("generate", unit, "parquet")
+    return next((row for row in read_rows(table) if row["key"] == key), {}) if table.exists() else {}
+
+
+def _stored_image(paths: RunPaths, key: str, unit: int) -> bytes | None:
+    tar = paths.units("generate", unit, "tar")
+    return next((member.data for member in read_tar(tar) if member.name.startswith(f"{key}.")), None) if tar.exists() else None
+
+
+def _said(row: Row) -> Row:
+    """What a row says of how its picture was made. Rows of earlier versions do not say the batch."""
+    return (row.get("generator") or {}) | ({"batch": row["batch"]} if row.get("batch") else {})
 
 
 def _comparison(image: bytes, row: Row, stored: bytes | None, stored_row: Row) -> dict[str, Any]:
-    was, now = stored_row.get("generator", {}), row["generator"]
+    was, now = _said(stored_row), _said(row)
     names = {name for name in (*was, *now) if name in was or name not in _RECORDED_LATER}
     differing = {name: [was.get(name), now.get(name)] for name in sorted(names) if was.get(name) != now.get(name)} if was else {}
     if stored is None:

@@ -32,9 +32,14 @@ _REFUSALS_OF_SCHEDULERS = (TypeError, AssertionError)  # Flux gives times that s
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """(H, W, 3) uint8 RGB, whether the checkpoint's own checker takes it for unsafe (and has blanked it), and why it is none at all."""
+    """(H, W, 3) uint8 RGB, whether the checkpoint's own checker takes it for unsafe (and has blanked it), and why it is none at all.
+
+    batch: place among the pictures that were drawn at once, their count, and the size that batches then had (a compiled model fills them
+    up): in another batch the picture differs by rounding.
+    """
 
     image: Image
+    batch: dict[str, int]
     unsafe: bool = False
     not_finite: str | None = None  # black where the model computed no number
 
@@ -128,15 +133,17 @@ class DiffusionModel:
             reason = first_line(err)[:300] or type(err).__name__
             raise ConfigError(f"generate.model={self._config.model!r} refuses these settings{with_scheduler}: {reason}") from err
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
-        pictures = [self._picture(array, bool(flag)) for array, flag in zip(made.images, unsafe, strict=True)][:count]
+        batches = ({"place": place, "count": count, "size": self._batch.size} for place in range(count))
+        drawn = zip(made.images[:count], batches, unsafe[:count], strict=True)
+        pictures = [self._picture(array, batch, bool(flag)) for array, batch, flag in drawn]
         self._overflow.add([picture.not_finite is None for picture in pictures])
         return pictures
 
-    def _picture(self, array: np.ndarray, unsafe: bool) -> Picture:
+    def _picture(self, array: np.ndarray, batch: dict[str, int], unsafe: bool) -> Picture:
         """array: (H, W, 3) float, 0 to 1."""
         if not np.isfinite(array).all():
-            return Picture(np.zeros(array.shape, np.uint8), unsafe, self._overflow.detail)
-        return Picture(np.round(array * 255).astype(np.uint8), unsafe)
+            return Picture(np.zeros(array.shape, np.uint8), batch, unsafe, self._overflow.detail)
+        return Picture(np.round(array * 255).astype(np.uint8), batch, unsafe)
 
     def _restore_vae(self) -> None:
         """SDXL and its kin decode a float16 VAE in float32 and cast it back only when that has succeeded."""

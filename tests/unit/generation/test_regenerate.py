@@ -1,6 +1,7 @@
 """One picture again from its key: the same bytes in the same batch, a stated difference otherwise."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,32 @@ def test_same_bytes_in_the_same_batch(run: GenerationConfig, tmp_path: Path, cap
     assert (report["identical"], report["max_difference"], report["differing"]) == (True, 0, {})
     stored = {m.name: m.data for m in read_tar(RunPaths(run.run.path).units("generate", 1, "tar"))}
     assert out.read_bytes() == stored[f"{KEY}.png"]
+
+
+def test_the_batch_stays_the_one_of_the_run_when_its_config_says_another_now(
+    run: GenerationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`passerby run --set generate.batch_size=N` on a finished run writes config.yaml and leaves the pictures."""
+    config = RunPaths(run.run.path).config
+    text = config.read_text()
+    try:
+        config.write_text(to_yaml(replace(run, generate=replace(run.generate, batch_size=5))))
+        report = call(run, capsys, KEY, "--out", str(tmp_path / "x.png"))
+        assert (report["batch"], report["identical"], report["differing"]) == ({"place": 0, "count": 2, "size": 2}, True, {})
+        alone = call(run, capsys, KEY, "--alone", "--out", str(tmp_path / "x.png"))
+        assert alone["differing"] == {"batch": [report["batch"], {"place": 0, "count": 1, "size": 1}]}
+    finally:
+        config.write_text(text)
+
+
+def test_the_batch_of_a_run_that_does_not_say_it_is_that_of_its_config(run: GenerationConfig) -> None:
+    table = RunPaths(run.run.path).units("generate", 1, "parquet")
+    stored = table.read_bytes()
+    try:
+        write_rows(table, [{name: value for name, value in row.items() if name != "batch"} for row in read_rows(table)])
+        assert [item.key for item in batch_of(run, RunPaths(run.run.path), KEY)[0]] == [KEY, "000000003_00"]
+    finally:
+        table.write_bytes(stored)
 
 
 def test_alone_it_is_made_too_and_compared(run: GenerationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
