@@ -93,6 +93,7 @@ class GenerateConfig:
     """Any text-to-image pipeline of diffusers."""
 
     model: str = EMBEDDED  # embedded, a folder in diffusers layout, or a name on the model hub
+    revision: str | None = None  # of a name on the hub: a commit, tag or branch; None: the newest
     variant: str | None = None  # of the weight files, e.g. fp16; None: the plain ones, or the only variant where there are none
     device: str = "auto"  # auto: cuda, else mps, else cpu
     dtype: str = "auto"  # auto: float32 on the CPU; elsewhere bfloat16 for transformers (Flux, SANA ...) where the GPU has it, else float16

@@ -19,7 +19,7 @@ _NO_RESULT = {  # fields that say how fast, where, or whether to start at all, b
     "filter": ("num_workers", "batch_size"),
     "caption": ("batch_size", "device"),
 }
-_LATER = {"generate": ("variant",)}  # settings of later versions: unset they leave the digests of earlier runs as they were
+_LATER = {"generate": ("revision", "variant")}  # settings of later versions: unset they leave the digests of earlier runs as they were
 
 
 def stage_digests(config: GenerationConfig) -> dict[str, str]:

@@ -16,15 +16,19 @@ class PipelineFiles:
     def __init__(self, config: GenerateConfig) -> None:
         """Raises ConfigError for a missing folder, and for a name that the hub does not have or that cannot be reached."""
         name, is_folder = find_model(config.model, "generate.model", "diffusion", "model_index.json")
+        if is_folder and config.revision is not None:
+            raise ConfigError(f"generate.revision={config.revision!r}, but generate.model={config.model!r} is a folder; accepted: null")
         self._config = config
         self._folder = name if is_folder else _fetched(name, config)
         self._variant = config.variant or find_variant(_names(Path(self._folder)))
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """weights_sha256; variant where it is not the plain one."""
-        said = {"weights_sha256": weights_sha256(self._folder, self._variant)}
-        return said | ({"variant": self._variant} if self._variant else {})
+        """weights_sha256; the commit of a model from the hub; variant where it is not the plain one."""
+        folder = Path(self._folder)
+        revision = folder.name if folder.parent.name == "snapshots" else None  # so the hub's cache names what it has fetched
+        said = {"revision": revision, "variant": self._variant}
+        return {"weights_sha256": weights_sha256(self._folder, self._variant), **{k: v for k, v in said.items() if v is not None}}
 
     def has_transformer(self) -> bool:
         """Flux, SANA, Qwen-Image and their kin, which are trained and published in bfloat16; those with a UNet in float16."""
@@ -67,13 +71,13 @@ def _fetched(name: str, config: GenerateConfig) -> str:
     from huggingface_hub import list_repo_files
 
     def fetch(variant: str | None) -> str:
-        return str(DiffusionPipeline.download(name, use_safetensors=True, variant=variant))
+        return str(DiffusionPipeline.download(name, use_safetensors=True, variant=variant, revision=config.revision))
 
     try:
         try:
             return fetch(config.variant)
         except OSError:  # what diffusers raises, among others, for parts without plain weights
-            variant = None if config.variant else find_variant(list_repo_files(name))
+            variant = None if config.variant else find_variant(list_repo_files(name, revision=config.revision))
             if variant is None:
                 raise
             return fetch(variant)

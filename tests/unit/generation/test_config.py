@@ -198,9 +198,9 @@ def test_a_choice_between_variants_is_the_users() -> None:
 
 
 def test_a_setting_of_a_later_version_leaves_digests_while_it_is_unset(config: GenerationConfig) -> None:
-    """Digests of a run that was made before there was generate.variant, of the same settings."""
+    """Digests of a run that was made before there were generate.variant and revision, of the same settings."""
     section = to_dict(config.generate)
-    for field in ("batch_size", "device", "variant"):
+    for field in ("batch_size", "device", "revision", "variant"):
         del section[field]
     before = stage_digests(config)
     assert before["generate"] == digest({"before": before["prompts"], "section": section, "files": ""})

@@ -197,6 +197,7 @@ def test_a_picture_that_does_not_fit_is_a_stage_error(config: GenerateConfig, mo
         ({"model": "/nowhere/sd15"}, "no such folder"),
         ({"model": "./sd15"}, "no such folder"),
         ({"device": "cuda:99"}, "CUDA devices are visible"),
+        ({"revision": "v1"}, r"generate\.revision='v1', but generate\.model=.* is a folder"),
     ],
 )
 def test_what_is_not_there_is_refused(config: GenerateConfig, change: dict[str, str], message: str) -> None:
@@ -250,10 +251,11 @@ def test_a_name_on_the_hub_is_fetched_in_the_variant_that_it_has(
     import diffusers
     import huggingface_hub
 
-    only = save_as_variant(folder, "fp16", tmp_path / "only")
+    only = save_as_variant(folder, "fp16", tmp_path / "models--org--name" / "snapshots" / "0123abc")
     asked: list[str | None] = []
 
-    def download(name: str, *, use_safetensors: bool, variant: str | None) -> str:
+    def download(name: str, *, use_safetensors: bool, variant: str | None, revision: str | None) -> str:
+        assert revision == "v1"
         asked.append(variant)
         if variant != "fp16":
             raise OSError("Could not find the necessary `safetensors` weights")
@@ -261,11 +263,13 @@ def test_a_name_on_the_hub_is_fetched_in_the_variant_that_it_has(
 
     names = [path.relative_to(only).as_posix() for path in only.rglob("*") if path.is_file()]
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name: names)
-    assert run(replace(config, model="org/name"))[0].row["generator"]["variant"] == "fp16"
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda name, revision: names if revision == "v1" else [])
+    config = replace(config, model="org/name", revision="v1")
+    made = run(config)[0].row["generator"]
+    assert (made["variant"], made["revision"]) == ("fp16", "0123abc")
     assert asked == [None, "fp16"]
     with pytest.raises(ConfigError, match=r"fetching it from the model hub failed .*necessary `safetensors`"):
-        run(replace(config, model="org/name", variant="bf16"))
+        run(replace(config, variant="bf16"))
 
 
 @pytest.mark.parametrize("weights", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
