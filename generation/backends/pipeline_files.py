@@ -68,7 +68,6 @@ class PipelineFiles:
 def _fetched(name: str, config: GenerateConfig) -> str:
     """A second look at the hub only where there are no plain weights: every task of an array asks it."""
     from diffusers import DiffusionPipeline
-    from huggingface_hub import list_repo_files
 
     def fetch(variant: str | None) -> str:
         return str(DiffusionPipeline.download(name, use_safetensors=True, variant=variant, revision=config.revision))
@@ -77,7 +76,7 @@ def _fetched(name: str, config: GenerateConfig) -> str:
         try:
             return fetch(config.variant)
         except OSError:  # what diffusers raises, among others, for parts without plain weights
-            variant = None if config.variant else find_variant(list_repo_files(name, revision=config.revision))
+            variant = None if config.variant else find_variant(_listing(name, config.revision))
             if variant is None:
                 raise
             return fetch(variant)
@@ -88,6 +87,17 @@ def _fetched(name: str, config: GenerateConfig) -> str:
             f"generate.model={name!r} is no folder here, and fetching it from the model hub failed ({_short(err)}); "
             "accepted: embedded, a folder in diffusers layout, a name on the hub"
         ) from err
+
+
+def _listing(name: str, revision: str | None) -> list[str]:
+    """Paths of a model's files: as the hub's cache remembers them, so that a node without network finds what was fetched, else asked."""
+    from huggingface_hub import get_cached_repo_tree, list_repo_files
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return [file.path for file in get_cached_repo_tree(name, revision=revision)]
+    except CachedRepoTreeNotFoundError:
+        return list(list_repo_files(name, revision=revision))
 
 
 def _as_text_to_image(folder: str, options: dict[str, Any]) -> Any:
