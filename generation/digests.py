@@ -6,7 +6,7 @@ from typing import Any
 from generation.annotation.lexicon import RULES_FILE
 from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.schedulers import check_scheduler
-from generation.config import EMBEDDED, GenerationConfig
+from generation.config import EMBEDDED, GenerationConfig, PromptsConfig
 from generation.prompt_texts import count_prompts
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
@@ -42,8 +42,21 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
     return digests
 
 
+def check_digest(config: PromptsConfig, prompts_digest: str) -> str | None:
+    """What the prompt table has passed once it was compared with the test captions of `check_against`; None if there are none.
+
+    In no stage's digest: a check that is asked for later makes nothing again, it only looks at the table that is there.
+    """
+    if not config.check_against:
+        return None
+    against = [_sha256(Path(file), "prompts.check_against") for file in config.check_against]
+    return digest({"prompts": prompts_digest, "against": against, "similarity": config.max_similarity, "allow_leak": config.allow_leak})
+
+
 def describe(config: GenerationConfig) -> dict[str, Any]:
     """What orchestration asks: the resolved config, sizes, and digests. Loads no model."""
+    digests = stage_digests(config)
+    checks = {"prompts": check_digest(config.prompts, digests["prompts"])}
     num_prompts = count_prompts(config.prompts)
     num_images = num_prompts * config.prompts.variants
     return {
@@ -55,7 +68,7 @@ def describe(config: GenerationConfig) -> dict[str, Any]:
             "num_units": -(-num_images // config.run.unit_size),
             "num_images": num_images,
         },
-        "stages": [{"name": name, "digest": value} for name, value in stage_digests(config).items()],
+        "stages": [{"name": name, "digest": value, "check": checks.get(name)} for name, value in digests.items()],
     }
 
 
@@ -67,7 +80,7 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
     if stage == "prompts":
         if absent := [file for file in config.prompts.check_against if not Path(file).is_file()]:
             raise ContractError(f"prompts.check_against: {', '.join(absent)} does not exist; give the paths of test caption files")
-        return " ".join(_sha256(Path(file)) for file in config.prompts.files)
+        return " ".join(_sha256(Path(file), "prompts.file") for file in config.prompts.files)
     if stage == "filter":
         return _pose_sha256(config.filter.pose_model) if config.filter.pose_model != EMBEDDED else ""
     if stage == "annotate":
@@ -109,8 +122,8 @@ def _lora_sha256(name: str) -> str:
         raise ConfigError(f"generate.lora={name!r} cannot be read ({err.strerror}); accepted: the path of a .safetensors file") from err
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, field: str) -> str:
     try:
         return sha256_file(path)
     except OSError as err:
-        raise ContractError(f"prompts.file={path} cannot be read ({err.strerror}); give the path of an existing file") from err
+        raise ContractError(f"{field}={path} cannot be read ({err.strerror}); give the path of an existing file") from err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from generation.config import GenerationConfig, PromptsConfig
 from generation.prompt_texts import make_prompts
+from pipeline.completion import is_checked, mark_checked
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
@@ -60,6 +61,14 @@ def refuse_leaks(config: PromptsConfig, prompts: Sequence[str]) -> None:
             f"{text}; `passerby check-leak` lists them and writes a clean file (--clean), prompts.allow_leak=true starts anyway"
         )
     log.warning("%s; prompts.allow_leak is set", text)
+
+
+def check_prompts(config: GenerationConfig, paths: RunPaths, check: str | None) -> None:
+    """refuse_leaks for a table that was written before the check (digests.check_digest) was asked for; nothing if it has passed it."""
+    if is_checked(paths, "prompts", check):
+        return
+    refuse_leaks(config.prompts, [row["prompt"] for row in read_prompt_rows(paths)])
+    mark_checked(paths, "prompts", check)
 
 
 def write_prompts(config: GenerationConfig, paths: RunPaths) -> tuple[Counts, list[Path]]:

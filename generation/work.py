@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from generation.config import GenerationConfig
-from generation.digests import describe, stage_digests
-from generation.prompts import image_items, read_prompt_rows, write_prompts
-from pipeline.completion import input_digest, units_of_task
-from pipeline.contracts.manifest import DoneRecord
+from generation.digests import check_digest, describe, stage_digests
+from generation.prompts import check_prompts, image_items, read_prompt_rows, write_prompts
+from pipeline.completion import input_digest, mark_checked, units_of_task
+from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.contracts.stage import Row, Stage
 from pipeline.fused import FusedReport, Link, run_fused
 from pipeline.inputs import UnitInput, chained_input
@@ -97,9 +98,7 @@ def make_stage(name: str, config: GenerationConfig, fill_cores: bool = False) ->
 
 def _run_single(name: str, config: GenerationConfig, paths: RunPaths, digest: str, num_units: int) -> DoneRecord:
     if name == "prompts":
-        return run_single(
-            name, paths, config_digest=digest, input_digest=input_digest(paths, []), make=lambda: write_prompts(config, paths)
-        )
+        return _run_prompts(config, paths, digest)
     from generation.shard import write_shards
 
     sources = [(stage, unit) for unit in range(num_units) for stage in ("annotate", "recrop")]
@@ -110,6 +109,19 @@ def _run_single(name: str, config: GenerationConfig, paths: RunPaths, digest: st
         input_digest=input_digest(paths, sources),
         make=lambda: write_shards(config, paths, num_units, digest),
     )
+
+
+def _run_prompts(config: GenerationConfig, paths: RunPaths, digest: str) -> DoneRecord:
+    check = check_digest(config.prompts, digest)
+
+    def make() -> tuple[Counts, list[Path]]:
+        made = write_prompts(config, paths)
+        mark_checked(paths, "prompts", check)
+        return made
+
+    record = run_single("prompts", paths, config_digest=digest, input_digest=input_digest(paths, []), make=make)
+    check_prompts(config, paths, check)
+    return record
 
 
 def _generate_input(config: GenerationConfig, paths: RunPaths) -> Callable[[int], UnitInput]:

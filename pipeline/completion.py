@@ -7,12 +7,14 @@ from typing import Protocol, TypeVar
 
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import DoneRecord
-from pipeline.fileio import digest_text, read_json
+from pipeline.fileio import digest_text, read_json, write_json
 from pipeline.paths import RunPaths
 
 
 class State(StrEnum):
-    """DONE: whole, of this config and these inputs. STALE: its inputs were made again since. FOREIGN: of another config."""
+    """DONE: whole, of this config and these inputs. STALE: its inputs were made again since, or it has yet to be
+    checked. FOREIGN: of another config.
+    """
 
     DONE = "done"
     MISSING = "missing"
@@ -116,6 +118,22 @@ def judge(record: R, config_digest: str, inputs: str, has_files: Callable[[R], b
     if record.input_digest != inputs:
         return State.STALE
     return State.DONE if has_files(record) else State.MISSING
+
+
+def is_checked(paths: RunPaths, stage: str, check: str | None) -> bool:
+    """Whether the output of a stage has passed this check (a digest of what is checked, and how). None: there is nothing to check."""
+    if check is None:
+        return True
+    try:
+        return bool(read_json(paths.checked(stage)) == {"check": check})
+    except ContractError:
+        return False
+
+
+def mark_checked(paths: RunPaths, stage: str, check: str | None) -> None:
+    """Remember that the output of a stage has passed this check."""
+    if check is not None:
+        write_json(paths.checked(stage), {"check": check})
 
 
 def refuse_foreign(paths: RunPaths, record: AnyRecord, config_digest: str, changed: str = "", way_out: str = "") -> ContractError:

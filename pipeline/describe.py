@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class RunPlan:
     num_units: int
     num_images: int
     digests: dict[str, str]  # stage -> config digest, in the order of the flow
+    checks: dict[str, str] = field(default_factory=dict)  # stage -> the check that its output must have passed (completion.is_checked)
 
     @property
     def execution(self) -> str:
@@ -92,6 +93,7 @@ def parse_answer(text: str) -> RunPlan:
             num_units=run["num_units"],
             num_images=run["num_images"],
             digests=digests,
+            checks={stage["name"]: stage["check"] for stage in answer["stages"] if stage.get("check")},
         )
     except (ValueError, KeyError, TypeError) as err:
         raise ContractError(f"`python -m generation describe` answered {text[:200]!r}, which lacks or breaks {err}") from err

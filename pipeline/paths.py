@@ -43,6 +43,10 @@ class RunPaths:
     def done(self, stage: str, unit: int) -> Path:
         return self.stage(stage) / "done" / f"{unit:06d}.json"
 
+    def checked(self, stage: str) -> Path:
+        """Which check the output of a stage has passed: it may be asked for after the stage was done."""
+        return self.stage(stage) / "checked.json"
+
     def ledger(self, stage: str, unit: int) -> Path:
         return self.stage(stage) / "ledger" / f"{unit:06d}.parquet"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import graph
 from pipeline.collector import paused
-from pipeline.completion import State, judge, refuse_foreign
+from pipeline.completion import State, is_checked, judge, refuse_foreign
 from pipeline.contracts.errors import ProjectError
 from pipeline.describe import RunPlan, describe
 from pipeline.paths import RunPaths
@@ -29,7 +29,7 @@ class StageSurvey:
 
     @property
     def missing(self) -> list[int]:
-        """Units to be made: never made, or their inputs were made again since."""
+        """Units to be made: never made, or their inputs were made again since; or to be checked."""
         return [unit for unit, state in self.states.items() if state in (State.MISSING, State.STALE)]
 
     @property
@@ -98,6 +98,8 @@ def _survey(plan: RunPlan, spec: graph.StageSpec, cache: RecordCache) -> StageSu
             continue
         # without one of its inputs a unit cannot be vouched for: then it counts as stale
         states[unit] = judge(record, wanted, cache.input_digest(sources(unit)), cache.has_files)
+    if not is_checked(plan.paths, spec.name, plan.checks.get(spec.name)):
+        states = {unit: State.STALE if state is State.DONE else state for unit, state in states.items()}
     return StageSurvey(spec, records, states)
 
 

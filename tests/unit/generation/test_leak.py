@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,12 @@ from generation.cli import main
 from generation.config import GenerationConfig, PromptsConfig, RunConfig
 from generation.leak import LeakIndex, jaccard, read_test_captions, word_pairs
 from generation.prompts import write_prompts
+from generation.work import run_stage
+from pipeline.config import to_yaml
 from pipeline.contracts.errors import ContractError
+from pipeline.describe import describe
 from pipeline.paths import RunPaths
+from pipeline.survey import survey
 
 SECRET = "The man is wearing a black jacket over a white shirt, blue jeans and brown shoes, and he carries a grey backpack on one shoulder."
 OTHER = "A woman with long dark hair is walking in a short red dress with white sandals while she is holding a small yellow handbag."
@@ -81,6 +86,55 @@ def test_a_run_starts_without_a_leak_and_when_told_so(tmp_path: Path, captions: 
     told = replace(leaking, prompts=replace(leaking.prompts, allow_leak=True))
     assert write_prompts(told, RunPaths(tmp_path / "run"))[0].kept == 1
     assert "1 of 1 prompts stand in test captions" in caplog.text
+
+
+def later(config: GenerationConfig, **changes: Any) -> GenerationConfig:
+    return replace(config, prompts=replace(config.prompts, **changes))
+
+
+def test_a_check_that_is_asked_for_later_looks_at_the_table_that_is_there(tmp_path: Path, captions: Path) -> None:
+    leaking = config(tmp_path, captions, "a man", SECRET)
+    run_stage("prompts", later(leaking, check_against=()))
+    with pytest.raises(ContractError, match=r"1 of 2 prompts stand in test captions \(1 exact\), first: prompt 1"):
+        run_stage("prompts", leaking)
+    assert run_stage("prompts", later(leaking, allow_leak=True))[0].counts.kept == 2
+    with pytest.raises(ContractError, match="1 of 2 prompts"):
+        run_stage("prompts", leaking)
+
+
+@pytest.mark.parametrize("check_first", [False, True])
+def test_a_table_is_checked_once_for_the_same_captions_and_similarity(
+    tmp_path: Path, captions: Path, monkeypatch: pytest.MonkeyPatch, check_first: bool
+) -> None:
+    clean = config(tmp_path, captions, "a man", "a woman")
+    run_stage("prompts", clean if check_first else later(clean, check_against=()))
+    run_stage("prompts", clean)
+    asked: list[float] = []
+    monkeypatch.setattr("generation.leak.find_leaks", lambda prompts, files, similarity: asked.append(similarity) or [])
+    run_stage("prompts", clean)
+    run_stage("prompts", later(clean, check_against=()))
+    assert asked == []
+    run_stage("prompts", later(clean, max_similarity=0.5))
+    captions.write_text(json.dumps(RECORDS[:2]))
+    run_stage("prompts", clean)
+    assert asked == [0.5, 0.7]
+
+
+def test_run_and_submit_have_the_prompts_checked_before_they_go_on(tmp_path: Path, captions: Path) -> None:
+    """They send the stages that survey calls unfinished; what comes after the prompts stays done."""
+    clean = config(tmp_path, captions, "a man", "a woman")
+    run_stage("prompts", later(clean, check_against=()))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(to_yaml(clean), encoding="utf-8")
+
+    def missing(*overrides: str) -> list[int]:
+        return survey(describe(recipe, overrides))[0].missing
+
+    assert missing("prompts.check_against=[]") == []
+    assert missing() == [0]
+    run_stage("prompts", clean)
+    assert missing() == []
+    assert missing("prompts.max_similarity=0.5") == [0]
 
 
 def test_the_command_lists_leaks_and_writes_a_clean_file(tmp_path: Path, captions: Path, capsys: pytest.CaptureFixture[str]) -> None:
