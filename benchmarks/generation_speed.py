@@ -185,7 +185,7 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
     from generation.backends.pose import PoseDetector
     from generation.backends.pose_bundle import pose_model
     from generation.caption_gate import caption_reason
-    from generation.config import EMBEDDED_WEIGHTS, GenerationConfig
+    from generation.config import BLIP_NEW_TOKENS, EMBEDDED_WEIGHTS, GenerationConfig
     from generation.crop import crop_to_size, person_box
     from generation.filter_decision import decide
     from generation.image_measures import measure_image
@@ -243,7 +243,7 @@ def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
             inputs = processor(images=pixels, return_tensors="pt")
             with torch.no_grad():
                 ids = captioner.generate(
-                    **inputs, max_new_tokens=config.caption.max_new_tokens, min_new_tokens=config.caption.min_new_tokens
+                    **inputs, max_new_tokens=config.caption.max_new_tokens or BLIP_NEW_TOKENS, min_new_tokens=config.caption.min_new_tokens
                 )
             return str(processor.decode(ids[0], skip_special_tokens=True))
 

@@ -12,10 +12,14 @@ from pipeline.contracts.stage import Drop, Keep, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One caption. score: mean log-probability of its tokens under the model that wrote it, 0 at best; None where it gives none."""
+    """One caption. score: mean log-probability of its tokens under the model that wrote it, 0 at best; None where it gives none.
+
+    is_cut: the model had not finished it when caption.max_new_tokens were written.
+    """
 
     text: str
     score: float | None = None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ def choose(description: Description, config: CaptionConfig) -> Outcome:
     answers where the captioner was asked for attributes.
     """
     ranked = sorted(_distinct(description.candidates), key=lambda c: _rank(c, config), reverse=True)
-    judged = [(candidate, caption_reason(candidate.text, config)) for candidate in ranked]
+    judged = [(c, "caption_cut" if c.is_cut else caption_reason(c.text, config)) for c in ranked]
     passing = [candidate.text for candidate, reason in judged if reason is None]
     row: dict[str, Any] = {
         "caption": passing[0] if passing else ranked[0].text,

@@ -54,10 +54,10 @@ class CaptionStage:
 
 def load_captioner(config: CaptionConfig) -> Captioner:
     """BLIP for folders of model_type "blip" (or none), any image-text-to-text model otherwise. Raises ConfigError if it does not load."""
-    from generation.backends.captioner_files import local_folder, model_type
+    from generation.backends.captioner_files import is_blip, local_folder
 
     folder = local_folder(config.model)
-    if model_type(folder) in ("blip", ""):
+    if is_blip(folder):
         from generation.backends.blip import BlipCaptioner
 
         return BlipCaptioner(config, folder)

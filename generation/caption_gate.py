@@ -1,14 +1,25 @@
-"""Is a caption usable? Pure text rules: long enough, no loop, names a garment. Reasons to drop, or None."""
+"""Is a caption usable? Pure text rules: no refusal, long enough, no loop, names a garment. Reasons to drop, or None."""
+
+import re
 
 from generation.annotation.tokens import tokenise
 from generation.config import CaptionConfig
 
-REASONS = ("caption_short", "caption_loop", "caption_no_clothing", "invalid_answers")
+REASONS = ("caption_cut", "caption_refusal", "caption_short", "caption_loop", "caption_no_clothing", "invalid_answers")
+
+_REFUSAL = re.compile(  # of vision-language models; a caption does not speak of its writer
+    r"\b(?:i['’]m|i am) (?:very |so |really )?(?:sorry|afraid|unable|not able|an ai)\b|^sorry\b|\bas an ai\b|"
+    r"\b(?:i|we) (?:cannot|can['’]t|can not|could not|couldn['’]t|won['’]t|am not able to|don['’]t|do not) "
+    r"(?:assist|comply|describe|determine|discern|fulfil|fulfill|help|identify|make out|provide|recognize|recognise|see|tell|view)\b",
+    re.IGNORECASE,
+)
 
 
 def caption_reason(caption: str, config: CaptionConfig) -> str | None:
     """One of REASONS, or None if the caption may stay."""
     words = caption.lower().split()
+    if _REFUSAL.search(caption):
+        return "caption_refusal"
     if len(words) < config.min_words:
         return "caption_short"
     if longest_loop(words, config.max_loop_words) > config.max_loop_repeats:

@@ -17,6 +17,7 @@ EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 EXECUTIONS = ("staged", "fused")
 MAX_SIDE_PX = 8192  # of a picture: more is a slip of the pen
+BLIP_NEW_TOKENS, VLM_NEW_TOKENS = 48, 160  # caption.max_new_tokens where it is not set
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -201,7 +202,7 @@ class CaptionConfig:
     choose: str = "likelihood"  # among candidates that pass: likelihood (of the model), or attributes (most stated, then likelihood)
     require_answers: bool = True  # vision-language models: drop pictures whose answers about attributes are no valid JSON
     min_new_tokens: int = 5
-    max_new_tokens: int = 48
+    max_new_tokens: int | None = None  # None: 48 for BLIP, 160 for vision-language models, whose sentences are longer
     repetition_penalty: float = 1.0  # above 1 discourages words that were used; 1.1-1.5 helps stock BLIP
     no_repeat_ngram_size: int = 0  # 0: off. 3 or 4 helps stock BLIP
     min_words: int = 5  # shorter captions are dropped
@@ -215,7 +216,8 @@ class CaptionConfig:
         check_ranges("caption", self, batch_size=COUNT, num_beams=COUNT, num_candidates=COUNT, max_new_tokens=COUNT)
         check_ranges("caption", self, min_words=COUNT, max_loop_words=COUNT, max_loop_repeats=COUNT)
         check_ranges("caption", self, repetition_penalty=POSITIVE, no_repeat_ngram_size=NOT_NEGATIVE)
-        _refuse(not 0 <= self.min_new_tokens <= self.max_new_tokens, "caption.min_new_tokens", self.min_new_tokens, "0 to max_new_tokens")
+        most = BLIP_NEW_TOKENS if self.max_new_tokens is None else self.max_new_tokens
+        _refuse(not 0 <= self.min_new_tokens <= most, "caption.min_new_tokens", self.min_new_tokens, f"0 to max_new_tokens ({most})")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.annotation.lexicon import RULES_FILE
+from generation.backends.captioner_files import max_new_tokens
 from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.schedulers import check_scheduler
 from generation.config import EMBEDDED, GenerationConfig, PromptsConfig
@@ -37,6 +38,8 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
         for field in _LATER.get(name, ()):
             if section[field] is None:
                 del section[field]
+        if name == "caption":
+            section["max_new_tokens"] = _max_new_tokens(config)
         digests[name] = digest({"before": before, "section": section, "files": _named_files(config, name)})
         before = digests[name]
     return digests
@@ -99,6 +102,12 @@ def _refuse_absent(config: GenerationConfig) -> None:
         check_scheduler(config.generate.scheduler)
     for plugin in config.filter.plugins:
         find_model(plugin.model, f"filter.plugins.{plugin.name}.model", None, "config.json")
+
+
+def _max_new_tokens(config: GenerationConfig) -> int | None:
+    """As it will be: a default that depends on the model counts as if it were spelt out. None for a model that is yet to be fetched."""
+    folder, is_here = find_model(config.caption.model, "caption.model", "captioner", "config.json")
+    return max_new_tokens(config.caption, folder) if is_here else config.caption.max_new_tokens
 
 
 def _model_digest(configured: str, field: str, embedded: str, marker: str) -> str:

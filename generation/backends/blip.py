@@ -6,6 +6,7 @@ from typing import Any
 
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.captioner_files import first_line
+from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import weights_sha256
 from generation.backends.quiet import silence_transformers
@@ -28,13 +29,7 @@ class BlipCaptioner:
         self._batch = BatchSize(config.batch_size)
         self._num_candidates = config.num_candidates
         self._options: dict[str, Any] = {
-            "do_sample": False,
-            "num_beams": max(config.num_beams, config.num_candidates),  # candidates are the best beams: no chance is involved
-            "num_return_sequences": config.num_candidates,
-            "min_new_tokens": config.min_new_tokens,
-            "max_new_tokens": config.max_new_tokens,
-            "repetition_penalty": config.repetition_penalty,
-            "no_repeat_ngram_size": config.no_repeat_ngram_size,
+            **decoding_options(config, folder),
             "return_dict_in_generate": True,
             "output_scores": True,
         }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.backends.model_files import find_model
+from generation.config import BLIP_NEW_TOKENS, VLM_NEW_TOKENS, CaptionConfig
 from pipeline.contracts.errors import ConfigError
 
 _HUB_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")
@@ -33,6 +34,18 @@ def model_type(folder: str) -> str:
     except (OSError, ValueError) as err:
         raise ConfigError(f"caption.model: {folder}/config.json cannot be read ({err})") from err
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+
+
+def is_blip(folder: str) -> bool:
+    """False: a vision-language model."""
+    return model_type(folder) in ("blip", "")
+
+
+def max_new_tokens(config: CaptionConfig, folder: str) -> int:
+    """caption.max_new_tokens, or what it is for this family."""
+    if config.max_new_tokens is not None:
+        return config.max_new_tokens
+    return BLIP_NEW_TOKENS if is_blip(folder) else VLM_NEW_TOKENS
 
 
 def first_line(err: Exception) -> str:

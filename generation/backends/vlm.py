@@ -1,21 +1,38 @@
 """Pictures -> answers about attributes, then one sentence, by any image-text-to-text model of transformers with a chat template."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from generation.answers import Answers, labels_of_answers, parse_answers, question, sentence_request
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.captioner_files import first_line
+from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import weights_sha256
 from generation.backends.quiet import silence_transformers
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
 from generation.images import Image
+from generation.spoken import finished, one_sentence, without_thoughts
 from pipeline.contracts.errors import ConfigError
 
-MAX_ANSWER_TOKENS = 320  # the JSON of all fields takes about 200
+_ANSWER_OPTIONS = {  # one answer, whatever controls the sentence: JSON repeats itself
+    "do_sample": False,
+    "num_beams": 1,
+    "max_new_tokens": 320,  # the JSON of all fields takes about 200
+    "repetition_penalty": 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model wrote. score: mean log-probability of the tokens, None for a greedy reply; is_cut: it had not come to its end."""
+
+    text: str
+    score: float | None = None
+    is_cut: bool = False
 
 
 class VlmCaptioner:
@@ -27,7 +44,7 @@ class VlmCaptioner:
         self._model, self._processor = _load(folder, config.model, self._dtype)
         self._model.to(self._device).eval()
         self._batch = BatchSize(config.batch_size)
-        self._config = config
+        self._sentence_options = {**decoding_options(config, folder), "output_scores": config.num_candidates > 1}
         self.provenance: dict[str, Any] = {"model": config.model, "weights_sha256": weights_sha256(folder)}
 
     def describe(self, images: Sequence[Image]) -> list[Description]:
@@ -36,16 +53,16 @@ class VlmCaptioner:
         return in_batches(self._batch, len(images), lambda a, b: self._batch_of(images[a:b]), way_out)
 
     def _batch_of(self, images: Sequence[Image]) -> list[Description]:
-        parsed = [_parsed(text) for text in self._ask(images, [question()] * len(images), MAX_ANSWER_TOKENS)]
+        parsed = [_parsed(replies[0].text) for replies in self._ask(images, [question()] * len(images), _ANSWER_OPTIONS)]
         requests = [sentence_request(answers) for answers, _ in parsed]
-        sentences = self._ask(images, requests, self._config.max_new_tokens)
+        sentences = self._ask(images, requests, self._sentence_options)
         return [
-            Description([Candidate(one_sentence(text))], labels_of_answers(answers) if answers else None, problem)
-            for text, (answers, problem) in zip(sentences, parsed, strict=True)
+            Description([candidate(reply) for reply in replies], labels_of_answers(answers) if answers else None, problem)
+            for replies, (answers, problem) in zip(sentences, parsed, strict=True)
         ]
 
-    def _ask(self, images: Sequence[Image], texts: Sequence[str], max_new_tokens: int) -> list[str]:
-        """One answer per picture and text, greedy."""
+    def _ask(self, images: Sequence[Image], texts: Sequence[str], options: dict[str, Any]) -> list[list[Reply]]:
+        """Replies to each picture and text, the likeliest first: options["num_return_sequences"] of them, or one."""
         import torch
         from PIL import Image as PillowImage
 
@@ -58,25 +75,32 @@ class VlmCaptioner:
         )
         inputs = {k: v.to(self._device, self._dtype if v.is_floating_point() else None) for k, v in inputs.items()}
         with torch.inference_mode():
-            ids = self._model.generate(
-                **inputs,
-                do_sample=False,
-                max_new_tokens=max_new_tokens,
-                repetition_penalty=self._config.repetition_penalty,
-                no_repeat_ngram_size=self._config.no_repeat_ngram_size if max_new_tokens != MAX_ANSWER_TOKENS else 0,  # JSON repeats
-            )
-        return self._processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            made = self._model.generate(**inputs, **options, return_dict_in_generate=True)
+        replies = self._replies(made.sequences[:, inputs["input_ids"].shape[1] :], getattr(made, "sequences_scores", None))
+        each = len(replies) // len(images)
+        return [replies[i : i + each] for i in range(0, len(replies), each)]
+
+    def _replies(self, ids: Any, scores: Any) -> list[Reply]:
+        texts = self._processor.batch_decode(ids, skip_special_tokens=True)
+        ends = _end_tokens(self._model.generation_config.eos_token_id)
+        cut = [bool(ends) and ends.isdisjoint(row) for row in ids.tolist()]
+        values = [None] * len(texts) if scores is None else [round(float(score), 4) for score in scores]
+        return [Reply(text, value, is_cut) for text, value, is_cut in zip(texts, values, cut, strict=True)]
 
 
-def one_sentence(text: str) -> str:
-    """The first line without quotation marks and list signs; spaces made single."""
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    return " ".join(line.strip().lstrip("-*• ").strip("\"'“”").split())
+def candidate(reply: Reply) -> Candidate:
+    """The sentence of a reply; one that ran out of tokens is cut unless a whole sentence stands before that."""
+    whole = finished(reply.text) if reply.is_cut else one_sentence(reply.text)
+    return Candidate(one_sentence(reply.text) if whole is None else whole, reply.score, is_cut=whole is None)
+
+
+def _end_tokens(configured: int | list[int] | None) -> set[int]:
+    return set() if configured is None else {configured} if isinstance(configured, int) else set(configured)
 
 
 def _parsed(text: str) -> tuple[Answers | None, str | None]:
     try:
-        return parse_answers(text), None
+        return parse_answers(without_thoughts(text)), None
     except ValueError as err:
         return None, str(err)[:300]
 

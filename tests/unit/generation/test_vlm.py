@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from generation.answers import Answers, labels_of_answers, parse_answers, question, sentence_request
-from generation.backends.vlm import one_sentence
+from generation.backends.vlm import Reply, candidate, one_sentence
+from generation.candidates import Description, choose
 from generation.caption import CaptionStage
-from generation.config import CaptionConfig
-from generation.images import encode_jpeg
+from generation.config import CaptionConfig, GenerationConfig
+from generation.digests import stage_digests
+from generation.images import decode_item, encode_jpeg
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.stage import Drop, Item, Keep
@@ -79,10 +81,10 @@ def test_questions_come_first_then_the_sentence_with_the_answers(config: Caption
     stage = loaded(config)
     asked: list[str] = []
 
-    def scripted(images: list[Any], texts: list[str], max_new_tokens: int) -> list[str]:
+    def scripted(images: list[Any], texts: list[str], options: dict[str, Any]) -> list[list[Reply]]:
         asked.extend(texts)
         answer = "Sure: " + json.dumps(FULL) if "JSON" in texts[0] else '"A woman in a grey shirt with a backpack."\nMore.'
-        return [answer] * len(texts)
+        return [[Reply(answer)]] * len(texts)
 
     monkeypatch.setattr(stage._model, "_ask", scripted)
     (outcome,) = stage.process(pictures(1))
@@ -156,3 +158,89 @@ def test_the_question_names_every_field_and_the_request_only_what_is_known() -> 
 )
 def test_one_sentence(text: str, sentence: str) -> None:
     assert one_sentence(text) == sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Here is a one-sentence description of the person's clothes:\n\nA man in a red shirt.", "A man in a red shirt."),
+        ('Sure! Here\'s a sentence describing the person in a jacket:\n"A man in a red jacket."', "A man in a red jacket."),
+        ('Sure, here is the sentence: "A man in blue."', "A man in blue."),
+        ("Certainly!\nA man in blue.", "A man in blue."),
+        ("<think>A man in a red shirt, maybe a bag?\nOk.</think>\nA man in a red shirt.", "A man in a red shirt."),
+        ("The shirt is red.\n</think>\n\nA man in a red shirt.", "A man in a red shirt."),
+        ("<think>The shirt is red, or is it", ""),
+        ("**A man** wears a red shirt.", "A man wears a red shirt."),
+        ("A man wears: a red shirt, a hat.", "A man wears: a red shirt, a hat."),
+        ("Here is a man in a red shirt.", "Here is a man in a red shirt."),
+    ],
+)
+def test_what_is_said_around_the_sentence_is_no_caption(text: str, sentence: str) -> None:
+    assert one_sentence(text) == sentence
+
+
+WHOLE = "A young woman is wearing a white blouse and blue jeans."
+
+
+@pytest.mark.parametrize(
+    ("text", "is_cut", "caption", "reason"),
+    [
+        (WHOLE, False, WHOLE, None),
+        (WHOLE[:-1], False, WHOLE[:-1], None),  # without a full stop, but the model had nothing to add
+        (WHOLE[:-7], True, WHOLE[:-7], "caption_cut"),
+        (f'"{WHOLE}" She also carries a', True, WHOLE, None),
+        (f"{WHOLE}\nShe also carries a", True, WHOLE, None),
+        ("Here is the description of the shirt:", True, "", "caption_cut"),
+        ("I'm sorry, I can't help with identifying people or describing their clothes.", False, None, "caption_refusal"),
+        ("I cannot provide a description of the jacket of this person.", False, None, "caption_refusal"),
+        ("As an AI, no shirt is described by me.", False, None, "caption_refusal"),
+        ("Unfortunately, I am unable to see the person's shirt.", False, None, "caption_refusal"),
+        ("A man in a shirt that says I am happy.", False, None, None),
+    ],
+)
+def test_cut_sentences_and_refusals_are_dropped_by_name(text: str, is_cut: bool, caption: str | None, reason: str | None) -> None:
+    outcome = choose(Description([candidate(Reply(text, is_cut=is_cut))]), CaptionConfig())
+    assert isinstance(outcome, Keep | Drop)
+    assert outcome.row["caption"] == (text if caption is None else caption)
+    assert (outcome.reason if isinstance(outcome, Drop) else None) == reason
+
+
+def test_a_reply_that_ends_before_its_end_token_is_cut(config: CaptionConfig) -> None:
+    captioner: Any = loaded(replace(config, max_new_tokens=5))._model
+    model, real = captioner._model, captioner._model.generate
+    (image,) = (decode_item(item.image) for item in pictures(1))
+    assert [r.is_cut for r in captioner._ask([image], ["a man"], captioner._sentence_options)[0]] == [True]
+
+    def ending(**options: Any) -> Any:
+        made = real(**options)
+        made.sequences[:, -1] = model.generation_config.eos_token_id
+        return made
+
+    model.generate = ending
+    assert [r.is_cut for r in captioner._ask([image], ["a man"], captioner._sentence_options)[0]] == [False]
+
+
+def test_settings_reach_the_sentence_and_not_the_question(config: CaptionConfig) -> None:
+    """JSON repeats itself: words must not be discouraged there, and one answer is wanted."""
+    stage = loaded(replace(config, num_beams=2, num_candidates=3, min_new_tokens=4, repetition_penalty=1.5, no_repeat_ngram_size=2))
+    captioner: Any = stage._model
+    real, seen = captioner._model.generate, []
+    captioner._model.generate = lambda **options: seen.append(options) or real(**options)
+    (outcome,) = stage.process(pictures(1))
+    assert isinstance(outcome, Drop)
+    scores = [c["score"] for c in outcome.row["caption_candidates"]]
+    assert len(scores) > 1
+    assert scores == sorted(scores, reverse=True)
+    names = ("num_beams", "num_return_sequences", "min_new_tokens", "max_new_tokens", "repetition_penalty", "no_repeat_ngram_size")
+    assert [tuple(options.get(name) for name in names) for options in seen] == [(1, None, None, 320, 1.0, None), (3, 3, 4, 6, 1.5, 2)]
+
+
+def test_sentences_of_vision_language_models_may_be_longer(config: CaptionConfig, tmp_path: Path) -> None:
+    """And a default that depends on the model counts in the digest as if it were spelt out: finished BLIP runs stay finished."""
+
+    def digest(**caption: Any) -> str:
+        return stage_digests(GenerationConfig(caption=CaptionConfig(**caption)))["caption"]
+
+    assert loaded(replace(config, max_new_tokens=None))._model._sentence_options["max_new_tokens"] == 160  # type: ignore[union-attr]
+    assert digest() == digest(max_new_tokens=48) != digest(max_new_tokens=160)
+    assert digest(model=config.model) == digest(model=config.model, max_new_tokens=160) != digest(model=config.model, max_new_tokens=48)
