@@ -37,17 +37,25 @@ class ImageTextScore:
         self._device, self._model, self._processor = _load(config, AutoModel, AutoProcessor)
         if not (hasattr(self._model, "get_image_features") and hasattr(self._model, "get_text_features")):
             raise ConfigError(f"filter.plugins.{config.name}: {config.model!r} has no two towers; accepted: CLIP, SigLIP and the like")
+        self._padding = _text_padding(self._model.config)
 
     def measure(self, images: Sequence[Image], prompts: Sequence[str | None]) -> list[float | None]:
         import torch
 
         texts = [prompt or "" for prompt in prompts]
-        inputs = self._processor(text=texts, images=list(images), return_tensors="pt", padding=True, truncation=True)
+        inputs = self._processor(text=texts, images=list(images), return_tensors="pt", truncation=True, **self._padding)
         inputs = {k: v.to(self._device, self._model.dtype if v.is_floating_point() else None) for k, v in inputs.items()}
         with torch.inference_mode():
             made = self._model(**inputs)
         one, other = (torch.nn.functional.normalize(e.float(), dim=-1) for e in (made.image_embeds, made.text_embeds))
         return [_short(v) if prompt else None for v, prompt in zip((one * other).sum(-1).tolist(), prompts, strict=True)]
+
+
+def _text_padding(config: Any) -> dict[str, Any]:
+    """How prompts get one length. SigLIP reads its padding, with which it was trained: always to its full length, and without a mask."""
+    if not config.model_type.startswith("siglip"):
+        return {"padding": True}
+    return {"padding": "max_length", "max_length": config.text_config.max_position_embeddings, "return_attention_mask": False}
 
 
 class ClassifierScore:

@@ -14,7 +14,7 @@ from generation.images import encode_png
 from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.stage import Drop, Item
 from tests.unit.generation.test_redecide import WHOLE
-from tests.unit.generation.tiny_models import save_classifier, save_clip
+from tests.unit.generation.tiny_models import save_classifier, save_clip, save_siglip
 
 PICTURES = list(np.random.default_rng(0).integers(0, 255, (3, 64, 32, 3), np.uint8))
 PROMPTS = ["a man in red", "a woman", "a man in red"]
@@ -33,6 +33,15 @@ def test_the_score_of_a_pair_does_not_depend_on_its_batch(clip: PluginConfig) ->
     assert all(value is not None and -1 <= value <= 1 for value in together)
     assert len(set(together)) == 3
     assert plugin.measure(PICTURES[:1], [PROMPTS[1]]) != plugin.measure(PICTURES[:1], [PROMPTS[0]])
+
+
+def test_the_score_of_siglip_does_not_depend_on_longer_prompts_beside_it(tmp_path: Path) -> None:
+    plugin = load_plugin(PluginConfig(name="s", kind="image_text", model=str(save_siglip(tmp_path)), device="cpu"))
+    prompts = ["a man", "a man in a red shirt and a woman", "a man in a hat " * 10]
+    together = plugin.measure(PICTURES, prompts)
+    alone = [plugin.measure([picture], [prompt])[0] for picture, prompt in zip(PICTURES, prompts, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert len(set(together)) == 3
 
 
 def test_long_prompts_are_cut_and_pictures_without_one_are_not_measured(clip: PluginConfig) -> None:

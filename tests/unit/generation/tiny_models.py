@@ -312,6 +312,20 @@ def save_clip(folder: Path) -> Path:
     return folder
 
 
+def save_siglip(folder: Path) -> Path:
+    """A SiglipModel folder with its processor."""
+    import torch
+    from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel, SiglipProcessor
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokenizer = word_tokenizer(64)
+    text = {**size, "vocab_size": len(tokenizer), "max_position_embeddings": 12, "projection_size": 16}
+    SiglipModel(SiglipConfig(text_config=text, vision_config={**size, "image_size": 32, "patch_size": 16})).save_pretrained(folder)
+    SiglipProcessor(SiglipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    return folder
+
+
 def save_classifier(folder: Path, labels: tuple[str, ...]) -> Path:
     """A ViTForImageClassification folder with its image processor."""
     import torch
