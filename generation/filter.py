@@ -4,6 +4,7 @@ Reads the pictures of `generate`; `recrop` reads the key points that it writes.
 """
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from generation.backends.plugins import Plugin, load_plugin
@@ -69,6 +70,8 @@ class FilterStage:
     def _judge(self, image: Image, measured: dict[str, float], persons: list[Person] | WorkerDiedError, extra: dict[str, float]) -> Outcome:
         if isinstance(persons, WorkerDiedError):
             return Fail("pose_worker_died", str(persons))
+        if broken := [f"{name} is {value}" for name, value in extra.items() if not isfinite(value)]:
+            return Fail("invalid_measure", f"{', '.join(broken)}; a model that gives no number wants another filter.plugins.dtype")
         height, width = image.shape[:2]
         measures = measured | measure_persons(persons, width, height) | extra
         row: dict[str, Any] = {"measures": measures, "keypoints": keypoints_json(persons[0]) if persons else None}

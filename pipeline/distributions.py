@@ -17,8 +17,11 @@ class Distribution:
         self._chunks: list[np.ndarray[Any, np.dtype[np.float32]]] = []
 
     def add(self, values: Sequence[float]) -> None:
-        if len(chunk := np.array(values, np.float32)):
-            self._chunks.append(chunk)
+        """What is not finite (as float32) is left out: nothing can be said of it, and one such value would spoil every figure."""
+        with np.errstate(over="ignore"):
+            chunk = np.array(values, np.float32)
+        if len(finite := chunk[np.isfinite(chunk)]):
+            self._chunks.append(finite)
 
     def summary(self) -> dict[str, Any]:
         """{"count": 0} when nothing was added. histogram: NUM_BINS counts between low and high; what lies outside is in the end bins."""

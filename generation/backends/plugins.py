@@ -17,7 +17,7 @@ class Plugin(Protocol):
     name: str
 
     def measure(self, images: Sequence[Image], prompts: Sequence[str | None]) -> list[float | None]:
-        """A value per (H, W, 3) uint8 RGB picture, to six digits; None where it cannot be measured."""
+        """A value per (H, W, 3) uint8 RGB picture, to six digits; None where there is nothing to measure."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Optional measures by models of transformers: real classes with random weights."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from generation.filter import FilterStage
 from generation.filter_decision import Thresholds, decide, plugin_reason
 from generation.images import encode_png
 from pipeline.contracts.errors import ConfigError
-from pipeline.contracts.stage import Drop, Item
+from pipeline.contracts.stage import Drop, Fail, Item
 from tests.unit.generation.test_redecide import WHOLE
 from tests.unit.generation.tiny_models import save_classifier, save_clip, save_siglip
 
@@ -83,6 +84,7 @@ def test_a_low_measure_is_a_reason_and_a_missing_one_is_none() -> None:
     assert decide({**WHOLE, "clip_score": 0.1}, limits) == "low_clip_score"
     assert decide({**WHOLE, "clip_score": 0.3}, limits) is None
     assert plugin_reason(WHOLE, limits) is None
+    assert decide({**WHOLE, "clip_score": math.nan}, limits) == "low_clip_score"
 
 
 class Nobody:
@@ -101,3 +103,22 @@ def test_the_filter_stores_what_plugins_measure(clip: PluginConfig) -> None:
     outcomes = stage.process([items[0], Item("x", {}, b"junk"), *items[1:]])
     measured = [outcome.row["measures"]["clip_score"] for outcome in outcomes if isinstance(outcome, Drop)]
     assert measured == pytest.approx(stage._plugins[0].measure(PICTURES, PROMPTS), abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_picture_whose_measure_is_no_number_fails_by_name(value: float) -> None:
+    """It would pass every threshold and stand as NaN in the sample's JSON, which is none then."""
+
+    class Broken:
+        name = "clip_score"
+
+        def measure(self, images: list[object], prompts: list[str | None]) -> list[float | None]:
+            return [value, 0.5, None][: len(images)]
+
+    stage = FilterStage(FilterConfig())
+    stage._pool = Nobody()  # type: ignore[assignment]
+    stage._plugins = [Broken()]  # type: ignore[list-item]
+    first, *others = stage.process([Item(str(i), {"prompt": "a man"}, encode_png(picture)) for i, picture in enumerate(PICTURES)])
+    assert isinstance(first, Fail)
+    assert (first.reason, f"clip_score is {value}" in first.detail) == ("invalid_measure", True)
+    assert ["clip_score" in outcome.row["measures"] for outcome in others if isinstance(outcome, Drop)] == [True, False]

@@ -37,6 +37,13 @@ def test_a_distribution_is_that_of_all_values():
     assert Distribution().summary() == {"count": 0}
 
 
+def test_values_that_are_not_finite_are_left_out():
+    one = Distribution()
+    one.add([1.0, float("nan"), 3.0, float("inf"), 1e300])
+    one.add([float("nan")])
+    assert (one.summary()["count"], one.summary()["min"], one.summary()["max"]) == (2, 1.0, 3.0)
+
+
 def test_equal_values_have_a_histogram_too():
     one = Distribution()
     one.add([3.0] * 10)
