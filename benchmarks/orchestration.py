@@ -2,7 +2,8 @@
 
 Lays out the done records of a run at full size (real files of the real stage package's digests; the pictures themselves are empty files),
 then times fresh `passerby` processes on it: plan, submit --dry-run, status on the whole run, a relaunch that finds 5,800 of 5,900 units
-done, a run of which nothing is done, and status after a night on Slurm (369 tasks a stage, each with the record of its start and a log).
+done, a run of which nothing is done, one with a prompt file of that many lines, and status after a night on Slurm (369 tasks a stage, each
+with the record of its start and a log).
 No Slurm is needed: its queue has forgotten everything. Wanted: 2 s each. Run it on an idle machine.
 """
 
@@ -42,11 +43,21 @@ RECIPE = ROOT / "configs" / "generation" / "embedded.yaml"
 UNIT_SIZE = 256
 
 
-def describe_run(folder: Path, num_units: int) -> RunPlan:
+def describe_run(folder: Path, num_units: int, *more: str) -> RunPlan:
     settings = [f"run.folder={json.dumps(str(folder))}", f"run.unit_size={UNIT_SIZE}", f"prompts.num_prompts={num_units * UNIT_SIZE}"]
-    plan = describe(RECIPE, settings)
+    plan = describe(RECIPE, [*settings, *more])
     assert plan.num_units == num_units
     return plan
+
+
+def prompt_file(folder: Path, num_prompts: int) -> tuple[str, str]:
+    """The settings of a recipe that reads so many sentences, each another one, of 130 bytes."""
+    file, rest = (
+        folder / "prompts.txt",
+        "a woman with long hair walks in a red shirt, blue jeans and white shoes; she carries a black bag in her left hand.",
+    )
+    file.write_text("".join(f"Picture {i}: {rest}\n" for i in range(num_prompts)), encoding="utf-8")
+    return "prompts.kind=text", f"prompts.file={json.dumps(str(file))}"
 
 
 def lay_out(plan: RunPlan, num_done: int) -> None:
@@ -156,6 +167,9 @@ def main() -> None:
         seconds("plan, nothing done", ["plan", run_folder], given.repeats)
         seconds("submit --dry-run, nothing done", ["submit", run_folder, "--dry-run"], given.repeats)
         seconds("status, nothing done", ["status", run_folder], given.repeats)
+        read = describe_run(Path(name) / "read", given.units, *prompt_file(Path(name), given.units * UNIT_SIZE))
+        write_config(read)
+        seconds("plan, prompts of a file (first: counted)", ["plan", str(read.paths.root)], given.repeats)
         whole = describe_run(Path(name) / "whole", given.units)
         lay_out(whole, given.units)
         run_folder = str(whole.paths.root)

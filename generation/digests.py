@@ -8,7 +8,7 @@ from generation.backends.captioner_files import max_new_tokens
 from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.schedulers import check_scheduler
 from generation.config import EMBEDDED, GenerationConfig, PromptsConfig
-from generation.prompt_texts import count_prompts
+from generation.run_size import num_prompts, units_of_prompts
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file
@@ -60,16 +60,15 @@ def describe(config: GenerationConfig) -> dict[str, Any]:
     """What orchestration asks: the resolved config, sizes, and digests. Loads no model."""
     digests = stage_digests(config)
     checks = {"prompts": check_digest(config.prompts, digests["prompts"])}
-    num_prompts = count_prompts(config.prompts)
-    num_images = num_prompts * config.prompts.variants
+    prompts = num_prompts(config, digests["prompts"])
     return {
         "config": to_dict(config),
         "run": {
             "folder": str(config.run.path),
             "unit_size": config.run.unit_size,
-            "num_prompts": num_prompts,
-            "num_units": -(-num_images // config.run.unit_size),
-            "num_images": num_images,
+            "num_prompts": prompts,
+            "num_units": units_of_prompts(config, prompts),
+            "num_images": prompts * config.prompts.variants,
         },
         "stages": [{"name": name, "digest": value, "check": checks.get(name)} for name, value in digests.items()],
     }

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from pipeline.contracts.errors import ContractError
 
 TEXT_COLUMNS = ("prompt", "caption", "text")  # of a table, in order of preference
 KINDS = ("text", "json", "table")
+_WORDS = re.compile(r"[^\W_]+")
+_ASCII_WORDS = bytes(ord(chr(c).lower()) if chr(c).isalnum() else ord(" ") for c in range(128)) + bytes(128)
 _JSON_START = re.compile(r"""\[\s*($|[{\["])|\{\s*($|")""")
 
 
@@ -33,25 +36,35 @@ def read_prompts(path: Path, kind: str, splits: Sequence[str]) -> list[PromptTex
     return read_table_prompts(path)
 
 
+def read_texts(path: Path, kind: str, splits: Sequence[str]) -> Iterable[str]:
+    """The texts of read_prompts, without what else a row says."""
+    return text_lines(path) if kind == "text" else (prompt.text for prompt in read_prompts(path, kind, splits))
+
+
 def read_text_prompts(path: Path) -> list[str]:
+    """All of text_lines."""
+    return list(text_lines(path))
+
+
+def text_lines(path: Path) -> Iterator[str]:
     """One prompt a line; empty lines are skipped.
 
     Raises ContractError: no file, not UTF-8 (naming line and byte), no prompt in it, or a caption list: taken line by line it would make
     prompts of brackets, file names, and test captions.
     """
-    prompts: list[str] = []
-    for number, line in enumerate(_read(path).split(b"\n"), 1):
+    is_empty = True
+    for number, line in enumerate(_lines(path), 1):
         text = _decode(line, path, number).strip()
-        if not prompts and _JSON_START.match(text):
+        if is_empty and _JSON_START.match(text):
             raise ContractError(
                 f"{path}, line {number}: {text[:40]!r} looks like JSON, not a sentence; set prompts.kind=json for the caption lists of "
                 "data sets, prompts.kind=table for .jsonl"
             )
         if text:
-            prompts.append(text)
-    if not prompts:
+            is_empty = False
+            yield text
+    if is_empty:
         raise ContractError(f"{path} holds no prompt; put one sentence on each line")
-    return prompts
 
 
 def read_table_prompts(path: Path) -> list[PromptText]:
@@ -79,7 +92,9 @@ def unrepeated(prompts: Iterable[PromptText]) -> list[PromptText]:
 
 def normalised(text: str) -> str:
     """Lower case, letters and digits of any script, single spaces: what two copies of a sentence share."""
-    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+    if text.isascii():  # nearly every prompt of millions: six times as fast
+        return b" ".join(text.encode().translate(_ASCII_WORDS).split()).decode()
+    return " ".join(_WORDS.findall(text.lower()))
 
 
 def _optional(value: Any) -> str | None:
@@ -96,7 +111,7 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
-    for number, line in enumerate(_read(path).split(b"\n"), 1):
+    for number, line in enumerate(_lines(path), 1):
         text = _decode(line, path, number).strip()
         if not text:
             continue
@@ -109,9 +124,11 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
         yield row
 
 
-def _read(path: Path) -> bytes:
+def _lines(path: Path) -> Iterator[bytes]:
+    """One after the other: files have millions."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield from file
     except OSError as err:
         raise ContractError(f"{path} cannot be read ({err.strerror}); give the path of an existing file") from err
 
@@ -122,7 +139,7 @@ def _decode(data: bytes, path: Path, line: int) -> str:
             f"{path}, line {line}, byte {data.index(0) + 1}: 0x00 is no text; save the file as UTF-8 (UTF-16 has such bytes)"
         )
     try:
-        return data.decode("utf-8-sig")  # a byte order mark is no part of the first prompt
+        return data.removeprefix(BOM_UTF8).decode()  # a byte order mark is no part of the first prompt
     except UnicodeDecodeError as err:
         raise ContractError(
             f"{path}, line {line}, byte {err.start + 1}: 0x{data[err.start]:02x} is not UTF-8; "

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from generation.config import PromptsConfig
-from generation.prompt_files import PromptText, read_prompts, unrepeated
+from generation.prompt_files import PromptText, normalised, read_prompts, read_texts, unrepeated
 from generation.sampler import sample_look
 from generation.sentences import write_sentence
 from pipeline.seeds import derive_seed
@@ -25,8 +25,12 @@ def make_prompts(config: PromptsConfig, seed: int) -> list[PromptText]:
 
 
 def count_prompts(config: PromptsConfig) -> int:
-    """len(make_prompts(...)), without writing the sampler's sentences."""
-    return (config.num_prompts or DEFAULT_SAMPLED) if config.kind == "sampler" else len(make_prompts(config, 0))
+    """len(make_prompts(...)), without writing the sampler's sentences, and without keeping those of files, which may be millions."""
+    if config.kind == "sampler":
+        return config.num_prompts or DEFAULT_SAMPLED
+    texts = (text for file in config.files for text in read_texts(Path(file), config.kind, config.splits))
+    count = len(set(map(normalised, texts))) if config.unrepeated else sum(1 for _ in texts)
+    return min(count, config.num_prompts or count)
 
 
 def _named(prompt: PromptText, file: Path) -> PromptText:

@@ -16,7 +16,7 @@ from pipeline.contracts.sample import make_key
 from pipeline.contracts.stage import Item, Row
 from pipeline.paths import RunPaths
 from pipeline.runner import ledger_rows
-from pipeline.tables import read_rows, write_rows
+from pipeline.tables import StoredRows, read_columns, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def check_prompts(config: GenerationConfig, paths: RunPaths, check: str | None) 
     """refuse_leaks for a table that was written before the check (digests.check_digest) was asked for; nothing if it has passed it."""
     if is_checked(paths, "prompts", check):
         return
-    refuse_leaks(config.prompts, [row["prompt"] for row in read_prompt_rows(paths)])
+    refuse_leaks(config.prompts, read_columns(_table(paths), ["prompt"])["prompt"])
     mark_checked(paths, "prompts", check)
 
 
@@ -75,7 +75,7 @@ def write_prompts(config: GenerationConfig, paths: RunPaths) -> tuple[Counts, li
     """The `make` of the single stage "prompts"."""
     rows = prompt_rows(config.prompts, config.run.seed)
     refuse_leaks(config.prompts, [row["prompt"] for row in rows])
-    table, ledger = paths.units("prompts", 0, "parquet"), paths.ledger("prompts", 0)
+    table, ledger = _table(paths), paths.ledger("prompts", 0)
     write_rows(table, rows)
     write_rows(ledger, ledger_rows(rows))
     return Counts(seen=len(rows), kept=len(rows), dropped=0, failed=0), [table, ledger]
@@ -88,9 +88,13 @@ def image_items(prompts: Sequence[Row], unit: int, unit_size: int, variants: int
     return [_image_item(prompts[image // variants], image % variants) for image in images]
 
 
-def read_prompt_rows(paths: RunPaths) -> list[Row]:
+def read_prompt_rows(paths: RunPaths) -> Sequence[Row]:
     """The prompt table of a run."""
-    return read_rows(paths.units("prompts", 0, "parquet"))
+    return StoredRows(_table(paths))
+
+
+def _table(paths: RunPaths) -> Path:
+    return paths.units("prompts", 0, "parquet")
 
 
 def _image_item(row: Row, variant: int) -> Item:

@@ -1,12 +1,13 @@
 """One stage of one task, or all at once: which units, from what, by which stage object. `python -m generation STAGE|fused` as functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from generation.config import GenerationConfig
-from generation.digests import check_digest, describe, stage_digests
+from generation.digests import check_digest, stage_digests
 from generation.prompts import check_prompts, image_items, read_prompt_rows, write_prompts
+from generation.run_size import num_units
 from pipeline.completion import input_digest, mark_checked, units_of_task
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.contracts.stage import Row, Stage
@@ -47,30 +48,25 @@ def run_stage(name: str, config: GenerationConfig, part: Part = Part()) -> list[
     Raises ConfigError, ContractError, StageError as the stage and its inputs do.
     """
     paths = RunPaths(config.run.path)
-    digest = stage_digests(config)[name]
-    num_units = _num_units(config)
-    units = part.of(1 if name in SINGLE_STAGES else num_units)
+    digests = stage_digests(config)
     if name in SINGLE_STAGES:
-        return [_run_single(name, config, paths, digest, num_units)] if units else []
-    link = _link(name, config, paths, digest)
-    return run_units(link.stage, paths, units, config_digest=digest, inputs=link.inputs)
+        return [_run_single(name, config, paths, digests)] if part.of(1) else []
+    units = part.of(num_units(config, digests["prompts"]))
+    link = _link(name, config, paths, digests[name])
+    return run_units(link.stage, paths, units, config_digest=digests[name], inputs=link.inputs)
 
 
 def run_all_stages(config: GenerationConfig, part: Part = Part()) -> FusedReport:
     """What is left of this part's units in all unit stages, side by side in this process. Files, errors: those of run_stage."""
     paths, digests = RunPaths(config.run.path), stage_digests(config)
     links = [_link(name, config, paths, digests[name], fill_cores=True) for name in UNIT_STAGES]
-    return run_fused(links, paths, part.of(_num_units(config)))
+    return run_fused(links, paths, part.of(num_units(config, digests["prompts"])))
 
 
 def _link(name: str, config: GenerationConfig, paths: RunPaths, digest: str, fill_cores: bool = False) -> Link:
     stage = make_stage(name, config, fill_cores)
     inputs = _generate_input(config, paths) if name == "generate" else chained_input(paths, *_CHAIN[name], stage.reads_images)
     return Link(stage, digest, inputs)
-
-
-def _num_units(config: GenerationConfig) -> int:
-    return int(describe(config)["run"]["num_units"])
 
 
 def make_stage(name: str, config: GenerationConfig, fill_cores: bool = False) -> Stage:
@@ -96,18 +92,19 @@ def make_stage(name: str, config: GenerationConfig, fill_cores: bool = False) ->
     return AnnotateStage(config.annotate)
 
 
-def _run_single(name: str, config: GenerationConfig, paths: RunPaths, digest: str, num_units: int) -> DoneRecord:
+def _run_single(name: str, config: GenerationConfig, paths: RunPaths, digests: dict[str, str]) -> DoneRecord:
     if name == "prompts":
-        return _run_prompts(config, paths, digest)
+        return _run_prompts(config, paths, digests[name])
     from generation.shard import write_shards
 
-    sources = [(stage, unit) for unit in range(num_units) for stage in ("annotate", "recrop")]
+    units = num_units(config, digests["prompts"])
+    sources = [(stage, unit) for unit in range(units) for stage in ("annotate", "recrop")]
     return run_single(
         name,
         paths,
-        config_digest=digest,
+        config_digest=digests[name],
         input_digest=input_digest(paths, sources),
-        make=lambda: write_shards(config, paths, num_units, digest),
+        make=lambda: write_shards(config, paths, units, digests[name]),
     )
 
 
@@ -127,11 +124,11 @@ def _run_prompts(config: GenerationConfig, paths: RunPaths, digest: str) -> Done
 def _generate_input(config: GenerationConfig, paths: RunPaths) -> Callable[[int], UnitInput]:
     """Items from the prompt table, which is read once for all units of the task."""
     digest = input_digest(paths, [("prompts", 0)])
-    table: list[Row] = []
+    table: Sequence[Row] = ()
 
     def unit_input(unit: int) -> UnitInput:
-        if not table:
-            table.extend(read_prompt_rows(paths))
+        nonlocal table
+        table = table or read_prompt_rows(paths)
         return UnitInput(image_items(table, unit, config.run.unit_size, config.prompts.variants), digest)
 
     return unit_input

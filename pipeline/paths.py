@@ -33,6 +33,11 @@ class RunPaths:
         """The cache of all done records of a stage."""
         return self.root / ".records" / f"{stage}.cache"
 
+    @property
+    def num_prompts(self) -> Path:
+        """How many prompts the files of the recipe hold, while the stage that says so is not done."""
+        return self.root / ".records" / "num_prompts.json"
+
     def stage(self, stage: str) -> Path:
         return self.root / _FOLDERS.get(stage, stage)
 

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, overload
 
 from pipeline.contracts.errors import ContractError, first_line
 from pipeline.contracts.stage import Row
@@ -86,6 +86,26 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     with _told(path):
         table = _table(path, columns)
         return [] if table is None else _rows(table)
+
+
+class StoredRows(Sequence[Row]):
+    """read_rows(path), each row made when it is asked for: of a million, a task wants a few thousand."""
+
+    def __init__(self, path: Path) -> None:
+        self._table = _table(path, None)
+
+    def __len__(self) -> int:
+        return 0 if self._table is None else int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        places = range(len(self))[place]
+        if isinstance(places, range):
+            return [self[i] for i in places]
+        return _rows(self._table.slice(places, 1))[0]
 
 
 def as_read(rows: Sequence[Row]) -> list[Row]:

@@ -18,6 +18,7 @@ from generation.annotation.tokens import CUTS, tokens_of
 from generation.caption_gate import longest_loop
 from generation.crop import crop, crop_to_size, person_box
 from generation.near_duplicates import find_repeats
+from generation.prompt_files import normalised
 from generation.prompts import image_items
 from generation.sampler import sample_look, stated_labels
 from generation.sentences import write_sentence
@@ -343,3 +344,8 @@ def test_near_duplicates_are_those_of_the_plain_comparison(sources: list[int], d
         else:
             slow[place] = original
     assert find_repeats(np.array(hashes, np.uint64), distance).keys() == slow.keys()
+
+
+@given(st.text() | st.text(st.characters(max_codepoint=127)))
+def test_normalised_texts_are_what_a_look_at_each_character_gives(text: str) -> None:
+    assert normalised(text) == " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())

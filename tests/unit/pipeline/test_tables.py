@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.contracts.errors import ContractError
-from pipeline.tables import column_names, iter_rows, read_columns, read_rows, row_writer, rows_at, write_rows
+from pipeline.tables import StoredRows, column_names, iter_rows, read_columns, read_rows, row_writer, rows_at, write_rows
 
 
 def test_rows_come_back_with_nested_values_and_none_for_what_was_absent(tmp_path):
@@ -113,3 +113,16 @@ def test_columns_that_a_table_lacks_are_none_where_that_is_allowed(tmp_path):
     assert read_columns(tmp_path / "t.parquet", ("a", "c"), optional=True) == {"a": [1, 3], "c": [None, None]}
     with pytest.raises(ContractError, match="no column c"):
         read_columns(tmp_path / "t.parquet", ("a", "c"))
+
+
+def test_stored_rows_are_those_that_are_read(tmp_path):
+    with row_writer(tmp_path / "t.parquet", batch_size=2) as add:
+        for i in range(5):
+            add({"a": i, "b": {"c": [i]}, "d": None if i % 2 else "x"})
+    stored, rows = StoredRows(tmp_path / "t.parquet"), read_rows(tmp_path / "t.parquet")
+    assert len(stored) == 5
+    assert (list(stored), stored[3], stored[-1], stored[1:4]) == (rows, rows[3], rows[-1], rows[1:4])
+    with pytest.raises(IndexError):
+        stored[5]
+    write_rows(tmp_path / "empty.parquet", [])
+    assert list(StoredRows(tmp_path / "empty.parquet")) == []
