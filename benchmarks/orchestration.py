@@ -52,10 +52,8 @@ def describe_run(folder: Path, num_units: int, *more: str) -> RunPlan:
 
 def prompt_file(folder: Path, num_prompts: int) -> tuple[str, str]:
     """The settings of a recipe that reads so many sentences, each another one, of 130 bytes."""
-    file, rest = (
-        folder / "prompts.txt",
-        "a woman with long hair walks in a red shirt, blue jeans and white shoes; she carries a black bag in her left hand.",
-    )
+    file = folder / "prompts.txt"
+    rest = "a woman with long hair walks in a red shirt, blue jeans and white shoes; she carries a black bag in her left hand."
     file.write_text("".join(f"Picture {i}: {rest}\n" for i in range(num_prompts)), encoding="utf-8")
     return "prompts.kind=text", f"prompts.file={json.dumps(str(file))}"
 

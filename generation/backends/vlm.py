@@ -1,5 +1,6 @@
 """Pictures -> answers about attributes, then one sentence, by any image-text-to-text model of transformers with a chat template."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from generation.images import Image
 from generation.spoken import finished, one_sentence, without_thoughts
 from pipeline.contracts.errors import ConfigError
 
+_MISSING_LIBRARY = re.compile(r"requires the (\S+) library")  # as transformers says it
 _ANSWER_OPTIONS = {  # one answer, whatever controls the sentence: JSON repeats itself
     "do_sample": False,
     "num_beams": 1,
@@ -113,7 +115,13 @@ def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
     try:
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as err:
+    except ImportError as err:
+        names = ", ".join(_MISSING_LIBRARY.findall(str(err))).lower() or str(err.name or first_line(err))
+        raise ConfigError(
+            f"caption.model={configured!r} needs {names}, which is not installed here; install it from where torch came, in the version "
+            "that goes with it, or choose another model"
+        ) from err
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
         raise ConfigError(
             f"caption.model={configured!r}: {Path(folder).name} does not load as a BLIP captioner or image-text-to-text model "
             f"({first_line(err)}); the folder must hold config.json, safetensors, tokenizer and processor files"

@@ -105,6 +105,27 @@ def test_a_model_without_a_chat_template_is_refused(config: CaptionConfig, tmp_p
         loaded(replace(config, model=str(folder)))
 
 
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (
+            ImportError("\nQwen2VLVideoProcessor requires the Torchvision library but it was not found in your environment.\n"),
+            "torchvision",
+        ),
+        (ModuleNotFoundError("No module named 'timm'", name="timm"), "timm"),
+    ],
+)
+def test_a_package_that_the_model_needs_is_named(
+    config: CaptionConfig, monkeypatch: pytest.MonkeyPatch, error: ImportError, name: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", refuse)
+    with pytest.raises(ConfigError, match=f"needs {name}, which is not installed here"):
+        loaded(config)
+
+
 def test_answers_become_the_27_labels() -> None:
     labels = labels_of_answers(parse_answers(json.dumps(FULL)))
     assert tuple(labels) == PERSON_27.names
