@@ -1,10 +1,10 @@
 """Measures of a picture by models of transformers: how well it fits its prompt, or the score of a classifier. Optional, off by default."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from generation.backends.device import resolve_device, resolve_dtype
+from generation.backends.model_files import find_model
 from generation.backends.quiet import silence_transformers
 from generation.config import PluginConfig
 from generation.images import Image
@@ -83,11 +83,11 @@ class ClassifierScore:
 
 def _load(config: PluginConfig, model_class: Any, processor_class: Any) -> tuple[Any, Any, Any]:
     device = resolve_device(config.device, "filter.plugins.device")
-    path = Path(config.model).expanduser()
+    name, is_folder = find_model(config.model, f"filter.plugins.{config.name}.model", None, "config.json")
     try:
-        options = {"local_files_only": path.is_dir()}
-        model = model_class.from_pretrained(config.model, dtype=resolve_dtype(config.dtype, device), use_safetensors=True, **options)
-        return device, model.to(device).eval(), processor_class.from_pretrained(config.model, **options)
+        options = {"local_files_only": is_folder}
+        model = model_class.from_pretrained(name, dtype=resolve_dtype(config.dtype, device), use_safetensors=True, **options)
+        return device, model.to(device).eval(), processor_class.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as err:
         reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
         raise ConfigError(
