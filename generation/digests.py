@@ -38,6 +38,8 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
         for field in _LATER.get(name, ()):
             if section[field] is None:
                 del section[field]
+        if name == "filter":
+            section["plugins"] = [{**plugin, "device": "auto"} for plugin in section["plugins"]]  # as in _NO_RESULT
         if name == "caption":
             section["max_new_tokens"] = _max_new_tokens(config)
         digests[name] = digest({"before": before, "section": section, "files": _named_files(config, name)})

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from generation.backends.plugins import load_plugin
-from generation.config import FilterConfig, PluginConfig
+from generation.config import FilterConfig, GenerationConfig, PluginConfig
+from generation.digests import stage_digests
 from generation.filter import FilterStage
 from generation.filter_decision import Thresholds, decide, plugin_reason
 from generation.images import encode_png
@@ -70,6 +72,22 @@ def test_a_model_of_another_kind_is_refused(clip: PluginConfig, tmp_path: Path) 
         load_plugin(PluginConfig(name="x", kind="image_text", model=str(other), device="cpu"))
     with pytest.raises(ConfigError, match=r"filter\.plugins\.x\.model"):
         load_plugin(PluginConfig(name="x", kind="classifier", model=str(tmp_path / "none"), device="cpu"))
+
+
+def test_a_folder_below_home_is_found(clip: PluginConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(clip.model)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_plugin(replace(clip, model=f"~/{folder.name}")).name == "clip_score"
+
+
+def test_the_device_of_a_plugin_is_no_part_of_the_digest(clip: PluginConfig) -> None:
+    """As everywhere; what the model and its kind of numbers are is one."""
+
+    def digest(**fields: str) -> str:
+        return stage_digests(GenerationConfig(filter=FilterConfig(plugins=(replace(clip, **fields),))))["filter"]  # type: ignore[arg-type]
+
+    assert digest() == digest(device="cuda:1") == digest(device="auto")
+    assert digest() != digest(dtype="bfloat16")
 
 
 def test_thresholds_on_measures_that_nobody_takes_are_refused(clip: PluginConfig) -> None:
