@@ -20,7 +20,10 @@ def decode_rgb(data: bytes) -> Image:
     """PNG, JPEG, WebP or BMP bytes -> (H, W, 3) uint8 RGB; alpha is dropped, grey is repeated. Raises UnreadableImageError."""
     import cv2
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as err:  # more pixels than it takes: a header that says 60000 x 60000
+        raise UnreadableImageError(f"{len(data)} bytes that OpenCV refuses ({err.err})") from err
     if pixels is None:
         raise UnreadableImageError(f"{len(data)} bytes that are no picture")
     return np.ascontiguousarray(pixels[:, :, ::-1], dtype=np.uint8)

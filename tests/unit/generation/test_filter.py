@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import signal
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from generation.embedded.render.scene import render_person
 from generation.filter import FilterStage, _num_workers
 from generation.filter_decision import REASONS, Thresholds, decide
 from generation.image_measures import colour_variance, entropy_bits, laplacian_variance, measure_image, noise_sigma
-from generation.images import Image, encode_jpeg, encode_png
+from generation.images import Image, decode_item, encode_jpeg, encode_png
 from generation.pose_measures import body_height, distinct_persons, is_whole, measure_persons
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.contracts.manifest import DoneRecord
@@ -389,3 +391,14 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         list(check_folder(tmp_path, IN_PROCESS))
     with pytest.raises(ContractError, match="is not a folder"):
         list(check_folder(tmp_path / "none", IN_PROCESS))
+
+
+def test_a_header_that_promises_more_pixels_than_memory_is_a_corrupt_picture() -> None:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    outcome = decode_item(png)
+    assert isinstance(outcome, Fail)
+    assert outcome.reason == "corrupt_image"
