@@ -59,12 +59,12 @@ def sentence_request(answers: Answers | None) -> str:
 
 def parse_answers(text: str) -> Answers:
     """The first JSON object in a model's text, validated. Raises ValueError saying what is wrong with it."""
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
+    start = text.find("{")
+    if start < 0 or text.rfind("}") < start:
         raise ValueError("no JSON object in the answer")
     try:
-        data = json.loads(text[start : end + 1])
-    except ValueError as err:
+        data, _ = json.JSONDecoder().raw_decode(text, start)  # what the model says behind it is no part of the answer
+    except (ValueError, RecursionError) as err:
         raise ValueError(f"not JSON: {err}") from err
     try:
         return build(Answers, {str(name): _plain(value) for name, value in data.items()}, "answer")

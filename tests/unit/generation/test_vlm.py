@@ -161,11 +161,17 @@ def test_silence_is_unknown() -> None:
         ('{"upper_colours": ["mauve"]}', "mauve"),
         ('{"hats": "yes"}', "unknown key hats; did you mean hat"),
         ('{"age": 30}', "age=30"),
+        ('{"age": ' * 100_000 + "}", "not JSON"),
     ],
 )
 def test_answers_outside_the_schema_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_answers(text)
+
+
+@pytest.mark.parametrize("behind", ['\n{"gender": "woman"}', " I hope {this} helps", "\n```"])
+def test_the_first_object_is_the_answer(behind: str) -> None:
+    assert parse_answers('```json\n{"gender": "man"}' + behind) == Answers(gender="man")
 
 
 def test_the_question_names_every_field_and_the_request_only_what_is_known() -> None:
