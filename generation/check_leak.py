@@ -10,6 +10,7 @@ from generation.config import PromptsConfig
 from generation.leak import Leak, find_leaks, summary
 from generation.prompt_files import PromptText
 from generation.prompt_texts import make_prompts
+from generation.prompts import with_provenance
 from generation.recipes import load_recipe
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_bytes
@@ -18,17 +19,17 @@ _KIND_OF_SUFFIX = {".json": "json", ".jsonl": "table", ".parquet": "table", ".tx
 
 
 def load_prompts(source: Path, overrides: Sequence[str]) -> tuple[PromptsConfig, list[PromptText]]:
-    """Prompts of a recipe (.yaml), of a run folder, or of a prompt file; and the config that says how to compare them."""
+    """Prompts, with source and licence, of a recipe (.yaml), a run folder, or a prompt file; and the config that says how to compare."""
     if source.is_dir() or source.suffix in (".yaml", ".yml"):
         config = load_recipe(source, overrides)
-        return config.prompts, make_prompts(config.prompts, config.run.seed)
+        return config.prompts, list(with_provenance(config.prompts, make_prompts(config.prompts, config.run.seed)))
     if overrides:
         raise ConfigError(f"--set {overrides[0]!r} with the prompt file {source}; accepted with a recipe or a run folder only")
     kind = _KIND_OF_SUFFIX.get(source.suffix)
     if kind is None:
         raise ConfigError(f"{source}: unknown kind of file; accepted: a recipe (.yaml), a run folder, {', '.join(_KIND_OF_SUFFIX)}")
     prompts = PromptsConfig(kind=kind, file=str(source))
-    return prompts, make_prompts(prompts, 0)
+    return prompts, list(with_provenance(prompts, make_prompts(prompts, 0)))
 
 
 def check(prompts: Sequence[PromptText], against: Sequence[str], min_similarity: float) -> dict[str, Any]:

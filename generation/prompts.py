@@ -4,10 +4,11 @@ Writes runs/NAME/prompts/units/000000.parquet, one row per prompt; `generate` re
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from generation.config import GenerationConfig, PromptsConfig
+from generation.prompt_files import PromptText
 from generation.prompt_texts import make_prompts
 from pipeline.completion import is_checked, mark_checked
 from pipeline.contracts.errors import ContractError
@@ -32,13 +33,20 @@ def prompt_rows(config: PromptsConfig, seed: int) -> list[Row]:
             "reason": None,
             "prompt_index": index,
             "prompt": prompt.text,
-            "source": config.source or prompt.source or config.kind,
-            "licence": config.licence or prompt.licence or _LICENCES.get(config.kind, "unknown"),
+            "source": prompt.source,
+            "licence": prompt.licence or "unknown",
             "pid": index,
             "view": None,
         }
-        for index, prompt in enumerate(make_prompts(config, seed))
+        for index, prompt in enumerate(with_provenance(config, make_prompts(config, seed)))
     ]
+
+
+def with_provenance(config: PromptsConfig, prompts: Iterable[PromptText]) -> Iterator[PromptText]:
+    """Prompts with source and licence as they go into every sample: the recipe overrules what a file says. licence: None for unknown."""
+    for prompt in prompts:
+        source = config.source or prompt.source or config.kind
+        yield PromptText(prompt.text, source, config.licence or prompt.licence or _LICENCES.get(config.kind))
 
 
 def refuse_leaks(config: PromptsConfig, prompts: Sequence[str]) -> None:

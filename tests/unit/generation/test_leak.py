@@ -10,7 +10,7 @@ import pytest
 from generation.cli import main
 from generation.config import GenerationConfig, PromptsConfig, RunConfig
 from generation.leak import LeakIndex, jaccard, read_test_captions, word_pairs
-from generation.prompts import write_prompts
+from generation.prompts import prompt_rows, write_prompts
 from generation.work import run_stage
 from pipeline.config import to_yaml
 from pipeline.contracts.errors import ContractError
@@ -149,6 +149,27 @@ def test_the_command_lists_leaks_and_writes_a_clean_file(tmp_path: Path, caption
     assert json.loads((tmp_path / "clean.jsonl").read_text()) == {"prompt": "a man", "source": "p.jsonl", "licence": "MIT"}
     assert main(["check-leak", str(tmp_path / "p.jsonl")]) == 2
     assert "give --against FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        ({"num_prompts": 2}, {"source": "sampler", "licence": "CC0-1.0"}),
+        ({"kind": "text", "file": "p.txt", "licence": "MIT", "source": "me"}, {"source": "me", "licence": "MIT"}),
+        ({"kind": "text", "file": "p.txt"}, {"source": "p.txt", "licence": "unknown"}),
+    ],
+)
+def test_a_clean_file_says_of_its_prompts_what_the_recipe_says(
+    tmp_path: Path, captions: Path, monkeypatch: pytest.MonkeyPatch, prompts: dict[str, Any], said: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.txt").write_text("a man\na woman\n")
+    Path("recipe.yaml").write_text(json.dumps({"prompts": prompts}))
+    assert main(["check-leak", "recipe.yaml", "--against", str(captions), "--clean", "clean.jsonl"]) == 0
+    before = prompt_rows(PromptsConfig(**prompts), 0)
+    after = prompt_rows(PromptsConfig(kind="table", file="clean.jsonl"), 0)
+    assert after == before
+    assert [{name: row[name] for name in said} for row in after] == [said] * 2
 
 
 def test_checking_does_not_change_what_is_made(tmp_path: Path, captions: Path) -> None:
