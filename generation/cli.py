@@ -167,7 +167,7 @@ def annotate_text(file: IO[bytes], coverage: bool, coverage_json: Path | None, j
 def check_leak(
     source: Path, against: tuple[str, ...], min_similarity: float | None, clean: Path | None, as_json: bool, overrides: tuple[str, ...]
 ) -> int:
-    """Compare prompts with test captions: exact, normalised, near. Exit code 1 if one leaks."""
+    """Compare prompts with test captions: exact, normalised, contained, near. Exit code 1 if one leaks."""
     from generation.check_leak import check, load_prompts, refuse_overwriting, to_lines, write_clean
 
     config, prompts = load_prompts(source, overrides)

@@ -1,4 +1,5 @@
-"""Do prompts repeat captions of a test set? Exact, normalised (case, spacing, punctuation), and near (MinHash over pairs of words).
+"""Do prompts repeat captions of a test set? Exact, normalised (case, spacing, punctuation), contained (a whole caption among
+other words), and near (MinHash over pairs of words).
 
 A synthetic training set whose prompts are test captions makes every later test score worthless, so `prompts` refuses to start on one.
 """
@@ -14,15 +15,17 @@ from typing import Any
 from generation.caption_lists import read_evaluation_captions
 from generation.prompt_files import normalised, read_table_prompts, read_text_prompts
 
+KINDS = ("exact", "normalised", "contained", "near")
 NUM_HASHES = 128
 _FAVOUR_RECALL = (0.1, 0.9)  # weights of false positives, which are checked again, and of false negatives, which are lost
 _MAX_LSH_THRESHOLD = 0.95  # of the search for candidates; datasketch finds no bands for 1
+_MIN_CONTAINED = 8  # words of a caption that may not stand within a prompt; "a man in a red shirt" is nobody's
 _WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One prompt that stands in a test set. kind: exact, normalised, near; similarity: Jaccard of word pairs, 1.0 for the first two."""
+    """One prompt that stands in a test set. kind: one of KINDS; similarity: Jaccard of word pairs, 1.0 for all but near."""
 
     index: int  # of the prompt, from 0
     prompt: str
@@ -52,6 +55,11 @@ class LeakIndex:
         self._captions = [(file, text) for file, texts in captions.items() for text in dict.fromkeys(texts)]
         self._exact = {text: i for i, (_, text) in reversed(list(enumerate(self._captions)))}
         self._normalised = {normalised(text): i for i, (_, text) in reversed(list(enumerate(self._captions)))}
+        self._words = [tuple(normalised(text).split()) for _, text in self._captions]
+        self._starts: dict[tuple[str, ...], list[int]] = {}  # first words of a caption -> the captions that begin so
+        for i, words in enumerate(self._words):
+            if len(words) >= _MIN_CONTAINED:
+                self._starts.setdefault(words[:_MIN_CONTAINED], []).append(i)
         self._pairs = [word_pairs(text) for _, text in self._captions]
         self._lsh = MinHashLSH(threshold=min(min_similarity, _MAX_LSH_THRESHOLD), num_perm=NUM_HASHES, weights=_FAVOUR_RECALL)
         with self._lsh.insertion_session() as session:
@@ -59,18 +67,28 @@ class LeakIndex:
                 session.insert(i, self._signature(pairs))
 
     def find(self, prompts: Iterable[str]) -> Iterator[Leak]:
-        """At most one leak per prompt: exact before normalised before the nearest."""
+        """At most one leak per prompt: exact before normalised before contained before the nearest."""
         for index, text in enumerate(prompts):
             own = word_pairs(text)
             if text in self._exact:
                 yield self._leak(index, text, "exact", 1.0, self._exact[text])
             elif normalised(text) in self._normalised:
                 yield self._leak(index, text, "normalised", 1.0, self._normalised[normalised(text)])
+            elif (contained := self._contained(normalised(text).split())) is not None:
+                yield self._leak(index, text, "contained", 1.0, contained)
             else:
                 near = ((jaccard(own, self._pairs[i]), -i) for i in self._lsh.query(self._signature(own)))
                 similarity, minus = max(near, default=(0.0, 0))
                 if similarity >= self._threshold:
                     yield self._leak(index, text, "near", round(similarity, 4), -minus)
+
+    def _contained(self, words: list[str]) -> int | None:
+        """The first caption that stands in these words as a whole."""
+        for start in range(len(words) - _MIN_CONTAINED + 1):
+            for i in self._starts.get(tuple(words[start : start + _MIN_CONTAINED]), ()):
+                if tuple(words[start : start + len(self._words[i])]) == self._words[i]:
+                    return i
+        return None
 
     def _signature(self, pairs: frozenset[str]) -> Any:
         signature = self._blank.copy()
@@ -91,7 +109,7 @@ def find_leaks(prompts: Iterable[str], files: Sequence[str], min_similarity: flo
 def summary(leaks: Sequence[Leak]) -> str:
     """ "3 exact, 1 near"."""
     counts = Counter(leak.kind for leak in leaks)
-    return ", ".join(f"{counts[kind]} {kind}" for kind in ("exact", "normalised", "near") if counts[kind])
+    return ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
 
 
 def word_pairs(text: str) -> frozenset[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain argument is a config, help)
     "check-images": ("generation", ("check-images",), False, "Verdict, reason and measures of the filter for a folder of pictures."),
     "annotate-text": ("generation", ("annotate-text",), False, "Captions in a file to 27 attribute labels, as JSONL."),
-    "check-leak": ("generation", ("check-leak",), False, "Do prompts repeat captions of a test set? Exact, normalised, near."),
+    "check-leak": ("generation", ("check-leak",), False, "Do prompts repeat captions of a test set? Exact, normalised, contained, near."),
     "redecide": ("generation", ("redecide",), False, "Other filter thresholds from stored measures: shows what changes, --yes does it."),
     "regenerate": ("generation", ("regenerate",), False, "One picture of a run again, from its key."),
     "import-mals": ("generation", ("import-mals",), False, "Shards from a download of MALS."),

@@ -45,6 +45,15 @@ def test_a_raw_list_is_compared_by_its_val_and_test_captions(captions: Path) -> 
         (SECRET.upper().replace(",", " ;"), "normalised"),
         (SECRET.replace("brown shoes", "black shoes"), "near"),
         (SECRET.replace("The man is", "A young man is").replace("one shoulder", "his shoulder"), "near"),
+        (
+            SECRET.upper() + " He has short black hair, walks along the pavement and looks at a phone in his left hand.",
+            "contained",
+        ),
+        (
+            f"A full body photograph, taken from the side of a street on a day with rain and a few clouds. {SECRET} High quality.",
+            "contained",
+        ),
+        (" ".join(SECRET.split()[:9]) + " bag, and walks along the pavement, and looks at a phone.", None),
         ("A boy in a green shirt.", None),
         ("The man is wearing a blue jacket, black trousers and white shoes.", None),
         ("", None),
