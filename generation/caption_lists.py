@@ -35,6 +35,17 @@ def read_evaluation_captions(path: Path) -> list[str]:
     return _processed(records, path, SPLITS) if _is_processed(records) else _raw(records, path, EVALUATION_SPLITS)
 
 
+def refuse_half_characters(text: str, where: str) -> str:
+    """The text. Raises ContractError for half of a surrogate pair, which JSON can hold ("\\ud83d") and no file or table of ours can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        raise ContractError(
+            f"{where}: character {err.start + 1} of {text!r:.80} is half of a surrogate pair; write the whole character, or leave it out"
+        ) from err
+    return text
+
+
 def _is_processed(records: list[Any]) -> bool:
     return bool(records) and isinstance(records[0], dict) and "captions" not in records[0] and "caption" in records[0]
 
@@ -94,7 +105,7 @@ def _processed_captions(record: Any, where: str) -> list[str]:
     captions = [caption] if isinstance(caption, str) else caption
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
         raise ContractError(f"{where}: `caption`={caption!r}; accepted: text, or a list of text")
-    return captions
+    return [refuse_half_characters(text, where) for text in captions]
 
 
 def _raw_captions(record: Any, where: str) -> list[str]:
@@ -103,7 +114,7 @@ def _raw_captions(record: Any, where: str) -> list[str]:
     captions = record.get("captions")
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise ContractError(f"{where}: `captions`={captions!r}; accepted: a list of text")
-    return captions
+    return [refuse_half_characters(text, where) for text in captions]
 
 
 def _clean(captions: Sequence[str]) -> list[str]:

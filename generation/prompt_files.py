@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from generation.caption_lists import read_caption_list
+from generation.caption_lists import read_caption_list, refuse_half_characters
 from pipeline.contracts.errors import ContractError
 
 TEXT_COLUMNS = ("prompt", "caption", "text")  # of a table, in order of preference
@@ -76,7 +76,9 @@ def read_table_prompts(path: Path) -> list[PromptText]:
         if name is None or not isinstance(row[name], str):
             raise ContractError(f"{path}, row {number}: no text in any of {', '.join(TEXT_COLUMNS)}; it has {', '.join(map(str, row))}")
         if text := " ".join(row[name].split()):
-            prompts.append(PromptText(text, _optional(row.get("source")), _optional(row.get("licence", row.get("license")))))
+            said = text, _optional(row.get("source")), _optional(row.get("licence", row.get("license")))
+            refuse_half_characters(" ".join(filter(None, said)), f"{path}, row {number}")
+            prompts.append(PromptText(*said))
     if not prompts:
         raise ContractError(f"{path} holds no prompt; accepted: rows with a column {' or '.join(TEXT_COLUMNS)}")
     return prompts

@@ -159,3 +159,21 @@ def test_impossible_targets_are_refused(target: dict[str, Any], message: str) ->
 def test_a_target_is_for_the_sampler_only() -> None:
     with pytest.raises(ConfigError, match=r"prompts\.target"):
         PromptsConfig(kind="text", file="x", target=TARGET)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "where"),
+    [
+        ("json", '[{"split": "test", "captions": ["A man."]}, {"split": "train", "captions": ["A man \\ud83d"]}]', "record 1"),
+        ("json", '[{"image": "a.jpg", "caption": "A man \\ud83d"}]', "record 0"),
+        ("table", '{"text": "A man."}\n{"text": "A man \\ud83d"}', "row 2"),
+        ("table", '{"text": "A man.", "licence": "\\ude00"}', "row 1"),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_refused_before_a_table_is_written(tmp_path: Path, kind: str, text: str, where: str) -> None:
+    file = tmp_path / ("p.json" if kind == "json" else "p.jsonl")
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ContractError, match=rf"{where}: character \d+ of .*half of a surrogate pair"):
+        make_prompts(PromptsConfig(kind=kind, file=str(file)), 0)
+    file.write_text(text.replace("\\ud83d", "\\ud83d\\ude00").replace('"\\ude00"', '"x"'), encoding="utf-8")
+    assert make_prompts(PromptsConfig(kind=kind, file=str(file)), 0)
