@@ -2,7 +2,7 @@
 
 A native crash on one picture must not take the task with it. Workers are spawned (MediaPipe and torch threads do not survive a fork), each
 loads the model once. When a worker dies, all pictures in flight are tried again one at a time; the one that kills its worker twice is
-reported as WorkerDiedError, all others get their result.
+reported as WorkerDiedError, all others get their result. A worker that gives no answer for TIMEOUT_S is killed, and then has died.
 """
 
 import os
@@ -21,9 +21,15 @@ from generation.pose_measures import Person
 from pipeline.children import die_with_parent
 from pipeline.contracts.errors import StageError
 
+TIMEOUT_S = 600.0  # for a picture that takes 0.1 s, behind a model that may load from a slow disk
+
 
 class WorkerDiedError(Exception):
     """The process died while it worked on this picture."""
+
+
+class _HungError(BrokenProcessPool):
+    """A worker gave no answer, and was killed with its neighbours: nobody knows which it was."""
 
 
 _loaded: tuple[str, PoseDetector] | None = None  # the one model of this process
@@ -51,6 +57,7 @@ class PosePool:
     def __init__(self, model: Path, num_workers: int, work: Callable[[Any], Any] = _detect, load: Callable[[str], None] = _load) -> None:
         self._model, self._num_workers, self._work, self._load = model, num_workers, work, load
         self._pool: ProcessPoolExecutor | None = None
+        self.timeout_s = TIMEOUT_S
 
     def detect_all(self, images: Sequence[Image]) -> list[list[Person] | WorkerDiedError]:
         """Persons of each picture, in order. The caller's batch bounds what is in flight."""
@@ -94,13 +101,13 @@ class PosePool:
         if self._num_workers == 0:
             self.detect_all([blank])
         else:
-            self._started().submit(self._work, blank).result()
+            self._result(self._started().submit(self._work, blank))
 
     def _collect(self, images: Sequence[Image], futures: list["Future[list[Person]]"]) -> list[list[Person] | WorkerDiedError]:
         results: list[list[Person] | WorkerDiedError | None] = []
         for future in futures:
             try:
-                results.append(future.result())
+                results.append(self._result(future))
             except BrokenProcessPool:
                 results.append(None)
         if any(result is None for result in results):
@@ -111,10 +118,24 @@ class PosePool:
         """With nothing else in flight, so that a death has one culprit. A second try forgives a kill from outside."""
         for _ in range(2):
             try:
-                return self._started().submit(self._work, image).result()
+                return self._result(self._started().submit(self._work, image))
+            except _HungError as err:
+                self._restart()
+                return WorkerDiedError(f"the pose worker hangs on this picture: {err}")
             except BrokenProcessPool:
                 self._restart()
         return WorkerDiedError("the pose worker died twice on this picture")
+
+    def _result(self, future: "Future[list[Person]]") -> list[Person]:
+        """Raises BrokenProcessPool if a worker has died, _HungError if one hangs."""
+        try:
+            return future.result(self.timeout_s)
+        except TimeoutError as err:
+            if future.done():  # it is the work's own error
+                raise
+            for process in list(self._started()._processes.values()):
+                process.kill()
+            raise _HungError(f"no answer in {self.timeout_s:.0f} s") from err
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:

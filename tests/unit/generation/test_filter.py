@@ -36,6 +36,7 @@ from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.signals import Stopped
 from pipeline.tables import read_rows
+from tests.unit.generation.hanging import hang_on_black, load_nothing
 from tests.unit.pipeline.fake_flow import snapshot
 
 IN_PROCESS = FilterConfig(num_workers=0)
@@ -246,6 +247,19 @@ def test_a_dead_worker_costs_its_own_picture_only() -> None:
         pool.close()
     assert [isinstance(r, WorkerDiedError) for r in results] == [False, False, True, False, False]
     assert [int(r[0][0, 0]) for r in (results[0], results[1], results[3], results[4], *again)] == [1, 2, 3, 4, 1, 2]  # type: ignore[index]
+
+
+def test_a_worker_that_hangs_costs_its_own_picture_only() -> None:
+    pool = PosePool(Path("unused"), 2, work=hang_on_black, load=load_nothing)
+    images = [np.full((8, 4, 3), value, np.uint8) for value in (1, 0, 2, 3)]
+    try:
+        pool.detect_all(images[:1])  # the workers are there: what follows is not their start
+        pool.timeout_s = 5.0
+        results = pool.detect_all(images)
+    finally:
+        pool.close()
+    assert [isinstance(r, WorkerDiedError) for r in results] == [False, True, False, False]
+    assert [int(r[0][0, 0]) for r in (results[0], results[2], results[3])] == [1, 2, 3]  # type: ignore[index]
 
 
 def _die_on_white(image: Image) -> list[np.ndarray]:
