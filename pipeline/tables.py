@@ -89,10 +89,12 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
 
 
 class StoredRows(Sequence[Row]):
-    """read_rows(path), each row made when it is asked for: of a million, a task wants a few thousand."""
+    """read_rows(path), each row made when it is asked for: of a million, a task wants a few thousand. Raises as read_rows does."""
 
     def __init__(self, path: Path) -> None:
-        self._table = _table(path, None)
+        self._path = path
+        with _told(path):
+            self._table = _table(path, None)
 
     def __len__(self) -> int:
         return 0 if self._table is None else int(self._table.num_rows)
@@ -105,7 +107,8 @@ class StoredRows(Sequence[Row]):
         places = range(len(self))[place]
         if isinstance(places, range):
             return [self[i] for i in places]
-        return _rows(self._table.slice(places, 1))[0]
+        with _told(self._path):
+            return _rows(self._table.slice(places, 1))[0]
 
 
 def as_read(rows: Sequence[Row]) -> list[Row]:

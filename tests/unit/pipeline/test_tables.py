@@ -47,8 +47,9 @@ def test_a_corrupt_file_is_a_contract_error_that_names_it(tmp_path, damage):
     data = path.read_bytes()
     flipped = bytes([*data[:-40], *(b ^ 0xFF for b in data[-40:-8]), *data[-8:]])
     path.write_bytes({"cut": data[:-20], "garbage": b"hello", "empty": b"", "flipped": flipped}[damage])
-    with pytest.raises(ContractError, match=r"t\.parquet is not a readable Parquet file .* delete it"):
-        read_rows(path)
+    for read in (read_rows, StoredRows):
+        with pytest.raises(ContractError, match=r"t\.parquet is not a readable Parquet file .* delete it"):
+            read(path)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,7 @@ def test_a_corrupt_file_is_a_contract_error_that_names_it(tmp_path, damage):
         lambda path: read_columns(path, ["key"]),
         lambda path: list(iter_rows(path, ["key"])),
         lambda path: rows_at(path, ["key"], [1]),
+        lambda path: list(StoredRows(path)),
     ],
 )
 def test_text_that_is_no_utf8_is_a_contract_error(tmp_path, read):
@@ -72,8 +74,9 @@ def test_text_that_is_no_utf8_is_a_contract_error(tmp_path, read):
 
 
 def test_a_missing_file_is_a_contract_error(tmp_path):
-    with pytest.raises(ContractError, match="does not exist"):
-        read_rows(tmp_path / "absent")
+    for read in (read_rows, StoredRows):
+        with pytest.raises(ContractError, match="does not exist"):
+            read(tmp_path / "absent")
 
 
 def test_a_value_that_json_does_not_know_is_refused(tmp_path):
