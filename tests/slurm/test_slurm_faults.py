@@ -82,7 +82,7 @@ def test_preempted_and_requeued_tasks_go_on(cluster: Cluster, tmp_path: Path) ->
 
 
 def test_tasks_of_a_partition_that_preempts_by_cancelling_come_back_and_cancelled_ones_do_not(cluster: Cluster, tmp_path: Path) -> None:
-    flow = Flow(cluster, tmp_path, "annotate", num_units=2, delay_s=10.0)
+    flow = Flow(cluster, tmp_path, "annotate", num_units=16, delay_s=1.0)  # batches are over before Slurm's KillWait
     flow.submit(site(partition="cheap"))
     flow.wait_for_start("annotate-0", 0)
     cluster.command("sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
