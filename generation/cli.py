@@ -4,6 +4,7 @@ Reports go to stdout, everything else to stderr. Heavy packages load inside the 
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -209,7 +210,9 @@ def regenerate(run: Path, key: str, out: Path | None, alone: bool, as_json: bool
     from generation.regenerate import to_lines
     from pipeline.contracts.errors import ConfigError
     from pipeline.fileio import write_bytes
+    from pipeline.machine import WORKER_THREADS
 
+    os.environ.setdefault("OMP_NUM_THREADS", WORKER_THREADS)  # before torch loads: the rounding of a small batch depends on it
     file = out or Path(f"{key}.png")
     if file.is_dir():
         raise ConfigError(f"--out {file} is a folder; accepted: the name of a PNG file")

@@ -76,7 +76,7 @@ def to_lines(report: dict[str, Any], file: str) -> list[str]:
     lines += [f"  {name} was {was!r}, is {now!r}" for name, (was, now) in report["differing"].items()]
     if report["max_difference"] is None:
         return [*lines, "  another size than the stored picture"]
-    why = "" if report["differing"] else "; same model and settings, so batch, hardware or library versions differ"
+    why = "" if report["differing"] else "; same model and settings, so batch, threads, hardware or library versions differ"
     amount = f"at most {report['max_difference']} grey levels, {report['mean_difference']} on average"
     return [*lines, f"  differs from the stored picture by {amount}{why}"]
 

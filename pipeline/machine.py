@@ -16,6 +16,8 @@ class Gpu:
 
 
 CPUS = "PASSERBY_CPUS"  # environment: of the cores of this task, how many are this worker's share
+# OpenMP threads of a worker on a CPU: as fast when all cores have a worker, and the rounding of a sum does not depend on their number.
+WORKER_THREADS = "1"
 
 
 def num_cpus() -> int:

@@ -15,7 +15,7 @@ from pipeline import children, graph
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.describe import GENERATION
 from pipeline.logs import last_lines
-from pipeline.machine import CPUS, gpus, num_cpus
+from pipeline.machine import CPUS, WORKER_THREADS, gpus, num_cpus
 from pipeline.paths import RunPaths
 from pipeline.unit_list import format_units
 
@@ -98,8 +98,7 @@ def worker_environment(gpu: str | None) -> dict[str, str]:
     if gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = gpu
     else:
-        # one thread a worker: as fast when all cores have a worker, and the rounding of a sum does not depend on how many there are
-        env.setdefault("OMP_NUM_THREADS", "1")
+        env.setdefault("OMP_NUM_THREADS", WORKER_THREADS)
         for name, value in _KEEP_MEMORY.items():
             env.setdefault(name, value)
     env["PYTHONUNBUFFERED"] = "1"

@@ -1,6 +1,7 @@
 """One picture again from its key: the same bytes in the same batch, a stated difference otherwise."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,24 @@ def test_same_bytes_in_the_same_batch(run: GenerationConfig, tmp_path: Path, cap
     assert (report["identical"], report["max_difference"], report["differing"]) == (True, 0, {})
     stored = {m.name: m.data for m in read_tar(RunPaths(run.run.path).units("generate", 1, "tar"))}
     assert out.read_bytes() == stored[f"{KEY}.png"]
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("3", "3")])
+def test_the_picture_is_drawn_with_as_many_threads_as_workers_have(
+    run: GenerationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, used: str
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    seen = []
+
+    def draw(*_: object) -> tuple[bytes, dict[str, object]]:
+        seen.append(os.environ["OMP_NUM_THREADS"])
+        return b"", {"key": KEY}
+
+    monkeypatch.setattr("generation.regenerate.regenerate", draw)
+    assert main(["regenerate", str(run.run.path), KEY, "--out", str(tmp_path / "again.png"), "--json"]) == 0
+    assert seen == [used]
 
 
 def test_the_batch_stays_the_one_of_the_run_when_its_config_says_another_now(
