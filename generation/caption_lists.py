@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contracts.errors import ContractError
+from pipeline.contracts.sample import half_character
 
 SPLITS = ("train", "val", "test")
 EVALUATION_SPLITS = ("val", "test")
@@ -36,13 +37,11 @@ def read_evaluation_captions(path: Path) -> list[str]:
 
 
 def refuse_half_characters(text: str, where: str) -> str:
-    """The text. Raises ContractError for half of a surrogate pair, which JSON can hold ("\\ud83d") and no file or table of ours can."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as err:
+    """The text. Raises ContractError for half a character: no file or table of ours can hold it."""
+    if (place := half_character(text)) is not None:
         raise ContractError(
-            f"{where}: character {err.start + 1} of {text!r:.80} is half of a surrogate pair; write the whole character, or leave it out"
-        ) from err
+            f"{where}: character {place + 1} of {text!r:.80} is half of a surrogate pair; write the whole character, or leave it out"
+        )
     return text
 
 

@@ -15,7 +15,15 @@ from typing import Any
 from pipeline.contracts.attributes import MISSING, AttributeSpace
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import ShardManifest
-from pipeline.contracts.sample import IMAGE_EXTENSION, INDEX_COLUMNS, META_EXTENSION, SCHEMA_VERSION, SHARD_PATTERN, decode_meta
+from pipeline.contracts.sample import (
+    IMAGE_EXTENSION,
+    INDEX_COLUMNS,
+    META_EXTENSION,
+    SCHEMA_VERSION,
+    SHARD_PATTERN,
+    decode_meta,
+    half_character,
+)
 from pipeline.contracts.stage import Row
 from pipeline.fileio import read_json, sha256_file
 from pipeline.pictures import jpeg_problem
@@ -217,7 +225,7 @@ def _caption_problems(captions: Sequence[Any]) -> Iterator[str]:
     for number, caption in enumerate(captions, 1):
         if not isinstance(caption, str) or (number > 1 and not caption.strip()):
             yield f"caption {number} of captions is {caption!r}; accepted: text with a word"
-        elif any("\ud800" <= letter <= "\udfff" for letter in caption):
+        elif half_character(caption) is not None:
             yield f"caption {number} of captions holds half a character (a lone surrogate), which cannot be written as UTF-8"
 
 

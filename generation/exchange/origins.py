@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.contracts.errors import ContractError
-from pipeline.contracts.sample import SampleMeta
+from pipeline.contracts.sample import SampleMeta, half_character
 
 FILE = "keys.jsonl"
 IMPORTED = "MALS"  # the model that stands for "made elsewhere" in generator and captioner of a sample
@@ -75,8 +75,8 @@ class Origins:
 
 
 def is_whole_text(value: object) -> bool:
-    """Whether it is text, and none that was cut inside a character, as "\\ud83d" of an emoji: JSON can say it, UTF-8 cannot."""
-    return isinstance(value, str) and value == value.encode(errors="replace").decode()
+    """Whether it is text, and none that was cut inside a character."""
+    return isinstance(value, str) and half_character(value) is None
 
 
 def _part(image_id: object) -> str:

@@ -14,6 +14,13 @@ SCHEMA_VERSION = 1
 KEY_PATTERN = re.compile(r"\d{9}_\d{2}")  # fixed width, sorts, no dot: WebDataset splits names at the first dot
 IMAGE_EXTENSION, META_EXTENSION = "jpg", "json"
 SHARD_PATTERN = re.compile(r"[\w.-]*\w\.tar", re.ASCII)  # a plain name: an index from elsewhere must not lead out of its folder
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def half_character(text: str) -> int | None:
+    """Place of the first half of a surrogate pair, which JSON can hold ("\\ud83d" of a cut emoji) and UTF-8 cannot; else None."""
+    found = _HALF.search(text)
+    return found.start() if found else None
 
 
 def make_key(prompt_index: int, variant: int) -> str:
