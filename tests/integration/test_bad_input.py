@@ -17,7 +17,8 @@ from pipeline.paths import RunPaths
 from pipeline.tars import read_tar, write_tar
 from pretrain.cli import main as pretrain
 from tests.unit.finetune.conftest import MODEL, TINY
-from tests.unit.generation.tiny_models import save_blip, save_diffusion
+from tests.unit.generation.tiny_diffusion import save_diffusion
+from tests.unit.generation.tiny_models import save_blip
 from tests.unit.pretrain.samples import make_shards, tiny_config
 
 REFUSED, FAILED = 2, 1

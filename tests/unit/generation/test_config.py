@@ -15,7 +15,8 @@ from pipeline import graph
 from pipeline.config import build, load, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file
-from tests.unit.generation.tiny_models import save_blip, save_diffusion
+from tests.unit.generation.tiny_diffusion import save_diffusion
+from tests.unit.generation.tiny_models import save_blip
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "configs" / "generation").glob("*.yaml"))

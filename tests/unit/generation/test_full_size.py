@@ -8,7 +8,7 @@ from generation.config import GenerateConfig
 from generation.generate import GenerateStage
 from generation.images import decode_rgb
 from pipeline.contracts.stage import Item, Keep
-from tests.unit.generation.tiny_models import save_text_encoder
+from tests.unit.generation.tiny_text import save_text_encoder
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from pipeline.fileio import write_bytes
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar
-from tests.unit.generation.tiny_models import save_diffusion
+from tests.unit.generation.tiny_diffusion import save_diffusion
 
 KEY = "000000002_01"
 

@@ -28,7 +28,8 @@ from pipeline.inputs import UnitInput
 from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.tables import read_rows
-from tests.unit.generation.tiny_models import save_blip, save_diffusion
+from tests.unit.generation.tiny_diffusion import save_diffusion
+from tests.unit.generation.tiny_models import save_blip
 from tests.unit.pipeline.fake_flow import snapshot
 
 

@@ -1,0 +1,103 @@
+"""Families of models, each by its own pipeline class: what each of them reads and refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from generation.backends.diffusion import DiffusionModel
+from generation.config import GenerateConfig
+from pipeline.contracts.errors import ConfigError
+from tests.unit.generation.drawing import PROMPTS, pixels, run
+from tests.unit.generation.tiny_diffusion import save_diffusion, save_flux, save_qwen_image, save_sana, save_sdxl
+
+
+@pytest.mark.parametrize(
+    ("save", "name", "size"),
+    [
+        (save_sdxl, "StableDiffusionXLPipeline", (32, 16)),
+        (save_flux, "FluxPipeline", (32, 16)),
+        (save_sana, "SanaPipeline", (64, 32)),
+        (save_qwen_image, "QwenImagePipeline", (64, 32)),
+    ],
+)
+def test_other_families_run_by_their_own_pipeline_class(save: Any, name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    negative = "" if save is save_flux else "grey"
+    config = GenerateConfig(
+        model=str(save(tmp_path)), device="cpu", steps=1, guidance=3.0, height=size[0], width=size[1], negative_prompt=negative
+    )
+    together = run(config)
+    assert together[0].row["generator"]["pipeline"] == name
+    assert together[0].row["generator"]["size"] == list(size)
+    alone = run(replace(config, batch_size=1), ("000000001_00",))
+    assert np.abs(pixels(together[1]) - pixels(alone[0])).max() <= 1  # rounding only
+    assert [o.image for o in run(config)] == [o.image for o in together]
+
+
+def test_guidance_of_qwen_image_is_its_true_scale(tmp_path: Path) -> None:
+    """Its guidance_scale does nothing, and neither scale does without a negative prompt."""
+    weak = GenerateConfig(model=str(save_qwen_image(tmp_path)), device="cpu", steps=2, guidance=2.0, height=32, width=32)
+    strong, none, other = (replace(weak, **change) for change in ({"guidance": 9.0}, {"guidance": 1.0}, {"negative_prompt": "red hat"}))
+    made = [run(one, ("000000000_00",))[0] for one in (weak, strong, none, other)]
+    assert len({outcome.image for outcome in made}) == 4
+    assert [outcome.row["generator"]["guidance"] for outcome in made] == [2.0, 9.0, 1.0, 2.0]
+
+
+def test_a_negative_prompt_that_flux_does_not_read_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dev = GenerateConfig(model=str(save_flux(tmp_path / "dev")), device="cpu", steps=1, height=32, width=32)
+    with pytest.raises(ConfigError, match=r"generate\.negative_prompt='grey': FluxPipeline .*reads none"):
+        run(replace(dev, negative_prompt="grey"))
+    assert run(dev)[0].row["generator"]["guidance"] == 4.0
+    assert "reads no generate.guidance" not in caplog.text
+    schnell = replace(dev, model=str(save_flux(tmp_path / "schnell", guidance_embeds=False)))
+    plain = run(schnell)[0]
+    assert plain.row["generator"]["guidance"] is None
+    assert "FluxPipeline with these weights reads no generate.guidance" in caplog.text
+    guided = run(replace(schnell, negative_prompt="grey"))[0]
+    assert guided.row["generator"]["guidance"] == 4.0
+    assert guided.image != plain.image
+
+
+def test_sdxl_without_a_negative_prompt_gives_its_own_picture(tmp_path: Path) -> None:
+    """It takes zeros for no negative prompt, which is not the encoding of an empty text."""
+    from diffusers import DiffusionPipeline
+
+    config = GenerateConfig(model=str(save_sdxl(tmp_path)), device="cpu", steps=2, channels_last=False)
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path)
+    made = pipeline(
+        PROMPTS[0], num_inference_steps=2, guidance_scale=4.0, generator=torch.Generator("cpu").manual_seed(5), output_type="np"
+    )
+    (picture,) = DiffusionModel(config).generate(PROMPTS[:1], [5])
+    assert np.abs(picture.image - np.round(made.images[0] * 255)).max() <= 1
+
+
+@pytest.mark.parametrize(("save", "name"), [(save_diffusion, "StableDiffusionPipeline"), (save_flux, "FluxPipeline")])
+def test_a_safety_checker_that_is_not_there_is_refused(save: Any, name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"generate\.safety_checker=true, but .*\({name}\) has none"):
+        run(GenerateConfig(model=str(save(tmp_path)), device="cpu", steps=1, safety_checker=True))
+
+
+def test_times_that_a_scheduler_does_not_take_are_a_config_error(tmp_path: Path) -> None:
+    config = GenerateConfig(model=str(save_flux(tmp_path)), device="cpu", steps=1, height=32, width=32)
+    with pytest.raises(ConfigError, match=r"refuses these settings with generate\.scheduler='SASolverScheduler': .*set_timesteps"):
+        run(replace(config, scheduler="SASolverScheduler"), ("000000000_00",))
+
+
+def test_settings_that_the_family_refuses_are_a_config_error(tmp_path: Path) -> None:
+    config = GenerateConfig(model=str(save_sana(tmp_path, sample_size=24)), device="cpu", steps=1, height=64, width=32)
+    with pytest.raises(ConfigError, match="refuses these settings: Invalid sample size"):
+        run(config, ("000000000_00",))
+
+
+def test_a_transformer_takes_backends_and_no_slices(tmp_path: Path) -> None:
+    config = GenerateConfig(model=str(save_flux(tmp_path)), device="cpu", steps=1, height=32, width=32)
+    plain = run(config)
+    for one, other in zip(plain, run(replace(config, attention="_native_math")), strict=True):
+        assert np.abs(pixels(one) - pixels(other)).max() <= 1
+    with pytest.raises(ConfigError, match=r"'sliced' has no effect on FluxTransformer2DModel; .*: auto, native, a backend of diffusers"):
+        run(replace(config, attention="sliced"))
+    with pytest.raises(ConfigError, match=r"generate\.attention='warp': .*must be one of.*accepted with this model: auto"):
+        run(replace(config, attention="warp"))
