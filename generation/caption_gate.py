@@ -7,10 +7,17 @@ from generation.config import CaptionConfig
 
 REASONS = ("caption_cut", "caption_refusal", "caption_short", "caption_loop", "caption_no_clothing", "invalid_answers")
 
+_CANNOT = r"\b(?:i|we) (?:cannot|can['’]t|can not|could not|couldn['’]t|won['’]t|am not able to|don['’]t|do not) "
 _REFUSAL = re.compile(  # of vision-language models; a caption does not speak of its writer
     r"\b(?:i['’]m|i am) (?:very |so |really )?(?:sorry|afraid|unable|not able|an ai)\b|^sorry\b|\bas an ai\b|"
-    r"\b(?:i|we) (?:cannot|can['’]t|can not|could not|couldn['’]t|won['’]t|am not able to|don['’]t|do not) "
-    r"(?:assist|comply|describe|determine|discern|fulfil|fulfill|help|identify|make out|provide|recognize|recognise|see|tell|view)\b",
+    + _CANNOT
+    + r"(?:assist|comply|describe|fulfil|fulfill|help|identify|provide|recognize|recognise)\b",
+    re.IGNORECASE,
+)
+_HIDDEN = re.compile(  # what is not to be seen, up to "wears" or the sentence's end, to which all of "whether he wears ..." belongs
+    _CANNOT
+    + r"(?:determine|discern|make out|see|tell|view)\b"
+    + r"(?:\s(?:if|whether|what|which|how)\b[^.;]*|.*?(?=\b(?:wears|wearing|dressed)\b|[.;]|$))",
     re.IGNORECASE,
 )
 
@@ -18,7 +25,7 @@ _REFUSAL = re.compile(  # of vision-language models; a caption does not speak of
 def caption_reason(caption: str, config: CaptionConfig) -> str | None:
     """One of REASONS, or None if the caption may stay."""
     words = caption.lower().split()
-    if _REFUSAL.search(caption):
+    if _REFUSAL.search(caption) or (_HIDDEN.search(caption) and not names_clothing(_HIDDEN.sub("", caption))):
         return "caption_refusal"
     if len(words) < config.min_words:
         return "caption_short"

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from generation.answers import Answers, labels_of_answers, parse_answers, question, sentence_request
-from generation.backends.vlm import Reply, candidate, one_sentence
-from generation.candidates import Description, choose
+from generation.backends.vlm import Reply
 from generation.caption import CaptionStage
 from generation.config import CaptionConfig, GenerationConfig
 from generation.digests import stage_digests
@@ -178,58 +177,6 @@ def test_the_question_names_every_field_and_the_request_only_what_is_known() -> 
     assert all(f'"{name}"' in question() for name in FULL)
     assert "unknown" not in sentence_request(Answers(gender="man"))
     assert "Known" not in sentence_request(None)
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"), [('\n "A man."\nMore', "A man."), ("- a  boy", "a boy"), ("", ""), ("“A girl in red”", "A girl in red")]
-)
-def test_one_sentence(text: str, sentence: str) -> None:
-    assert one_sentence(text) == sentence
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("Here is a one-sentence description of the person's clothes:\n\nA man in a red shirt.", "A man in a red shirt."),
-        ('Sure! Here\'s a sentence describing the person in a jacket:\n"A man in a red jacket."', "A man in a red jacket."),
-        ('Sure, here is the sentence: "A man in blue."', "A man in blue."),
-        ("Certainly!\nA man in blue.", "A man in blue."),
-        ("<think>A man in a red shirt, maybe a bag?\nOk.</think>\nA man in a red shirt.", "A man in a red shirt."),
-        ("The shirt is red.\n</think>\n\nA man in a red shirt.", "A man in a red shirt."),
-        ("<think>The shirt is red, or is it", ""),
-        ("**A man** wears a red shirt.", "A man wears a red shirt."),
-        ("A man wears: a red shirt, a hat.", "A man wears: a red shirt, a hat."),
-        ("Here is a man in a red shirt.", "Here is a man in a red shirt."),
-    ],
-)
-def test_what_is_said_around_the_sentence_is_no_caption(text: str, sentence: str) -> None:
-    assert one_sentence(text) == sentence
-
-
-WHOLE = "A young woman is wearing a white blouse and blue jeans."
-
-
-@pytest.mark.parametrize(
-    ("text", "is_cut", "caption", "reason"),
-    [
-        (WHOLE, False, WHOLE, None),
-        (WHOLE[:-1], False, WHOLE[:-1], None),  # without a full stop, but the model had nothing to add
-        (WHOLE[:-7], True, WHOLE[:-7], "caption_cut"),
-        (f'"{WHOLE}" She also carries a', True, WHOLE, None),
-        (f"{WHOLE}\nShe also carries a", True, WHOLE, None),
-        ("Here is the description of the shirt:", True, "", "caption_cut"),
-        ("I'm sorry, I can't help with identifying people or describing their clothes.", False, None, "caption_refusal"),
-        ("I cannot provide a description of the jacket of this person.", False, None, "caption_refusal"),
-        ("As an AI, no shirt is described by me.", False, None, "caption_refusal"),
-        ("Unfortunately, I am unable to see the person's shirt.", False, None, "caption_refusal"),
-        ("A man in a shirt that says I am happy.", False, None, None),
-    ],
-)
-def test_cut_sentences_and_refusals_are_dropped_by_name(text: str, is_cut: bool, caption: str | None, reason: str | None) -> None:
-    outcome = choose(Description([candidate(Reply(text, is_cut=is_cut))]), CaptionConfig())
-    assert isinstance(outcome, Keep | Drop)
-    assert outcome.row["caption"] == (text if caption is None else caption)
-    assert (outcome.reason if isinstance(outcome, Drop) else None) == reason
 
 
 def test_a_reply_that_ends_before_its_end_token_is_cut(config: CaptionConfig) -> None:
