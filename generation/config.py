@@ -117,12 +117,6 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         _check_device("generate", self.device, self.dtype)
         check_ranges("generate", self, batch_size=NOT_NEGATIVE, steps=COUNT, guidance=NOT_NEGATIVE)
-        _refuse(
-            bool(self.negative_prompt) and self.guidance <= 1,
-            "generate.negative_prompt",
-            self.negative_prompt,
-            f"an empty one with generate.guidance={self.guidance}, which reads none, or guidance above 1",
-        )
         for name in ("height", "width"):
             value = getattr(self, name)
             _refuse(

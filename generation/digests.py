@@ -1,17 +1,19 @@
 """What a run is: numbers of prompts and images, and the digest of each stage's config that its done records must carry."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from generation.annotation.lexicon import RULES_FILE
 from generation.backends.captioner_files import max_new_tokens
 from generation.backends.model_files import find_model, weights_sha256
-from generation.backends.schedulers import check_scheduler
-from generation.config import EMBEDDED, GenerationConfig, PromptsConfig
+from generation.backends.pipeline_files import check_settings
+from generation.config import EMBEDDED, GenerateConfig, GenerationConfig, PromptsConfig
 from generation.run_size import num_prompts, units_of_prompts
-from pipeline.config import to_dict
+from pipeline.config import build, read_yaml, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file
+from pipeline.paths import RunPaths
 
 STAGE_NAMES = ("prompts", "generate", "filter", "recrop", "caption", "annotate", "shard")
 _NO_RESULT = {  # fields that say how fast, where, or whether to start at all, but not what comes out; pixels may change by rounding
@@ -32,12 +34,7 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
     digests: dict[str, str] = {}
     before: Any = {"seed": config.run.seed, "unit_size": config.run.unit_size}
     for name in STAGE_NAMES:
-        section = to_dict(getattr(config, name))
-        for field in _NO_RESULT.get(name, ()):
-            del section[field]
-        for field in _LATER.get(name, ()):
-            if section[field] is None:
-                del section[field]
+        section = _section(name, getattr(config, name))
         if name == "filter":
             section["plugins"] = [{**plugin, "device": "auto"} for plugin in section["plugins"]]  # as in _NO_RESULT
         if name == "caption":
@@ -76,6 +73,13 @@ def describe(config: GenerationConfig) -> dict[str, Any]:
     }
 
 
+def _section(stage: str, section: Any) -> dict[str, Any]:
+    """What of a stage's settings decides about its result."""
+    settings = to_dict(section)
+    unset = [field for field in _LATER.get(stage, ()) if settings[field] is None]
+    return {name: value for name, value in settings.items() if name not in (*_NO_RESULT.get(stage, ()), *unset)}
+
+
 def _named_files(config: GenerationConfig, stage: str) -> str:
     """Hash of what a section only names: the prompt file, the embedded weights, the rules.
 
@@ -99,10 +103,21 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
 
 def _refuse_absent(config: GenerationConfig) -> None:
     """What a digest does not need, but a stage would miss hours later. Raises ConfigError."""
-    if config.generate.scheduler is not None:
-        check_scheduler(config.generate.scheduler)
+    if not _was_started_so(config):
+        check_settings(config.generate)
     for plugin in config.filter.plugins:
         find_model(plugin.model, f"filter.plugins.{plugin.name}.model", None, "config.json")
+
+
+def _was_started_so(config: GenerationConfig) -> bool:
+    """With these settings of generate: a run that an earlier version began is looked at, and goes on, with what that version took."""
+    file = RunPaths(config.run.path).config
+    if not file.is_file():
+        return False
+    with suppress(ConfigError):
+        started = build(GenerateConfig, read_yaml(file).get("generate", {}), str(file))
+        return _section("generate", started) == _section("generate", config.generate)
+    return False
 
 
 def _max_new_tokens(config: GenerationConfig) -> int | None:

@@ -51,15 +51,27 @@ def find_variant(names: Iterable[str]) -> str | None:
 
     names: paths of its files, relative to its folder. Raises ConfigError where several would do.
     """
-    variants: dict[str, set[str]] = {}  # part: variants of its weights, "" for the plain ones
-    for name in names:
-        if found := _PART_WEIGHTS.fullmatch(name):
-            variants.setdefault(found["part"], set()).add(found["variant"] or "")
-    lacking = [of_part for of_part in variants.values() if "" not in of_part]
+    lacking = [of_part for of_part in _variants_of_parts(names) if "" not in of_part]
     common = sorted(set.intersection(*lacking)) if lacking else []
     if len(common) > 1:
         raise ConfigError(f"generate.variant: this model has no plain weights, but several variants; accepted: {', '.join(common)}")
     return common[0] if common else None
+
+
+def check_variant(variant: str, names: Iterable[str]) -> None:
+    """Raises ConfigError if no part of the pipeline has weights of that name. names: as above."""
+    known = sorted(set().union(*_variants_of_parts(names)) - {""})
+    if variant not in known:
+        raise ConfigError(f"generate.variant={variant!r}: this model has no such weights; accepted: {', '.join(['null', *known])}")
+
+
+def _variants_of_parts(names: Iterable[str]) -> list[set[str]]:
+    """For each part of a pipeline the variants of its weights, "" for the plain ones."""
+    variants: dict[str, set[str]] = {}
+    for name in names:
+        if found := _PART_WEIGHTS.fullmatch(name):
+            variants.setdefault(found["part"], set()).add(found["variant"] or "")
+    return list(variants.values())
 
 
 @cache

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from generation.backends.attention import set_attention
 from generation.config import GenerateConfig
 from pipeline.contracts.errors import ConfigError, first_line
 from pipeline.fileio import sha256_file
@@ -55,7 +56,7 @@ def tune(pipeline: Any, config: GenerateConfig, channels_last: bool) -> None:
         for module in (denoiser, getattr(pipeline, "vae", None)):
             if module is not None and all(p.dim() <= 4 for p in module.parameters()):  # 3-D convolutions have a layout of their own
                 module.to(memory_format=torch.channels_last)
-    _set_attention(pipeline, denoiser, config.attention)
+    set_attention(pipeline, denoiser, config.attention)
     if config.compile:
         import torch
 
@@ -68,26 +69,3 @@ def _denoiser(pipeline: Any) -> tuple[str, Any]:
         if getattr(pipeline, name, None) is not None:
             return name, getattr(pipeline, name)
     raise ConfigError(f"{type(pipeline).__name__} has neither unet nor transformer; it is no text-to-image pipeline that passerby knows")
-
-
-def _set_attention(pipeline: Any, denoiser: Any, backend: str) -> None:
-    """diffusers passes over every attention that knows no backends, or no slices, in silence: UNets and most transformers, respectively."""
-    if backend == "auto":
-        return
-    sliceable, has_backends = hasattr(denoiser, "set_attention_slice"), _has_backends(denoiser)
-    if backend == "sliced" and sliceable:
-        pipeline.enable_attention_slicing()
-        return
-    accepted = ", ".join(["auto", "native", *["sliced"] * sliceable, *["a backend of diffusers"] * has_backends])
-    if backend == "native" and not has_backends:  # torch's own, which is what the others compute by
-        return
-    if backend == "sliced" or not has_backends:
-        raise ConfigError(f"generate.attention={backend!r} has no effect on {type(denoiser).__name__}; accepted with it: {accepted}")
-    try:
-        denoiser.set_attention_backend(backend)
-    except (ValueError, RuntimeError, ImportError, AttributeError, NotImplementedError) as err:
-        raise ConfigError(f"generate.attention={backend!r}: {first_line(err)[:300]}; accepted with this model: {accepted}") from err
-
-
-def _has_backends(denoiser: Any) -> bool:
-    return any(hasattr(getattr(module, "processor", None), "_attention_backend") for module in denoiser.modules())

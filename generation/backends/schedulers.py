@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import inspect
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ _NOISE = frozenset(
 )
 # FlowMatchLCMScheduler is left out for the same reason: Flux and Qwen-Image pass it no generators.
 _FLOW = frozenset({"FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"})
+_SOLVES_FLOW = frozenset(  # of _NOISE; those with a setting `use_flow_sigmas`
+    f"{name}Scheduler" for name in ("DEISMultistep", "DPMSolverMultistep", "DPMSolverSinglestep", "SASolver", "UniPCMultistep")
+)
 _EDM = frozenset({"EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"})
 
 
@@ -33,16 +37,19 @@ def check_scheduler(name: str) -> None:
         raise ConfigError(f"generate.scheduler={name!r} is no scheduler of diffusers; did you mean {', '.join(near)}?")
 
 
+def check_family(name: str, own: str, settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError, with those that fit, for one that does not fit the checkpoint's own. settings: of its scheduler_config.json."""
+    check_scheduler(name)
+    accepted = _accepted(own, settings)
+    if name not in accepted:
+        raise ConfigError(f"generate.scheduler={name!r} is not for this model, whose own is {own}; accepted: {', '.join(accepted)}")
+
+
 def make_scheduler(name: str, current: Any) -> Any:
-    """The named scheduler with the settings of the checkpoint's own. Raises ConfigError with those that fit where this one does not."""
+    """The named scheduler with the settings of the checkpoint's own. Raises ConfigError where it does not take them."""
     import diffusers
 
-    check_scheduler(name)
-    accepted = _accepted(current)
-    if name not in accepted:
-        raise ConfigError(
-            f"generate.scheduler={name!r} is not for this model, whose own is {type(current).__name__}; accepted: {', '.join(accepted)}"
-        )
+    check_family(name, type(current).__name__, current.config)
     scheduler_class = getattr(diffusers, name)
     try:
         return scheduler_class.from_config(current.config, **_flow_settings(scheduler_class, current))
@@ -50,28 +57,21 @@ def make_scheduler(name: str, current: Any) -> Any:
         raise ConfigError(f"generate.scheduler={name!r} cannot take the settings of {type(current).__name__} ({first_line(err)})") from err
 
 
-def _accepted(current: Any) -> list[str]:
+def _accepted(own: str, settings: Mapping[str, Any]) -> list[str]:
     """Names of schedulers that solve the same equation as the checkpoint's own."""
-    own = type(current).__name__
-    if _is_flow(current):
-        return sorted({own} | _FLOW | {name for name in _NOISE if _solves_flow(name)})
+    if _is_flow(own, settings):
+        return sorted({own} | _FLOW | _SOLVES_FLOW)
     return sorted({own} | next((family for family in (_NOISE, _EDM) if own in family), frozenset()))
 
 
-def _is_flow(scheduler: Any) -> bool:
+def _is_flow(own: str, settings: Mapping[str, Any]) -> bool:
     """Flow matching: by its class (Flux, Qwen-Image), or a solver that is told so (SANA)."""
-    return type(scheduler).__name__.startswith("FlowMatch") or bool(scheduler.config.get("use_flow_sigmas"))
-
-
-def _solves_flow(name: str) -> bool:
-    import diffusers
-
-    return "use_flow_sigmas" in _settings(getattr(diffusers, name))
+    return own.startswith("FlowMatch") or bool(settings.get("use_flow_sigmas"))
 
 
 def _flow_settings(scheduler_class: Any, current: Any) -> dict[str, Any]:
     """The two kinds of flow-matching schedulers call the same settings by other names, and solvers must be told what they solve."""
-    if not _is_flow(current):
+    if not _is_flow(type(current).__name__, current.config):
         return {}
     shift = current.config.get("flow_shift" if current.config.get("use_flow_sigmas") else "shift", 1.0)
     told = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift, "shift": shift}
