@@ -8,7 +8,7 @@ from generation.backends.batching import BatchSize, in_batches
 from generation.backends.captioner_files import first_line
 from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
-from generation.backends.model_files import weights_sha256
+from generation.backends.model_files import load_errors, weights_sha256
 from generation.backends.quiet import silence_transformers
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
@@ -69,13 +69,12 @@ def _import_libraries() -> None:
 
 
 def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
-    from safetensors import SafetensorError
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
     try:
         model = BlipForConditionalGeneration.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
         return model, BlipProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
+    except load_errors() as err:
         raise ConfigError(
             f"caption.model={configured!r}: {Path(folder).name} does not load as a BLIP captioner ({first_line(err)}); "
             "the folder must hold config.json, model.safetensors, tokenizer and processor files"

@@ -97,6 +97,13 @@ def weights_sha256(folder: str, variant: str | None = None) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def load_errors() -> tuple[type[Exception], ...]:
+    """What diffusers and transformers raise for a folder that does not load. A weight file that was copied by half is a plain Exception."""
+    from safetensors import SafetensorError
+
+    return (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
+
+
 def _pipeline_weights(root: Path, variant: str | None) -> list[Path]:
     """Whole checkpoints in one file and other variants lie beside what is loaded; [] for a folder that is no pipeline."""
     if not (root / "model_index.json").is_file():

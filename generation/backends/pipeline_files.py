@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.backends.attention import check_attention_of_parts
-from generation.backends.model_files import check_variant, find_model, find_variant, weights_sha256
+from generation.backends.model_files import check_variant, find_model, find_variant, load_errors, weights_sha256
 from generation.backends.schedulers import check_family, check_scheduler
 from generation.config import GenerateConfig
 from pipeline.contracts.errors import ConfigError, first_line
@@ -75,7 +75,6 @@ class PipelineFiles:
     def load(self, dtype: Any) -> Any:
         """Raises ConfigError if the folder does not load as a pipeline that draws from text."""
         from diffusers import DiffusionPipeline
-        from safetensors import SafetensorError
 
         options: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "variant": self._variant}
         if "safety_checker" in self._index and not self._config.safety_checker:
@@ -84,7 +83,7 @@ class PipelineFiles:
             if any(task in self._index["_class_name"] for task in _OTHER_TASKS):
                 return _as_text_to_image(self._folder, options)
             return DiffusionPipeline.from_pretrained(self._folder, **options)
-        except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as err:
+        except load_errors() as err:
             name = Path(self._folder).name
             raise ConfigError(
                 f"generate.model={self._config.model!r}: {name} does not load as a text-to-image pipeline ({_short(err)}); "

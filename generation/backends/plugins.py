@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from generation.backends.device import resolve_device, resolve_dtype
-from generation.backends.model_files import find_model
+from generation.backends.model_files import find_model, load_errors
 from generation.backends.quiet import silence_transformers
 from generation.config import PluginConfig
 from generation.images import Image
@@ -88,7 +88,7 @@ def _load(config: PluginConfig, model_class: Any, processor_class: Any) -> tuple
         options = {"local_files_only": is_folder}
         model = model_class.from_pretrained(name, dtype=resolve_dtype(config.dtype, device), use_safetensors=True, **options)
         return device, model.to(device).eval(), processor_class.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as err:
+    except load_errors() as err:
         reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
         raise ConfigError(
             f"filter.plugins.{config.name}.model={config.model!r} does not load as kind {config.kind} ({reason}); "

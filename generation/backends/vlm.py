@@ -11,7 +11,7 @@ from generation.backends.batching import BatchSize, in_batches
 from generation.backends.captioner_files import first_line
 from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
-from generation.backends.model_files import weights_sha256
+from generation.backends.model_files import load_errors, weights_sha256
 from generation.backends.quiet import silence_transformers
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
@@ -109,7 +109,6 @@ def _parsed(text: str) -> tuple[Answers | None, str | None]:
 
 def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
     silence_transformers()
-    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
@@ -121,7 +120,7 @@ def _load(folder: str, configured: str, dtype: Any) -> tuple[Any, Any]:
             f"caption.model={configured!r} needs {names}, which is not installed here; install it from where torch came, in the version "
             "that goes with it, or choose another model"
         ) from err
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
+    except load_errors() as err:
         raise ConfigError(
             f"caption.model={configured!r}: {Path(folder).name} does not load as a BLIP captioner or image-text-to-text model "
             f"({first_line(err)}); the folder must hold config.json, safetensors, tokenizer and processor files"

@@ -1,6 +1,7 @@
 """Optional measures by models of transformers: real classes with random weights."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,14 @@ def test_a_model_of_another_kind_is_refused(clip: PluginConfig, tmp_path: Path) 
         load_plugin(PluginConfig(name="x", kind="image_text", model=str(other), device="cpu"))
     with pytest.raises(ConfigError, match=r"filter\.plugins\.x\.model"):
         load_plugin(PluginConfig(name="x", kind="classifier", model=str(tmp_path / "none"), device="cpu"))
+
+
+def test_a_weight_file_that_was_copied_by_half_is_refused(clip: PluginConfig, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip.model, tmp_path / "half")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"filter\.plugins\.clip_score\.model=.* does not load as kind image_text"):
+        load_plugin(replace(clip, model=str(folder)))
 
 
 def test_a_folder_below_home_is_found(clip: PluginConfig, monkeypatch: pytest.MonkeyPatch) -> None:
