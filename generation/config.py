@@ -210,7 +210,7 @@ class CaptionConfig:
         check_ranges("caption", self, batch_size=COUNT, num_beams=COUNT, num_candidates=COUNT, max_new_tokens=COUNT)
         check_ranges("caption", self, min_words=COUNT, max_loop_words=COUNT, max_loop_repeats=COUNT)
         check_ranges("caption", self, repetition_penalty=POSITIVE, no_repeat_ngram_size=NOT_NEGATIVE)
-        most = BLIP_NEW_TOKENS if self.max_new_tokens is None else self.max_new_tokens
+        most = VLM_NEW_TOKENS if self.max_new_tokens is None else self.max_new_tokens  # of BLIP: known where its folder is
         _refuse(not 0 <= self.min_new_tokens <= most, "caption.min_new_tokens", self.min_new_tokens, f"0 to max_new_tokens ({most})")
 
 

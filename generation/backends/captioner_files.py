@@ -42,10 +42,16 @@ def is_blip(folder: str) -> bool:
 
 
 def max_new_tokens(config: CaptionConfig, folder: str) -> int:
-    """caption.max_new_tokens, or what it is for this family."""
+    """caption.max_new_tokens, or what it is for this family. Raises ConfigError if caption.min_new_tokens is more than that."""
     if config.max_new_tokens is not None:
         return config.max_new_tokens
-    return BLIP_NEW_TOKENS if is_blip(folder) else VLM_NEW_TOKENS
+    most = BLIP_NEW_TOKENS if is_blip(folder) else VLM_NEW_TOKENS
+    if config.min_new_tokens > most:
+        raise ConfigError(
+            f"caption.min_new_tokens={config.min_new_tokens}; accepted: 0 to {most}, which caption.max_new_tokens is for "
+            f"caption.model={config.model!r} unless it is set"
+        )
+    return most
 
 
 def first_line(err: Exception) -> str:

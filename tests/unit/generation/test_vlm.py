@@ -216,5 +216,8 @@ def test_sentences_of_vision_language_models_may_be_longer(config: CaptionConfig
         return stage_digests(GenerationConfig(caption=CaptionConfig(**caption)))["caption"]
 
     assert loaded(replace(config, max_new_tokens=None))._model._sentence_options["max_new_tokens"] == 160  # type: ignore[union-attr]
+    assert digest(model=config.model, min_new_tokens=60)
+    with pytest.raises(ConfigError, match=r"caption\.min_new_tokens=60; accepted: 0 to 48, .* caption\.model='embedded' unless it is set"):
+        digest(min_new_tokens=60)
     assert digest() == digest(max_new_tokens=48) != digest(max_new_tokens=160)
     assert digest(model=config.model) == digest(model=config.model, max_new_tokens=160) != digest(model=config.model, max_new_tokens=48)
