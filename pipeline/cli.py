@@ -47,7 +47,7 @@ _HAND_OVER = {  # verb: (module, arguments in front, whether the first plain arg
 def passerby() -> None:
     """Synthetic pedestrians at scale, and APTM pre-training and fine-tuning on them.
 
-    Exit codes: 0 done, 1 failed, 2 refused (usage, config, contract).
+    Exit codes: 0 done, 1 failed or stopped, 2 refused (usage, config, contract), 75 a training was stopped, to be started again.
     """
 
 
@@ -233,7 +233,13 @@ def report(run_folder: Path, out: Path | None, samples: int) -> None:
     """
     if (run_folder / "metrics.jsonl").is_file():
         from pipeline import children
+        from pipeline.contracts.errors import ConfigError
 
+        if evaluation_module([str(run_folder / "config.yaml")]) == "finetune":
+            raise ConfigError(
+                f"{run_folder} is the folder of a fine-tuning, which has no report: its curves are in metrics.jsonl, "
+                "its scores in summary.json"
+            )
         raise click.exceptions.Exit(children.hand_over(training_report_command(run_folder, out)))
     from pipeline.paths import RunPaths
     from pipeline.pictures import require_pillow
