@@ -25,7 +25,8 @@ from pipeline.contracts.sample import (
     half_character,
 )
 from pipeline.contracts.stage import Row
-from pipeline.fileio import read_json, sha256_file
+from pipeline.fileio import sha256_file
+from pipeline.manifests import read_manifest
 from pipeline.pictures import jpeg_problem
 from pipeline.tables import iter_rows
 from pipeline.tars import Member, read_tar
@@ -48,7 +49,7 @@ class _Shard:
 def shard_problems(folder: Path, *, decode: bool = True, jobs: int = 1) -> Iterator[Problem]:
     """All problems of a folder of shards. decode: also decode every picture. jobs: processes."""
     try:
-        manifest = ShardManifest.from_json(read_json(folder / "manifest.json"), str(folder / "manifest.json"))
+        manifest = read_manifest(folder)
     except ContractError as err:
         yield "manifest.json", str(err)
         return

@@ -1,5 +1,6 @@
 """Tables of plan and status for a terminal, and their JSON."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipeline.progress import clock
 from pipeline.survey import StageSurvey, to_json
 
 TOP_REASONS = 3
+_NO_LIMIT = 10_000  # columns
 _WORDS = ("stage", "device", "top reasons", "attribute", "measure")  # columns that stand to the left
 _NAMES = ("attribute", "measure")  # a name that is cut off names nothing
 
@@ -88,4 +90,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         table.add_column(column, justify="left" if column in _WORDS else "right", no_wrap=column in _NAMES)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text: a name in brackets is no markup
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _NO_LIMIT  # a file or a pipe has no edge at which numbers are cut
+    console.print(table)

@@ -39,9 +39,13 @@ def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
     if not paths.done_units("shard") or not count:
         return
     for row in _drawn(folder / "index.parquet", count):
-        with open(folder / row["shard"], "rb") as tar:
-            image = _at(tar, row["image_offset"], row["image_bytes"])
-            meta = decode_meta(_at(tar, row["meta_offset"], row["meta_bytes"]), row["key"])
+        shard = folder / row["shard"]
+        try:
+            with shard.open("rb") as tar:
+                image = _at(tar, row["image_offset"], row["image_bytes"])
+                meta = decode_meta(_at(tar, row["meta_offset"], row["meta_bytes"]), f"{shard}, sample {row['key']}")
+        except OSError as err:
+            raise ContractError(f"{shard} cannot be read ({err.strerror}); `passerby run {paths.root}` makes it again") from err
         stated = {name: value for name, value in meta.attributes.items() if value != -1}
         yield {"picture": _data_url(image), "key": meta.key, "caption": meta.caption, "prompt": meta.prompt, "stated": stated}
 

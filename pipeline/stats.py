@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import compress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from pipeline import graph
 from pipeline.completion import read_record
 from pipeline.contracts.attributes import MISSING, PERSON_27, AttributeSpace
 from pipeline.contracts.errors import ContractError
-from pipeline.contracts.manifest import Counts, ShardManifest
+from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
 from pipeline.distributions import Distribution, Distributions, Texts
-from pipeline.fileio import read_json
+from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 from pipeline.tables import iter_rows, read_columns
 
@@ -139,7 +138,6 @@ def _attributes(paths: RunPaths, members: _Members | None, space: AttributeSpace
 
 
 def _shards(paths: RunPaths) -> dict[str, Any]:
-    file: Path = paths.stage("shard") / "manifest.json"
-    manifest = ShardManifest.from_json(read_json(file), str(file))
+    manifest = read_manifest(paths.stage("shard"))
     sizes = [entry["bytes"] for entry in manifest.shards.values()]
     return {"splits": manifest.split_counts, "shards": len(sizes), "bytes": sum(sizes), "largest_bytes": max(sizes, default=0)}

@@ -4,7 +4,6 @@ Reads runs/NAME/shards as `generation.shard` writes it (index.parquet, manifest.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,11 +98,7 @@ def open_shards(folder: str, one_of: int = 1) -> tuple[Store, ShardManifest]:
     store = open_store(folder, one_of)
     if not store.exists(INDEX_FILE):
         raise ConfigError(f"data.shards={folder}: no {INDEX_FILE} there; give the shards folder of a finished run, runs/NAME/shards")
-    where = store.where(MANIFEST_FILE)
-    try:
-        return store, ShardManifest.from_json(json.loads(store.read_file(MANIFEST_FILE)), where)
-    except ValueError as err:
-        raise ContractError(f"{where} is not JSON: {err}") from err
+    return store, ShardManifest.parse(store.read_file(MANIFEST_FILE), store.where(MANIFEST_FILE))
 
 
 def _spans(entry: Entry) -> tuple[Span, ...]:

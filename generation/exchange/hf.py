@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from generation.exchange.data_card import CardFacts, write_card
-from generation.exchange.shards import read_manifest, read_shard, require_new_folder, shard_names
+from generation.exchange.shards import read_shard, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SampleMeta
 from pipeline.fileio import write_bytes
+from pipeline.manifests import read_manifest
 from pipeline.tars import write_tar
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from generation.exchange.origins import FILE, IMPORTED, Origin, Origins, is_whole_text, origin_line
-from generation.exchange.shards import ShardSeries, read_manifest, read_shard, require_new_folder, shard_names
+from generation.exchange.shards import ShardSeries, read_shard, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from generation.split import prompt_identity
 from pipeline.contracts.attributes import PERSON_27
@@ -20,6 +20,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import Sample, SampleMeta, make_key
 from pipeline.fileio import atomic_open, digest, read_json, write_bytes
+from pipeline.manifests import read_manifest
 from pipeline.pictures import jpeg_problem, picture_size
 from pipeline.seeds import derive_seed
 

@@ -9,7 +9,7 @@ from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SCHEMA_VERSION, Sample, decode_meta
-from pipeline.fileio import read_json, sha256_file, write_json
+from pipeline.fileio import sha256_file, write_json
 from pipeline.paths import RunPaths
 from pipeline.tables import row_writer
 from pipeline.tars import read_tar
@@ -37,10 +37,6 @@ def require_new_folder(out: Path) -> None:
         raise ContractError(f"{out} is a file; give a new folder")
     if out.exists() and not set(out.iterdir()) <= set(leftovers(out)):
         raise ContractError(f"{out} is not empty; give a new folder")
-
-
-def read_manifest(folder: Path) -> ShardManifest:
-    return ShardManifest.from_json(read_json(folder / "manifest.json"), str(folder / "manifest.json"))
 
 
 def shard_names(manifest: ShardManifest, splits: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 Written by `pipeline.runner` and `generation.shard`; read by completion checks, status, lint, report and the loaders of `pretrain`.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -123,4 +124,19 @@ class ShardManifest:
             AttributeSpace.from_json(data["attribute_space"])
             return cls(**{**data, "counts": Counts.from_json(data["counts"])})
         except (KeyError, TypeError, AttributeError, ContractError) as err:
-            raise ContractError(f"{where} is not a shard manifest ({err}); run the shard stage again") from err
+            raise _no_manifest(where, err) from err
+
+    @classmethod
+    def parse(cls, text: bytes, where: str) -> "ShardManifest":
+        """From the bytes of a manifest.json. Raises ContractError naming `where`."""
+        try:
+            data = json.loads(text)
+        except ValueError as err:
+            raise _no_manifest(where, err) from err
+        return cls.from_json(data, where)
+
+
+def _no_manifest(where: str, err: Exception) -> ContractError:
+    return ContractError(
+        f"{where} is not a shard manifest ({err}); copy it anew, or make the shards again: `passerby run RUN --redo shard`"
+    )

@@ -13,7 +13,7 @@ import pytest
 from generation.cli import main
 from generation.exchange.hf import export_hf
 from generation.exchange.mals import PARTS, export_mals, find_lists, import_mals
-from generation.exchange.shards import ShardSeries, iter_samples, read_manifest
+from generation.exchange.shards import ShardSeries, iter_samples
 from generation.images import encode_jpeg
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
@@ -21,6 +21,7 @@ from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import Sample, SampleMeta, make_key
 from pipeline.fileio import write_bytes
 from pipeline.lint import lint
+from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 

@@ -147,6 +147,24 @@ def test_the_page_of_a_run_that_lost_everything_opens(paths):
     assert "captions: 0, 0 different" in printed.output
 
 
+def test_what_lacks_or_is_damaged_is_named_with_the_way_out(paths):
+    tar = min(paths.stage("shard").glob("*.tar"))
+    tar.rename(tar.with_suffix(".away"))
+    with pytest.raises(ContractError, match=rf"{tar.name} cannot be read .*; `passerby run .*` makes it again"):
+        list(kept_samples(paths, 1000))
+    (paths.stage("shard") / "manifest.json").write_text("{")
+    with pytest.raises(ContractError, match=r"manifest\.json is not a shard manifest .*`passerby run RUN --redo shard`"):
+        stats(paths)
+    (paths.stage("shard") / "manifest.json").unlink()
+    with pytest.raises(ContractError, match=r"manifest\.json cannot be read .*`passerby run RUN --redo shard`"):
+        stats(paths)
+
+
+def test_a_pipe_has_no_edge_at_which_numbers_are_cut(paths, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert "…" not in CliRunner().invoke(passerby, ["stats", str(paths.root)]).output
+
+
 def test_samples_are_drawn_from_the_whole_index_and_always_the_same(paths):
     keys = [sample["key"] for sample in kept_samples(paths, 4)]
     assert len(set(keys)) == 4
