@@ -1,6 +1,7 @@
 """YAML + overrides -> frozen dataclass. Defaults live in the dataclass only; unknown keys are refused with the nearest name."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 -- a SafeLoader
     except FileNotFoundError as err:
         raise ConfigError(f"config file {path} does not exist") from err
+    except IsADirectoryError as err:
+        raise ConfigError(f"config file {path} is a folder; give the YAML file, of a run or training {path / 'config.yaml'}") from err
     except OSError as err:
         raise ConfigError(f"config file {path} cannot be read: {err.strerror}") from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
@@ -42,6 +45,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds a {type(data).__name__}; accepted: a mapping of sections")
+    try:
+        json.dumps(data, default=str, skipkeys=True)
+    except ValueError as err:
+        raise ConfigError(f"{path}: an anchor (&) holds an alias (*) of itself; write the values out") from err
     return data
 
 

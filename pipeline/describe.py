@@ -53,6 +53,8 @@ def config_arguments(config: Path, overrides: Sequence[str]) -> tuple[Path, list
     paths = RunPaths(config)
     if not paths.config.exists():
         raise ConfigError(f"{config} holds no config.yaml; accepted: a recipe or the folder of a run that was started")
+    if (config / "checkpoint").is_dir():
+        raise ConfigError(f"{config} is the folder of a training; accepted: a recipe or the folder of a generation run")
     return paths.config, [*overrides, f"run.folder={json.dumps(str(config))}"]  # JSON text is YAML, whatever the folder's name
 
 

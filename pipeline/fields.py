@@ -120,7 +120,10 @@ def _refusal(kind: Any, value: Any, name: str, where: str) -> ConfigError:
     if isinstance(value, float) and not math.isfinite(value):
         hint = ", finite"
     elif str in (kind, *typing.get_args(kind)) and isinstance(value, int | float | datetime.date):
-        hint = " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date)"
+        hint = (
+            " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date; "
+            """on a command line 'a.b="64"')"""
+        )
     return ConfigError(f"{where}: {name}={value!r}; accepted: {type_name(kind)}{hint}")
 
 
@@ -134,6 +137,8 @@ def type_name(kind: Any) -> str:
     if origin in (list, tuple, Sequence):
         inner = type_name(args[0]) if len(set(args) - {Ellipsis}) == 1 else ", ".join(type_name(a) for a in args)
         return f"a list of {inner.replace('a section', 'sections', 1)}"
+    if origin in (dict, Mapping) or kind is dict:
+        return f"a mapping of names to {type_name(args[1])}" if args else "a mapping"
     if dataclasses.is_dataclass(kind):
         return f"a section with {', '.join(f.name for f in dataclasses.fields(kind))}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}

@@ -116,7 +116,7 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
                 )
                 known = (
                     ", ".join(changes)
-                    or "the settings are those of config.yaml, but a file that they name, or passerby itself, has changed"
+                    or "the settings are those of config.yaml, but it was edited, or a file that it names, or passerby itself, has changed"
                 )
                 raise refuse_foreign(plan.paths, record, plan.digests[stage.spec.name], known, way_out)
 

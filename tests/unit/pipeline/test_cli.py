@@ -78,6 +78,16 @@ def test_a_failed_stage_is_exit_code_1(tmp_path, fake_generation, capsys):
     assert "Traceback" not in error
 
 
+def test_the_folder_of_a_training_is_no_run(tmp_path, capsys):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "metrics.jsonl").touch()
+    (tmp_path / "config.yaml").write_text("method: aptm\ndata: {folder: somewhere}\n")
+    assert passerby("status", tmp_path) == 2
+    assert "is the folder of a training; accepted: a recipe" in capsys.readouterr().err
+    assert passerby("report", tmp_path) == 2
+    assert "is the folder of a fine-tuning, which has no report" in capsys.readouterr().err
+
+
 def test_lint_ends_with_1_if_something_is_wrong(finished_copy, capsys):
     assert passerby("lint", finished_copy / "run") == 0
     assert capsys.readouterr().out.endswith("sound\n")

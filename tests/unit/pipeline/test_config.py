@@ -7,7 +7,10 @@ import pytest
 from pipeline.config import apply_overrides, build, config_digest, load, read_yaml, to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError
 
-IN_QUOTES = " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date)"
+IN_QUOTES = (
+    " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date; "
+    """on a command line 'a.b="64"')"""
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,7 @@ def test_defaults_and_nested_values():
         ({"sizes": [1, "x"]}, "c.yaml: sizes[1]='x'; accepted: a whole number"),
         ({"sizes": 1}, "c.yaml: sizes=1; accepted: a list of a whole number"),
         ({"weights": {"itc": "x"}}, "c.yaml: weights.itc='x'; accepted: a number"),
+        ({"weights": ["itc"]}, "c.yaml: weights=['itc']; accepted: a mapping of names to a number"),
         ({"flag": 1}, "c.yaml: flag=1; accepted: true or false"),
         ({"name": 7}, f"c.yaml: name=7; accepted: text{IN_QUOTES}"),
         ({"revision": 14400}, f"c.yaml: revision=14400; accepted: text{IN_QUOTES}"),
@@ -164,5 +168,13 @@ def test_a_bad_file_is_refused_by_name(tmp_path, content, message):
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         load(Config, tmp_path / "absent.yaml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match=r"is a folder; give the YAML file, of a run or training .*config\.yaml"):
         load(Config, tmp_path)
+
+
+def test_an_alias_of_what_it_stands_in_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("run: &a {name: *a}\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml: an anchor \(&\) holds an alias \(\*\) of itself"):
+        read_yaml(tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("one: &a {lr: 1}\nother: *a\nday: 2026-11-21\n")
+    assert read_yaml(tmp_path / "c.yaml")["other"] == {"lr": 1}

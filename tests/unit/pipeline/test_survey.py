@@ -55,7 +55,7 @@ def test_an_entry_that_came_or_went_is_named(tmp_path: Path) -> None:
 
 
 def test_a_named_file_that_has_changed_is_said_to_have_changed(tmp_path: Path) -> None:
-    assert "a file that they name, or passerby itself, has changed" in refusal(tmp_path, "generate", OLD)
+    assert "but it was edited, or a file that it names, or passerby itself, has changed" in refusal(tmp_path, "generate", OLD)
 
 
 def seen(plan: RunPlan, records: RecordCache) -> list[dict[str, Any]]:
