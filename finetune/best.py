@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.contracts.errors import ContractError
 from pipeline.fileio import read_json, write_bytes
 from pretrain.checkpoint import METADATA_FILE
 
@@ -35,6 +36,16 @@ def best_folder(root: Path) -> Path | None:
 def best_metadata(root: Path) -> dict[str, Any] | None:
     folder = best_folder(root)
     return read_json(folder / METADATA_FILE) if folder else None
+
+
+def check_best(root: Path, training: str, is_continued: bool) -> None:
+    """Raises ContractError if the best checkpoint is that of another training than `training`, an identity as `pretrain.loop` knows it.
+
+    One that names none, as earlier versions wrote it, belongs to the training whose newest checkpoint lies beside it, if there is one.
+    """
+    found = best_metadata(root)
+    if found and found.get("training", training if is_continued else None) != training:
+        raise ContractError(f"{root} holds the best checkpoint of another config or other data; delete it, or give another `out`")
 
 
 def find_checkpoint(folder: Path) -> Path:

@@ -7,14 +7,15 @@ Running again continues from the newest checkpoint; a finished training is left 
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finetune.best import best_folder, best_metadata, save_best
+from finetune.best import best_folder, best_metadata, check_best
 from finetune.datasets.lines import TrainingLines
 from finetune.evaluate import PROTOCOL, protocol_json
+from finetune.judge import Judge
 from finetune.methods.base import Method
 from finetune.methods.start import start_method
 from finetune.recipes import Recipe
@@ -52,6 +53,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     method = start_method(config, lines, device)
     identity = digest([config.training_digest(), lines.digest, method.weights, num_steps])
     newest = loop.newest(root, identity, config)
+    check_best(root, identity, is_continued=newest is not None)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json") if rank() == 0 else {}
@@ -64,11 +66,13 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     batches = method.batches(progress.step, num_steps - progress.step, rank(), world_size())
     facts = {"seed": config.seed, PROTOCOL: protocol_json(config)}
     saver = Saver(root=root, save_model=partial(_save, method), engine=engine, identity=identity, keep=config.train.keep, extra=facts)
-    judge = _Judge(config, root, val, method, num_steps)
+    judge = Judge(config=config, root=root, identity=identity, task=val, method=method, num_steps=num_steps)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
     began = time.monotonic() - progress.seconds
+    if newest:
+        judge.make_up(progress.step, metrics)
     for step in range(progress.step, num_steps):
         started = time.monotonic()
         batch = next(batches)
@@ -81,17 +85,21 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         method.after_step()
 
         seconds = time.monotonic() - started
-        scores = judge.validate(step + 1)
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
-        if metrics and (scores or progress.step % config.train.log_every == 0):
+        if leaving:
+            saver.save(progress)  # first: a validation may take longer than the notice that a scheduler gives
+        stopping = leaving and progress.step < num_steps
+        scores = {} if stopping else judge.validate(progress.step)  # else the continuation makes it up
+        progress = replace(progress, seconds=time.monotonic() - began)
+        if metrics and (judge.is_due(progress.step) or progress.step % config.train.log_every == 0):
             line = {f"train/{name}": value for name, value in values.items()} | {f"val/{name}": value for name, value in scores.items()}
             speed = {"images_per_s": config.train.global_batch / seconds, "seconds": progress.seconds}
             metrics.write({"step": progress.step, "num_steps": num_steps, "lr": config.optim.lr * factor, **line, **speed})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
-        if leaving or progress.step % config.train.save_every == 0 or progress.step == num_steps:
+        if not leaving and (progress.step % config.train.save_every == 0 or progress.step == num_steps):
             saver.save(progress)
-        if leaving and progress.step < num_steps:
+        if stopping:
             raise Stopped(f"stopped at step {progress.step} of {num_steps}; its checkpoint is in {root}, run again to continue")
 
     # test, once
@@ -127,35 +135,6 @@ def _selection(config: Recipe, test: Task | None) -> Task:
 def _save(method: Method, folder: Path, facts: dict[str, Any]) -> None:
     method.save_state(folder)
     method.save(folder, facts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """Validates now and then, on the first rank, and keeps the best model."""
-
-    config: Recipe
-    root: Path
-    task: Task
-    method: Method
-    num_steps: int
-
-    def validate(self, step: int) -> dict[str, float]:
-        """Scores over all queries if it is time, else nothing. A tie keeps the earlier checkpoint."""
-        if step not in {round(self.num_steps * (i + 1) / self.config.eval.times) for i in range(self.config.eval.times)}:
-            return {}
-        scores: dict[str, float] = {}
-        if rank() == 0:
-            select = self.config.eval.select
-            with self.method.averaged():
-                measured = self.task.run(self.method.searcher, self.config.eval)
-                scores, best = measured["all"], best_metadata(self.root)
-                if best is None or scores[select] > best["val"]["all"][select]:
-                    facts = {"val": measured, "seed": self.config.seed, PROTOCOL: protocol_json(self.config)}
-                    save_best(self.root, step, self.method.save, facts)
-            self.method.model.train()
-            log.info("step %d/%d, validation %s %.3f", step, self.num_steps, select, scores[select])
-        barrier()
-        return scores
 
 
 def _final_scores(config: Recipe, root: Path, method: Method, test: Task | None) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""Validation during a training: now and then, on the first rank, and the best model is kept."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.best import best_metadata, save_best
+from finetune.evaluate import PROTOCOL, protocol_json
+from finetune.methods.base import Method
+from finetune.recipes import Recipe
+from finetune.tasks import Task
+from pretrain.distributed import barrier, rank
+from pretrain.metrics_log import MetricsLog, read_lines
+
+log = logging.getLogger("finetune")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """identity: of the training, written into its best checkpoint. num_steps: the validations are spread over so many."""
+
+    config: Recipe
+    root: Path  # OUT/checkpoint
+    identity: str
+    task: Task
+    method: Method
+    num_steps: int
+
+    def is_due(self, step: int) -> bool:
+        """Is there a validation after so many steps? There is one after the last."""
+        times = self.config.eval.times
+        return step in {round(self.num_steps * (i + 1) / times) for i in range(times)}
+
+    def validate(self, step: int) -> dict[str, float]:
+        """Scores over all queries if it is time, else nothing; every rank calls it. A tie keeps the earlier checkpoint."""
+        if not self.is_due(step):
+            return {}
+        scores = self._measure(step) if rank() == 0 else {}
+        barrier()
+        return scores
+
+    def make_up(self, step: int, metrics: MetricsLog | None) -> None:
+        """The validation that a training which was asked to leave at this step did not do; every rank calls it."""
+        if metrics and self.is_due(step) and not self._is_done(step):
+            scores = {f"val/{name}": value for name, value in self._measure(step).items()}
+            metrics.write({"step": step, "num_steps": self.num_steps, **scores})
+        barrier()
+
+    def _is_done(self, step: int) -> bool:
+        lines = read_lines(self.root.parent / "metrics.jsonl")
+        return any(line["step"] == step and any(name.startswith("val/") for name in line) for line in lines)
+
+    def _measure(self, step: int) -> dict[str, float]:
+        select = self.config.eval.select
+        with self.method.averaged():
+            measured = self.task.run(self.method.searcher, self.config.eval)
+            scores, best = measured["all"], best_metadata(self.root)
+            if best is None or scores[select] > best["val"]["all"][select]:
+                facts = {"val": measured, "seed": self.config.seed, PROTOCOL: protocol_json(self.config), "training": self.identity}
+                save_best(self.root, step, self.method.save, facts)
+        self.method.model.train()
+        log.info("step %d/%d, validation %s %.3f", step, self.num_steps, select, scores[select])
+        return scores

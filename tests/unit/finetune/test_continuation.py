@@ -1,0 +1,92 @@
+"""What a training finds in its folder: its own best checkpoint or another's, a validation that it was asked to leave before."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finetune.best import best_folder
+from finetune.config import FinetuneConfig
+from finetune.tasks import RetrievalTask
+from finetune.train import train
+from pipeline.config import build
+from pipeline.contracts.errors import ContractError
+from pipeline.signals import Stopped, StopRequest
+from pretrain import loop
+from pretrain.checkpoint import METADATA_FILE
+from tests.unit.finetune.test_training import StopAfter, assert_equal_weights
+
+
+def configured(tree: dict, out: Path, **changes) -> FinetuneConfig:
+    return build(FinetuneConfig, tree | {"out": str(out)} | changes, "test")
+
+
+def interrupt(*_arguments):
+    raise KeyboardInterrupt
+
+
+def train_to_the_first_validation(config: FinetuneConfig, monkeypatch) -> Path:
+    """Ended by a fault after it and before the first checkpoint; returns the best."""
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Saver, "save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, StopRequest())
+    best = best_folder(Path(config.out) / "checkpoint")
+    assert best is not None
+    return best
+
+
+def without_identity(best: Path) -> None:
+    """As earlier versions wrote it."""
+    path = best / METADATA_FILE
+    facts = json.loads(path.read_text())
+    del facts["training"]
+    path.write_text(json.dumps(facts))
+
+
+def test_the_best_checkpoint_of_another_training_is_refused_and_ones_own_is_kept(tiny_tree, tmp_path, monkeypatch):
+    best = train_to_the_first_validation(configured(tiny_tree, tmp_path / "out"), monkeypatch)
+    with pytest.raises(ContractError, match="holds the best checkpoint of another config or other data; delete it"):
+        train(configured(tiny_tree, tmp_path / "out", seed=7), StopRequest())
+    assert train(configured(tiny_tree, tmp_path / "out"), StopRequest())["steps"] == 4
+    whole = train(configured(tiny_tree, tmp_path / "whole"), StopRequest())
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["test"] == whole["test"]
+    without_identity(best_folder(tmp_path / "whole" / "checkpoint") or best)
+    assert train(configured(tiny_tree, tmp_path / "whole"), StopRequest()) == whole
+
+
+def test_a_best_checkpoint_that_names_no_training_is_refused_where_none_is_continued(tiny_tree, tmp_path, monkeypatch):
+    config = configured(tiny_tree, tmp_path / "out")
+    without_identity(train_to_the_first_validation(config, monkeypatch))
+    with pytest.raises(ContractError, match="holds the best checkpoint of another config"):
+        train(config, StopRequest())
+
+
+@pytest.mark.parametrize("log_every", [1, 3])
+def test_a_training_that_is_asked_to_leave_saves_first_and_validates_when_it_continues(tiny_tree, tmp_path, monkeypatch, log_every):
+    changes = {"train": tiny_tree["train"] | {"log_every": log_every}}
+    expected = train(configured(tiny_tree, tmp_path / "whole", **changes), StopRequest())
+    config, root = configured(tiny_tree, tmp_path / "parts", **changes), tmp_path / "parts" / "checkpoint"
+    with pytest.raises(Stopped, match="stopped at step 2 of 4"):
+        train(config, StopAfter(1))
+    assert best_folder(root) is None, "no validation held the training up"
+    monkeypatch.setattr(RetrievalTask, "run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, StopRequest())
+    monkeypatch.undo()
+    summary = train(config, StopRequest())
+    assert {**summary, "seconds": 0} == {**expected, "seconds": 0}
+    assert_equal_weights(tmp_path / "whole", tmp_path / "parts")
+    rows = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "val/map" in row] == [2, 4]
+
+
+def test_a_training_that_is_killed_in_its_last_validation_does_it_again(tiny_tree, tmp_path, monkeypatch):
+    expected = train(configured(tiny_tree, tmp_path / "whole", eval={"times": 1, "shortlist": 4}), StopRequest())
+    config = configured(tiny_tree, tmp_path / "parts", eval={"times": 1, "shortlist": 4})
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrievalTask, "run", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, StopAfter(3))
+    summary = train(config, StopRequest())
+    assert (summary["best_step"], summary["val"], summary["test"]) == (4, expected["val"], expected["test"])
