@@ -14,10 +14,14 @@ from pretrain.settings import AugmentConfig, EngineConfig, OptimConfig
 _FREE = {
     "data": ("folder", "workers", "cache_mb"),
     "train": ("log_every", "save_every", "keep"),
-    "engine": ("device", "compile", "gradient_checkpointing"),
-    "eval": ("memory_mb",),
+    "engine": ("device", "kind", "zero_stage", "compile", "gradient_checkpointing"),
+    "eval": ("batch_size", "memory_mb"),
 }
-"""Fields that may change between a training and its continuation, beside `out`: they change no result."""
+"""Fields that may change between a training and its continuation, beside `out`: they change no
+result, or nothing but the order in which numbers are added."""
+
+_ONCE_BOUND = {"engine": ("kind", "zero_stage"), "eval": ("batch_size",)}
+"""Those of them that earlier versions bound: with them, their checkpoints are known again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +121,8 @@ class FinetuneConfig:
     def training_tree(self) -> dict[str, Any]:
         return training_tree(self)
 
-    def training_digest(self) -> str:
-        return digest(training_tree(self))
+    def training_digests(self) -> tuple[str, ...]:
+        return training_digests(self)
 
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
@@ -130,6 +134,13 @@ def check_selection(data: DataConfig, config: EvalConfig) -> None:
     if attributes != (config.select == "mean_accuracy"):
         accepted = "mean_accuracy" if attributes else "map, recall@1, map@10, official"
         raise ConfigError(f"eval.select={config.select}; accepted for data.name={data.name}: {accepted}")
+
+
+def training_digests(config: Any) -> tuple[str, ...]:
+    """Of the training tree, and of that which earlier versions knew it by."""
+    tree, sections = training_tree(config), to_dict(config)
+    bound = {section: tree[section] | {name: sections[section][name] for name in names} for section, names in _ONCE_BOUND.items()}
+    return digest(tree), digest(tree | bound)
 
 
 def training_tree(config: Any) -> dict[str, Any]:

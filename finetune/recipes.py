@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.augment_settings import PictureConfig
-from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_tree
+from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_digests, training_tree
 from finetune.models.clip_settings import ClipConfig
 from pipeline.config import apply_overrides, build, read_yaml
 from pipeline.contracts.errors import ConfigError
-from pipeline.fileio import digest
 from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import TrainConfig
 from pretrain.settings import EngineConfig, OptimConfig
@@ -154,8 +153,8 @@ class _Recipe:
     def training_tree(self) -> dict[str, Any]:
         return training_tree(self)
 
-    def training_digest(self) -> str:
-        return digest(training_tree(self))
+    def training_digests(self) -> tuple[str, ...]:
+        return training_digests(self)
 
     def with_seed(self, seed: int, out: str) -> Any:
         return replace(self, seed=seed, out=out)

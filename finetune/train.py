@@ -51,8 +51,8 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
-    identity = digest([config.training_digest(), lines.digest, method.weights, num_steps])
-    newest = loop.newest(root, identity, config)
+    identity, *former = (digest([name, lines.digest, method.weights, num_steps]) for name in config.training_digests())
+    newest = loop.newest(root, identity, config, former)
     check_best(root, identity, is_continued=newest is not None)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)

@@ -63,13 +63,13 @@ def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
     return "; ".join(f"rank {number}: {samples}" for number, samples in named or [(n, s) for n, (_, s) in enumerate(found)])
 
 
-def newest(root: Path, identity: str, config: Any = None) -> Path | None:
-    """The newest checkpoint of the training `identity` below OUT/checkpoint.
+def newest(root: Path, identity: str, config: Any = None, former: Sequence[str] = ()) -> Path | None:
+    """The newest checkpoint of the training `identity` below OUT/checkpoint. former: what earlier versions called the same training.
 
     Raises ContractError if the folder holds another training; with `config`, it says what differs from OUT/config.yaml.
     """
     folder = checkpoint.latest(root)
-    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
+    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") not in (identity, *former):
         raise ContractError(
             f"{root} holds the training of another config or other data{_changes(root.parent, config)}; delete it, or give another `out`"
         )

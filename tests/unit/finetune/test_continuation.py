@@ -7,10 +7,12 @@ import pytest
 
 from finetune.best import best_folder
 from finetune.config import FinetuneConfig
+from finetune.datasets.lines import TrainingLines
 from finetune.tasks import RetrievalTask
 from finetune.train import train
-from pipeline.config import build
+from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ContractError
+from pipeline.fileio import digest
 from pipeline.signals import Stopped, StopRequest
 from pretrain import loop
 from pretrain.checkpoint import METADATA_FILE
@@ -90,3 +92,29 @@ def test_a_training_that_is_killed_in_its_last_validation_does_it_again(tiny_tre
             train(config, StopAfter(3))
     summary = train(config, StopRequest())
     assert (summary["best_step"], summary["val"], summary["test"]) == (4, expected["val"], expected["test"])
+
+
+def test_engine_and_batches_of_evaluation_may_change_between_a_training_and_its_continuation(tiny_tree, tmp_path):
+    config = configured(tiny_tree, tmp_path / "out")
+    with pytest.raises(Stopped):
+        train(config, StopAfter(0))
+    assert train(configured(tiny_tree, tmp_path / "out", eval=tiny_tree["eval"] | {"batch_size": 3}), StopRequest())["steps"] == 4
+    other = configured(tiny_tree, tmp_path / "out", engine={"kind": "deepspeed", "zero_stage": 2})
+    assert other.training_digests()[0] == config.training_digests()[0]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_continued(tiny_tree, tmp_path):
+    """They counted engine.kind, zero_stage and eval.batch_size among the fields that a continuation must share."""
+    config = configured(tiny_tree, tmp_path / "out")
+    with pytest.raises(Stopped):
+        train(config, StopAfter(0))
+    tree = to_dict(config)
+    del tree["out"], tree["init"]
+    free = {"data": ("folder", "workers", "cache_mb"), "train": ("log_every", "save_every", "keep"), "eval": ("memory_mb",)}
+    for section, names in (free | {"engine": ("device", "compile", "gradient_checkpointing")}).items():
+        for name in names:
+            del tree[section][name]
+    path = tmp_path / "out" / "checkpoint" / "step-00000001" / METADATA_FILE
+    lines = TrainingLines.read(Path(config.data.folder), config.data)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"training": digest([digest(tree), lines.digest, "random", 4])}))
+    assert train(config, StopRequest())["steps"] == 4
