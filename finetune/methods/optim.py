@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from math import ceil, cos, pi
+from math import cos, pi
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,11 +62,11 @@ def freeze(model: nn.Module, is_unused: Callable[[str], bool]) -> None:
 
 
 def epoch_factor(step: int, steps_per_epoch: float, num_steps: int, config: AdamConfig) -> float:
-    """IRRA's schedule: a constant factor within an epoch, a warm-up of `warmup_epochs`, then a cosine to 0."""
+    """IRRA's schedule: a constant factor within an epoch, a warm-up of `warmup_epochs`, then a cosine to 0 behind the last step's epoch."""
     if config.warmup_steps:
         return cosine_factor(step, num_steps, config.warmup_steps)
-    epochs = max(1, ceil(num_steps / steps_per_epoch))
-    return irra_epoch_factor(int(step / steps_per_epoch) + 1, epochs, round(config.warmup_epochs), config.warmup_start)
+    epoch, last = (int(number / steps_per_epoch) + 1 for number in (step, num_steps - 1))
+    return irra_epoch_factor(epoch, last, round(config.warmup_epochs), config.warmup_start)
 
 
 def cosine_factor(step: int, num_steps: int, warmup: int) -> float:

@@ -13,8 +13,10 @@ from finetune.losses.fine_grained import negative_weights, soft_targets
 from finetune.losses.matching import distributions, inclusion, matching_loss, same_identity
 from finetune.methods.optim import alike, as_irra, as_open_clip, cosine_factor, epoch_factor, parameter_groups
 from finetune.models.blip import EMPTY, FeatureQueue, Features, fitm_weights
+from finetune.models.irra import irra_epoch_factor
 from finetune.recipes import AdamConfig
 from pipeline.contracts.challenge import includes
+from pretrain.config import TrainConfig
 from pretrain.losses.itm import IGNORED, matching_pairs
 
 
@@ -162,12 +164,20 @@ def test_open_clips_rule_decays_matrices_alone():
     assert {tuple(group["names"]): group["weight_decay"] for group in groups} == {("weight",): 0.1, ("bias", "logit_scale"): 0.0}
 
 
+@pytest.mark.parametrize(("lines", "batch", "epochs", "warmup"), [(68126, 64, 60, 5), (83413, 90, 50, 5), (42704, 64, 15, 0), (9, 3, 3, 1)])
+def test_a_schedule_has_the_epochs_that_were_asked_for_whether_or_not_batches_fill_them(lines, batch, epochs, warmup):
+    num_steps = TrainConfig(epochs=epochs, global_batch=batch).num_steps(lines)
+    factors = [epoch_factor(step, lines / batch, num_steps, AdamConfig(warmup_epochs=warmup)) for step in (0, num_steps - 1)]
+    assert factors == [irra_epoch_factor(epoch, epochs, warmup) for epoch in (1, epochs)]
+
+
 def test_schedules_start_and_end_where_they_should():
     config = AdamConfig(warmup_epochs=2)
     factors = [epoch_factor(step, 10, 100, config) for step in range(100)]
     assert factors[0] == factors[9] == 0.1
     assert factors[20] == 1.0
     assert 0 < factors[99] < 0.1
+    assert epoch_factor(0, 10, 1, config) == 0.1
     assert cosine_factor(0, 100, 10) == 0.1
     assert cosine_factor(10, 100, 10) == 1.0
     assert cosine_factor(100, 100, 10) == pytest.approx(0)
