@@ -31,7 +31,7 @@ class DataConfig:
     folder: str  # in its publishers' layout; `passerby verify-data` says what is missing
     name: Literal["challenge", "cuhk-pedes", "icfg-pedes", "rstpreid", "pa-100k", "own"] = "challenge"
     kinds: tuple[str, ...] = ("pedestrian", "vehicle")  # what is trained, validated and tested on
-    val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES)
+    val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES) and one is needed
     workers: int = 0  # loader processes; 0: the training process reads
     cache_mb: int = 256  # resized pictures kept in memory by each loading process
 

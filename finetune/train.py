@@ -44,7 +44,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     start_process_group(config.engine, device)
 
     # data
-    lines = TrainingLines.read(Path(config.data.folder), config.data)
+    lines = TrainingLines.read(Path(config.data.folder), config.data, hold_out=not config.eval.paper_protocol)
     test = test_task(config.data)
     val = _selection(config, test)
     num_steps = config.train.num_steps(len(lines.records))

@@ -37,10 +37,10 @@ class TrainingLines:
     space: AttributeSpace | None
 
     @classmethod
-    def read(cls, root: Path, data: DataConfig | None = None) -> "TrainingLines":
-        """Raises ContractError for a bad annotation file, or if pictures that it names are missing."""
+    def read(cls, root: Path, data: DataConfig | None = None, hold_out: bool = True) -> "TrainingLines":
+        """hold_out: see `train_split`. Raises ContractError for a bad annotation file, or if pictures that it names are missing."""
         chosen = data or DataConfig(folder=str(root))
-        split = train_split(chosen)
+        split = train_split(chosen, hold_out)
         lines = lines_of([record for record in split.records if record.kind in chosen.kinds])
         if not lines:
             raise ConfigError(f"data.kinds={list(chosen.kinds)}: {split.source} has no line of these kinds in its train split")
@@ -58,11 +58,11 @@ def numbered(names: Iterable[str]) -> list[int]:
     return [numbers.setdefault(name, len(numbers)) for name in names]
 
 
-def train_split(data: DataConfig) -> Split:
-    """The train split less the identities that are held out for validation, where the data set has no validation split."""
+def train_split(data: DataConfig, hold_out: bool = True) -> Split:
+    """The train split, with hold_out less the identities that are held out for validation, where the data set has no validation split."""
     chosen, root = data_set(data.name), Path(data.folder)
     split = chosen.read(root, "train")
-    if "val" in chosen.splits(root):
+    if not hold_out or "val" in chosen.splits(root):
         return split
     return _part(split, "train", [record for record in split.records if not held_out(record, data.val_share)])
 
