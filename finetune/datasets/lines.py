@@ -40,10 +40,8 @@ class TrainingLines:
     def read(cls, root: Path, data: DataConfig | None = None, hold_out: bool = True) -> "TrainingLines":
         """hold_out: see `train_split`. Raises ContractError for a bad annotation file, or if pictures that it names are missing."""
         chosen = data or DataConfig(folder=str(root))
-        split = train_split(chosen, hold_out)
-        lines = lines_of([record for record in split.records if record.kind in chosen.kinds])
-        if not lines:
-            raise ConfigError(f"data.kinds={list(chosen.kinds)}: {split.source} has no line of these kinds in its train split")
+        split = only_kinds(train_split(chosen, hold_out), chosen.kinds)
+        lines = lines_of(split.records)
         check_files(split.images, [line.image for line in lines], split.source)
         return cls(split.images, lines, sha256_file(split.source), split.space)
 
@@ -77,6 +75,14 @@ def validation_split(data: DataConfig) -> Split:
     if not kept:
         raise ConfigError(f"data.val_share={data.val_share} holds no identity of {split.source} out; raise it")
     return _part(split, "val", kept)
+
+
+def only_kinds(split: Split, kinds: Sequence[str]) -> Split:
+    """Raises ConfigError if the split has no record of these kinds."""
+    records = [record for record in split.records if record.kind in kinds]
+    if not records:
+        raise ConfigError(f"data.kinds={list(kinds)}: {split.source} has no line of these kinds in its {split.name} split")
+    return _part(split, split.name, records)
 
 
 def held_out(record: Record, share: float) -> bool:

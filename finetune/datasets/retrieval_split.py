@@ -27,7 +27,7 @@ from finetune.datasets.challenge import (
     read_labels,
     read_queries,
 )
-from finetune.datasets.lines import check_files, validation_split
+from finetune.datasets.lines import check_files, only_kinds, validation_split
 from finetune.datasets.records import Split
 from finetune.datasets.routing import route
 from pipeline.contracts.challenge import FEMALE
@@ -70,16 +70,17 @@ def read_validation(data: DataConfig) -> RetrievalSplit:
     """The split that chooses the checkpoint, less the kinds that are left out."""
     if data.name == "challenge":
         return of_kinds(read_val(Path(data.folder)), data.kinds)
-    return from_records(validation_split(data))
+    return from_records(only_kinds(validation_split(data), data.kinds))
 
 
 def read_testing(data: DataConfig) -> RetrievalSplit | None:
-    """The split that is scored once; None where there is none, or where the challenge's answers are not known."""
+    """The split that is scored once, less the kinds that are left out; None where there is none, or where the challenge's answers are not
+    known."""
     root = Path(data.folder)
     if data.name == "challenge":
         return of_kinds(read_test(root), data.kinds) if gold_path(root).is_file() else None
     chosen = data_set(data.name)
-    return from_records(chosen.read(root, "test")) if "test" in chosen.splits(root) else None
+    return from_records(only_kinds(chosen.read(root, "test"), data.kinds)) if "test" in chosen.splits(root) else None
 
 
 def from_records(split: Split) -> RetrievalSplit:

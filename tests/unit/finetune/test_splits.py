@@ -1,5 +1,6 @@
 """What a training, its validation and its test read of a data set: kinds, and identities held out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from finetune.datasets.retrieval_split import read_testing, read_validation
 from finetune.recipes import IrraRecipe
 from finetune.train import train
 from pipeline.config import build
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ConfigError
 from pipeline.signals import StopRequest
 from tests.unit.finetune.tiny_models import CLIP
 
@@ -30,3 +31,31 @@ def test_nothing_is_held_out_where_the_checkpoint_is_chosen_on_test(people, tmp_
     }
     summary = train(build(IrraRecipe, tree, "test"), StopRequest())
     assert (summary["train_lines"] == 12) is paper_protocol, "six persons of two captions"
+
+
+def write_own(root: Path, rows: list[str], header: str = "image,caption,identity,split,kind") -> DataConfig:
+    (root / "images").mkdir(parents=True)
+    for row in rows:
+        (root / "images" / row.split(",")[0]).write_bytes(b"")
+    (root / "captions.csv").write_text("\n".join([header, *rows]) + "\n")
+    return DataConfig(name="own", folder=str(root))
+
+
+def test_kinds_are_what_is_trained_validated_and_tested_on(tmp_path):
+    rows = [f"{split}-{kind}.jpg,a {kind},1,{split},{kind}" for split in SPLITS for kind in ("pedestrian", "vehicle")]
+    data = replace(write_own(tmp_path / "own", rows), kinds=("vehicle",))
+    assert [line.image for line in TrainingLines.read(tmp_path, data).records] == ["train-vehicle.jpg"]
+    for name, split in (("val", read_validation(data)), ("test", read_testing(data))):
+        assert split is not None
+        assert (split.queries, split.gallery) == (("a vehicle",), (f"{name}-vehicle.jpg",))
+        assert split.routes == {"pedestrian": ([], []), "vehicle": ([0], [0])}
+        assert split.relevant is not None
+        assert split.relevant.tolist() == [[True]]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_without_the_kinds_that_are_asked_for_is_named(tmp_path, split):
+    rows = [f"{name}.jpg,a thing,1,{name},{'pedestrian' if name == split else 'vehicle'}" for name in SPLITS]
+    data = replace(write_own(tmp_path / "own", rows), kinds=("vehicle",))
+    with pytest.raises(ConfigError, match=rf"data\.kinds=\['vehicle'\]: .*captions\.csv has no line of these kinds in its {split} split"):
+        TrainingLines.read(tmp_path, data), read_validation(data), read_testing(data)
