@@ -1,5 +1,7 @@
 """CLIP's training step: InfoNCE over the samples of all ranks with a learned temperature."""
 
+from math import log
+
 import torch
 from torch import Tensor, nn
 
@@ -36,5 +38,13 @@ class ClipStep(nn.Module):
         with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.autocast):
             image = normalised(image_feature(towers.image_tokens(batch.image)))
             text = normalised(text_feature(towers.text_tokens(batch.ids), batch.ids))
-            scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
-            return {"itc": infonce_loss(gather_rows(image), gather_rows(text), scale)}
+            return {"itc": infonce_loss(gather_rows(image), gather_rows(text), held_scale(self.model.logit_scale))}
+
+
+def held_scale(logit_scale: Tensor) -> Tensor:
+    """exp(logit_scale), LARGEST_SCALE at most; the gradient is that of exp beyond it too, where published weights begin.
+
+    open_clip clamps the parameter itself after each step; an optimizer that keeps copies of its own (ZeRO) would not see that.
+    """
+    beyond = (logit_scale - log(LARGEST_SCALE)).clamp(min=0).detach()
+    return (logit_scale - beyond).exp()

@@ -8,10 +8,12 @@ import torch
 
 from finetune.datasets.lines import TrainingLines
 from finetune.evaluate import evaluate, predict_submission
+from finetune.losses.contrastive import infonce_loss
 from finetune.methods.lora import plain_state
 from finetune.methods.mining import HardBatches
 from finetune.methods.start import open_searcher, start_method
 from finetune.models.blip import EMPTY
+from finetune.models.clip import image_feature, normalised, text_feature
 from finetune.order import KindBatches
 from finetune.recipes import RECIPES, Recipe
 from finetune.submission import read_submission
@@ -171,3 +173,18 @@ def test_models_of_both_kinds_make_one_submission(miniature, tmp_path):
         predict_submission([], miniature, out, "cpu", {"pedestrian": folders["irra"]})
     predict_submission([], miniature, out, "cpu", kinds)
     assert len(read_submission(out)) == 12
+
+
+@pytest.mark.parametrize(("start", "scale"), [(4.6052, 100.0), (5.0, 100.0), (3.0, np.exp(3.0))])
+def test_clips_temperature_is_learned_from_where_published_weights_stand_and_never_scales_by_more_than_a_hundred(start, scale, miniature):
+    config = recipe("clip", miniature, Path("unused"))
+    method = start_method(config, lines_of(config), CPU)
+    torch.nn.init.constant_(method.model.logit_scale, start)
+    batch = next(method.batches(0, 1, 0, 1))
+    loss = method.step(*method.arguments(batch, 0))["itc"]
+    loss.backward()
+    with torch.no_grad():
+        texts = normalised(text_feature(method.model.base_model.text_tokens(batch.ids), batch.ids))
+        images = normalised(image_feature(method.model.base_model.image_tokens(batch.image)))
+    assert float(loss) == pytest.approx(float(infonce_loss(images, texts, scale)), rel=1e-4)
+    assert method.model.logit_scale.grad.abs() > 1e-3
