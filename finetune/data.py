@@ -1,7 +1,7 @@
 """Training lines to batches. What a line becomes depends on (seed, epoch, image name) alone, never on rank or worker."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -107,6 +107,15 @@ class PictureFolder:
             self._room -= picture.nbytes
             self._kept[name] = picture
         return picture
+
+
+def check_captions(captions: Iterable[tuple[str, str]], config: TextsConfig, where: Path) -> None:
+    """captions: (name, text). Raises ContractError naming the first of which nothing is left, before its batch comes."""
+    for name, text in captions:
+        try:
+            pre_caption(text, config.max_words, config.clean)
+        except ContractError as err:
+            raise ContractError(f"{where}: {name}: {err}; set text.clean=false, or leave it out") from err
 
 
 class TrainingSet(Dataset[Example]):

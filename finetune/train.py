@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from finetune.best import best_folder, best_metadata, check_best
+from finetune.config import FinetuneConfig
+from finetune.data import check_captions
 from finetune.datasets.lines import TrainingLines
 from finetune.evaluate import PROTOCOL, protocol_json
 from finetune.judge import Judge
 from finetune.methods.base import Method
 from finetune.methods.start import start_method
 from finetune.recipes import Recipe
-from finetune.tasks import Task, test_task, validation_task
+from finetune.tasks import RetrievalTask, Task, test_task, validation_task
 from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import digest, read_json, write_bytes
@@ -47,6 +49,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     lines = TrainingLines.read(Path(config.data.folder), config.data, hold_out=not config.eval.paper_protocol)
     test = test_task(config.data)
     val = _selection(config, test)
+    _check_captions(config, lines, val, test)
     num_steps = config.train.num_steps(len(lines.records))
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
@@ -130,6 +133,17 @@ def _selection(config: Recipe, test: Task | None) -> Task:
     if test is None:
         raise ConfigError("eval.paper_protocol=true chooses on the test split, and its answers are not known (no test_gt.txt)")
     return test
+
+
+def _check_captions(config: Recipe, lines: TrainingLines, *tasks: Task | None) -> None:
+    """Of every split; only APTM's texts can lose all their words."""
+    if not isinstance(config, FinetuneConfig) or not config.text.clean:
+        return
+    check_captions(((line.key, line.text) for line in lines.records if line.text), config.text, lines.source)
+    for task in tasks:
+        if isinstance(task, RetrievalTask):
+            queries = ((f"query {number}", text) for number, text in enumerate(task.split.queries, start=1))
+            check_captions(queries, config.text, task.split.folder)
 
 
 def _save(method: Method, folder: Path, facts: dict[str, Any]) -> None:

@@ -29,12 +29,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class TrainingLines:
-    """digest: of the annotation file; pictures are told apart by their names."""
+    """source: the annotation file, digest: of it; pictures are told apart by their names."""
 
     folder: Path
     records: tuple[Line, ...]
     digest: str
     space: AttributeSpace | None
+    source: Path
 
     @classmethod
     def read(cls, root: Path, data: DataConfig | None = None, hold_out: bool = True) -> "TrainingLines":
@@ -43,7 +44,7 @@ class TrainingLines:
         split = only_kinds(train_split(chosen, hold_out), chosen.kinds)
         lines = lines_of(split.records)
         check_files(split.images, [line.image for line in lines], split.source)
-        return cls(split.images, lines, sha256_file(split.source), split.space)
+        return cls(split.images, lines, sha256_file(split.source), split.space, split.source)
 
     def classes(self) -> list[int]:
         """A number per line; lines of one identity share it. Numbered in order of first appearance."""

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from finetune.config import DataConfig
+from finetune.config import DataConfig, FinetuneConfig
 from finetune.datasets.lines import TrainingLines
 from finetune.datasets.retrieval_split import read_testing, read_validation
 from finetune.recipes import IrraRecipe
 from finetune.train import train
 from pipeline.config import build
-from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.signals import StopRequest
+from tests.unit.finetune.conftest import MODEL
 from tests.unit.finetune.tiny_models import CLIP
 
 SPLITS = ("train", "val", "test")
@@ -59,3 +60,15 @@ def test_a_split_without_the_kinds_that_are_asked_for_is_named(tmp_path, split):
     data = replace(write_own(tmp_path / "own", rows), kinds=("vehicle",))
     with pytest.raises(ConfigError, match=rf"data\.kinds=\['vehicle'\]: .*captions\.csv has no line of these kinds in its {split} split"):
         TrainingLines.read(tmp_path, data), read_validation(data), read_testing(data)
+
+
+@pytest.mark.parametrize(
+    ("split", "where"), [("train", r"captions\.csv: train\.jpg: "), ("val", r"images: query 1: "), ("test", r"images: query 1: ")]
+)
+def test_a_caption_of_which_cleaning_leaves_nothing_is_named_before_a_training(tmp_path, split, where):
+    rows = [f"{name}.jpg,{'穿红衣的女人' if name == split else 'a woman in red'},1,{name}" for name in SPLITS]
+    folder = write_own(tmp_path / "own", rows, "image,caption,identity,split").folder
+    tree = {"out": str(tmp_path / "out"), "model": MODEL, "text": {"clean": True}, "engine": {"kind": "torch", "device": "cpu"}}
+    tree |= {"data": {"name": "own", "folder": folder}, "train": {"steps": 1, "global_batch": 1}}
+    with pytest.raises(ContractError, match=rf"{where}caption is empty: '穿红衣的女人' .*set text\.clean=false"):
+        train(build(FinetuneConfig, tree, "test"), StopRequest())
