@@ -13,17 +13,18 @@ from pipeline.signals import StopRequest
 
 
 def train_seeds(config: Recipe, seeds: Sequence[int], stop: StopRequest) -> dict[str, Any]:
-    """Train in OUT/seed-N for each seed and write OUT/seeds.json: kind -> score -> {mean, std, values} of the test split.
+    """Train in OUT/seed-N for each seed and write OUT/seeds.json: "val" and, where its answers are known, "test" -> kind -> score ->
+    {mean, std, values}.
 
     std is the sample standard deviation (n - 1). Trainings that are finished are not repeated. Raises ConfigError for fewer than two seeds.
     """
     if len(set(seeds)) < 2 or len(set(seeds)) != len(seeds):
         raise ConfigError(f"seeds {list(seeds)}; accepted: at least two different ones, because a spread is reported")
     summaries = [train(config.with_seed(seed, str(Path(config.out) / f"seed-{seed}")), stop) for seed in seeds]
-    tests = [summary["test"] for summary in summaries if summary.get("test")]
-    if not tests:
+    if not all(summaries):  # on the first rank alone
         return {}
-    result = {"seeds": list(seeds), "test": spread(tests)}
+    known = [split for split in ("val", "test") if summaries[0][split]]
+    result = {"seeds": list(seeds), **{split: spread([summary[split] for summary in summaries]) for split in known}}
     write_json(Path(config.out) / "seeds.json", result)
     return result
 

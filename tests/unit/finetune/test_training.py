@@ -1,6 +1,7 @@
 """Fine-tuning end to end on a model of a few thousand weights: what it writes, resumes, selects and refuses."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from finetune import train as train_module
 from finetune.best import best_folder, best_metadata, find_checkpoint
 from finetune.config import FinetuneConfig
+from finetune.datasets.challenge import gold_path
 from finetune.evaluate import evaluate
 from finetune.initialize import start_model
 from finetune.seeds import train_seeds
@@ -138,8 +140,6 @@ def test_neither_checkpoint_nor_architecture_is_refused(tiny_tree):
 
 
 def test_a_missing_picture_is_named_before_training(tiny_tree, miniature, tmp_path):
-    import shutil
-
     shutil.copytree(miniature, tmp_path / "copy")
     victim = next((tmp_path / "copy" / "train" / "train_images").iterdir())
     victim.unlink()
@@ -169,6 +169,17 @@ def test_several_seeds_give_mean_and_spread(tiny_tree):
     assert report["test"]["all"]["map"]["std"] == pytest.approx(np.std(values, ddof=1))
     with pytest.raises(ConfigError, match="at least two"):
         train_seeds(config, (0,), StopRequest())
+
+
+def test_seeds_report_validation_where_the_answers_of_the_test_are_not_known(tiny_tree, miniature, tmp_path):
+    shutil.copytree(miniature, tmp_path / "data")
+    gold_path(tmp_path / "data").unlink()
+    short = {"data": {"folder": str(tmp_path / "data")}, "train": {"steps": 1, "global_batch": 8}, "eval": {"times": 1}}
+    config = build(FinetuneConfig, tiny_tree | short, "test")
+    report = train_seeds(config, (0, 1), StopRequest())
+    assert list(report) == ["seeds", "val"]
+    assert len(report["val"]["all"]["map"]["values"]) == 2
+    assert json.loads((Path(config.out) / "seeds.json").read_text()) == report
 
 
 def test_the_best_checkpoint_is_found_from_the_training_folder_and_its_checkpoint_folder(tiny_config):
