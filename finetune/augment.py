@@ -10,6 +10,7 @@ from finetune.augment_settings import PictureConfig
 from pretrain.augment import erase, rand_augment
 
 PATCH_SHARE = 0.08  # of the short side: large enough for a 16-pixel patch of a 384-pixel picture
+CROP_TRIES = 10  # then the picture stays whole
 PATCH_RGB = {
     "white": (255, 255, 255),
     "black": (0, 0, 0),
@@ -92,11 +93,13 @@ def _shifted(picture: np.ndarray, pad: int, rng: np.random.Generator) -> np.ndar
 
 
 def _cropped(picture: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
-    if scale >= 1:
-        return picture
+    """A shape that does not fit is drawn anew, as torchvision does it: cut to the picture, it would hold less than `scale` of the area."""
     height, width = picture.shape[:2]
-    area, aspect = rng.uniform(scale, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    rows, columns = min(height, max(1, round(height * (area / aspect) ** 0.5))), min(width, max(1, round(width * (area * aspect) ** 0.5)))
-    top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
-    part = np.ascontiguousarray(picture[top : top + rows, left : left + columns])
-    return cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(CROP_TRIES if scale < 1 else 0):
+        area, aspect = rng.uniform(scale, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+        rows, columns = round(height * (area / aspect) ** 0.5), round(width * (area * aspect) ** 0.5)
+        if 0 < rows <= height and 0 < columns <= width:
+            top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
+            part = np.ascontiguousarray(picture[top : top + rows, left : left + columns])
+            return cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
+    return picture

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from finetune import augment
 from finetune.augment import PATCH_RGB, PATCH_SHARE, degrade, normalised, padded_square, paste, train_pixels
 from finetune.augment_settings import PictureConfig
 from pipeline.contracts.challenge import COLOURS
@@ -41,6 +42,19 @@ def test_a_flip_mirrors_and_a_padded_crop_shifts_by_ten_pixels_at_most(picture):
     assert rows <= 10
     assert columns <= 10
     assert rows + columns > 0
+
+
+def test_a_crop_holds_at_least_its_share_of_the_area_and_is_one(monkeypatch):
+    areas = []
+    resize = augment.cv2.resize
+    monkeypatch.setattr(
+        augment.cv2, "resize", lambda part, *rest, **more: areas.append(part.shape[0] * part.shape[1]) or resize(part, *rest, **more)
+    )
+    for seed in range(100):
+        pixels(np.zeros((200, 200, 3), np.uint8), seed, **PLAIN, crop_scale=0.9)
+    assert len(areas) > 70
+    assert 0.895 < min(areas) / 200**2 < 0.92
+    assert max(areas) < 200**2
 
 
 def test_erasing_fills_with_the_mean_or_with_zero(picture):
