@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from finetune.datasets.lines import TrainingLines
+from finetune.datasets.lines import TrainingLines, tag_of
 from finetune.datasets.records import VEHICLE
 from pipeline.contracts.challenge import COLOURS, parse_tag
 from pipeline.contracts.errors import ConfigError, ContractError
@@ -79,8 +79,9 @@ def train_colours(lines: TrainingLines, pictures: Sequence[np.ndarray], numbers:
 
 
 def coloured_lines(lines: TrainingLines, most: int = 20_000) -> list[int]:
-    """Numbers of the vehicle lines whose tag names a colour, at most `most`, evenly spread. Raises ConfigError if there is none."""
-    numbers = [i for i, line in enumerate(lines.records) if line.kind == VEHICLE and parse_tag(line.identity).colour]
+    """Numbers of the vehicle lines whose tag names a colour, at most `most`, evenly spread. Raises ConfigError if there is none, or
+    for a vehicle without a tag."""
+    numbers = [i for i, line in enumerate(lines.records) if line.kind == VEHICLE and tag_of(line, "objective.colour_patch").colour]
     if not numbers:
         raise ConfigError("objective.colour_patch=true needs vehicle lines that name a colour; the train split has none")
     return numbers[:: ceil(len(numbers) / most)]

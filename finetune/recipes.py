@@ -120,7 +120,7 @@ class IrraObjective:
             check_ranges("objective", self, **{name: NOT_NEGATIVE})
         if not any(getattr(self, name) for name in names):
             raise ConfigError(f"objective: {', '.join(names)} are all 0; accepted: one of them above 0")
-        check_ranges("objective", self, mask_probability=Range(0, 1, open_below=True), noise_masking=BELOW_1, equal_bits=Range(0, 20))
+        check_ranges("objective", self, mask_probability=Range(0, 1, open_below=True), noise_masking=BELOW_1, equal_bits=NOT_NEGATIVE)
         check_ranges("objective", self, ac_focus=NOT_NEGATIVE, ac_prior=NOT_NEGATIVE, margin=NOT_NEGATIVE, tau=POSITIVE)
 
 

@@ -8,6 +8,7 @@ from finetune.config import DataConfig
 from finetune.datasets.catalog import data_set
 from finetune.datasets.records import Record, Split
 from pipeline.contracts.attributes import AttributeSpace
+from pipeline.contracts.challenge import VehicleTag, parse_tag
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import sha256_file
 from pipeline.seeds import derive_seed
@@ -25,6 +26,14 @@ class Line:
     identity: str
     labels: tuple[int, ...]
     kind: str
+
+
+def tag_of(line: Line, field: str) -> VehicleTag:
+    """What a vehicle's identity says, as the challenge's do. Raises ConfigError naming the field of the config that asks for it."""
+    try:
+        return parse_tag(line.identity)
+    except ContractError as err:
+        raise ConfigError(f"{field} needs vehicles whose identity is a tag; {line.key}: {err}; leave the field out") from err
 
 
 @dataclass(frozen=True, slots=True)

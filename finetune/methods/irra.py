@@ -26,6 +26,8 @@ class IrraMethod(TowersMethod):
         goal, space = config.objective, lines.space
         if (goal.irm or goal.ac) and space is None:
             raise ConfigError(f"objective.irm={goal.irm}, ac={goal.ac} need attributes; data set {config.data.name} has none")
+        if goal.irm and space and (beyond := [bit for bit in goal.equal_bits if bit >= len(space)]):
+            raise ConfigError(f"objective.equal_bits={list(goal.equal_bits)}: no attribute {beyond[0]}; accepted: 0 to {len(space) - 1}")
         sizes = IrraConfig(
             clip=self.clip,
             cross_layers=config.model.cross_layers,

@@ -10,10 +10,9 @@ from random import Random
 
 import numpy as np
 
-from finetune.datasets.lines import Line
+from finetune.datasets.lines import Line, tag_of
 from finetune.datasets.records import PEDESTRIAN
 from finetune.order import KindBatches
-from pipeline.contracts.challenge import parse_tag
 from pipeline.contracts.errors import ConfigError
 from pipeline.seeds import derive_seed
 from pretrain.order import Place
@@ -22,7 +21,7 @@ from pretrain.order import Place
 class HardBatches:
     """The part of this rank of batches of all ranks, a share of each replaced by near lines of the kept ones.
 
-    Raises ConfigError for lines without attributes.
+    Raises ConfigError for persons without attributes and vehicles without a tag.
     """
 
     def __init__(self, batches: KindBatches, records: Sequence[Line], share: float, distance: int) -> None:
@@ -65,5 +64,5 @@ def _code(line: Line) -> tuple:
         if not line.labels:
             raise ConfigError("mining.share needs attributes, and the lines of this data set have none; set mining.share=0")
         return line.labels
-    tag = parse_tag(line.identity)
+    tag = tag_of(line, "mining.share")
     return (tag.colour, tag.brand, tag.type)
