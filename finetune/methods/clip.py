@@ -65,10 +65,8 @@ def read_completed(path: Path) -> dict[str, str]:
     """Image -> completed tag, from lines image$tag$text$completed. Raises ConfigError naming a line of another form."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as err:
-        raise ConfigError(
-            f"objective.completed={path} cannot be read: {err.strerror}; write it with `passerby challenge complete`"
-        ) from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"objective.completed={path} cannot be read: {err}; write it with `passerby challenge complete`") from err
     rows = [line.split("$") for line in lines]
     if bad := [number for number, row in enumerate(rows, start=1) if len(row) != 4 or not all(row)]:
         raise ConfigError(f"{path}: line {bad[0]} is not image$tag$text$completed")

@@ -33,3 +33,10 @@ def test_vehicles_without_tags_are_refused_where_tags_are_asked_for(miniature, t
     mined = recipe("clip", miniature, tmp_path / "out", mining={"share": 0.5}, train={"steps": 1, "global_batch": 1}, **data)
     with pytest.raises(ConfigError, match=r"mining\.share needs vehicles whose identity is a tag"):
         start_method(mined, lines_of(mined), CPU).batches(0, 1, 0, 1)
+
+
+def test_a_file_of_completed_tags_that_is_no_text_is_named(miniature, tmp_path):
+    (tmp_path / "completed.txt").write_bytes(b"a.jpg$\xff")
+    config = recipe("clip", miniature, tmp_path / "out", objective={"completed": str(tmp_path / "completed.txt")})
+    with pytest.raises(ConfigError, match=r"objective\.completed=.*completed\.txt cannot be read: 'utf-8' .*write it with"):
+        start_method(config, lines_of(config), CPU)
