@@ -2,7 +2,8 @@
 
 Fields: image; caption (or, in JSONL, captions: a list); optional identity (pictures of one identity answer each other's captions; without
 it a picture is its own), split (train, val or test; without it test) and kind (pedestrian or vehicle). Several lines may name one picture.
-JSONL may also state labels, a list of 0, 1 and -1 (not stated) in the order of the attribute space in `attributes.json` beside it.
+JSONL may also state labels, a list of 0, 1 and -1 (not stated) in the order of the attribute space in `attributes.json` beside it; lines of
+one picture may each state some.
 """
 
 import csv

@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -88,9 +88,9 @@ def safe_name(name: str, where: str) -> str:
 
 
 def merge(records: Iterable[Record], where: Path) -> tuple[Record, ...]:
-    """One record per picture: captions of equal picture and identity are joined in order of appearance.
+    """One record per picture: its captions in order of appearance, repeated ones too, and what any of its entries states of its labels.
 
-    Raises ContractError if a picture of the file `where` has two identities or kinds.
+    Raises ContractError if a picture of the file `where` has two identities or kinds, or two values of a label.
     """
     merged: dict[str, Record] = {}
     for record in records:
@@ -100,11 +100,16 @@ def merge(records: Iterable[Record], where: Path) -> tuple[Record, ...]:
         for name in ("identity", "kind"):
             if (one := getattr(known, name)) != (other := getattr(record, name)):
                 raise ContractError(f"{where}: picture {record.image!r} is given with {name} {one!r} and {other!r}")
-        new = tuple(c for c in record.captions if c not in known.captions)
-        merged[record.image] = Record(
-            image=known.image, identity=known.identity, captions=known.captions + new, labels=known.labels, kind=known.kind
-        )
+        labels = _joined(known, record, where)
+        merged[record.image] = replace(known, captions=known.captions + record.captions, labels=labels)
     return tuple(merged.values())
+
+
+def _joined(one: Record, other: Record, where: Path) -> tuple[int, ...]:
+    pairs = list(zip(one.labels, other.labels, strict=True))
+    if bad := [number for number, values in enumerate(pairs) if set(values) == {0, 1}]:
+        raise ContractError(f"{where}: picture {one.image!r} is given with label {bad[0]} (counted from 0) as 0 and as 1; keep one of them")
+    return tuple(max(values) for values in pairs)  # what is stated exceeds MISSING
 
 
 def picture_folder(candidates: Sequence[Path], records: Sequence[Record]) -> Path:

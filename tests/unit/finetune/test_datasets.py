@@ -44,6 +44,13 @@ def test_raw_and_processed_files_give_the_same_records(tmp_path):
     assert CUHK_PEDES.read(tmp_path / "raw", "test").records == CUHK_PEDES.read(tmp_path / "processed", "test").records
 
 
+def test_a_caption_that_is_given_twice_counts_twice_in_both_forms(tmp_path):
+    write(tmp_path / "raw" / "reid_raw.json", [{"split": "train", "id": 1, "file_path": "a.jpg", "captions": ["same", "same"]}])
+    write(tmp_path / "processed" / "cuhk_train.json", [{"image": "a.jpg", "image_id": 1, "caption": "same"}] * 2)
+    for form in ("raw", "processed"):
+        assert CUHK_PEDES.read(tmp_path / form, "train").records == (Record(image="a.jpg", identity="1", captions=("same", "same")),)
+
+
 def test_rstpreid_names_its_pictures_otherwise(tmp_path):
     entry = {"id": 0, "img_path": "0000_c14_0031.jpg", "captions": ["one", "two"], "split": "val"}
     write(tmp_path / "data_captions.json", [entry])
@@ -167,6 +174,20 @@ def test_ones_own_table_and_jsonl_give_the_same_records(tmp_path):
         assert own.read(tmp_path / form, "train").records == expected
         assert own.read(tmp_path / form, "test").records == (Record(image="b.jpg", identity="b.jpg", captions=('a "woman"',)),)
         assert own.splits(tmp_path / form) == ("train", "test")
+
+
+def labelled(*rows: list[int] | None) -> str:
+    return "\n".join(json.dumps({"image": "a.jpg", "caption": "x"} | ({"labels": row} if row else {})) for row in rows) + "\n"
+
+
+def test_each_line_of_a_picture_may_state_some_of_its_labels(tmp_path):
+    named = [{"name": name, "prompts": [f"no {name}", name]} for name in ("hat", "coat", "bag")]
+    write(tmp_path / "attributes.json", {"name": "three", "attributes": named})
+    write(tmp_path / "captions.jsonl", labelled(None, [-1, 1, -1], [0, 1, -1]))
+    assert data_set("own").read(tmp_path, "test").records[0].labels == (0, 1, -1)
+    write(tmp_path / "captions.jsonl", labelled([0, 1, -1], [0, 0, -1]))
+    with pytest.raises(ContractError, match=r"picture 'a\.jpg' is given with label 1 \(counted from 0\) as 0 and as 1"):
+        data_set("own").read(tmp_path, "test")
 
 
 @pytest.mark.parametrize(
