@@ -1,6 +1,7 @@
 """`python -m finetune unpack`: generated shards as a data set of the kind `own`, so that every recipe of this package can train on them.
 
-OUT/images/KEY.jpg, OUT/attributes.json (the shards' attribute space), OUT/captions.jsonl (one line per sample; written last).
+OUT/unpacked.json (digest of the shards; written first), OUT/images/KEY.jpg, OUT/attributes.json (the shards' attribute space),
+OUT/captions.jsonl (one line per sample; written last).
 """
 
 import json
@@ -9,8 +10,10 @@ from pathlib import Path
 from finetune.datasets.own import ATTRIBUTES, JSONL
 from finetune.datasets.records import SPLITS
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import write_bytes, write_json
+from pipeline.fileio import atomic_open, read_json, write_bytes, write_json
 from pretrain.shards import ShardReader, open_shards
+
+ORIGIN = "unpacked.json"
 
 
 def unpack_shards(shards: Path, out: Path) -> dict[str, int]:
@@ -19,20 +22,27 @@ def unpack_shards(shards: Path, out: Path) -> dict[str, int]:
 
     Raises ConfigError for a folder without shards, or an `out` that holds another data set; ContractError for shards without such a split.
     """
-    if (out / JSONL).is_file() and not (out / ATTRIBUTES).is_file():
-        raise ConfigError(f"{out} holds a {JSONL} of another origin; give a new folder")
-    counts, lines = {}, []
-    for reader in _readers(shards):
-        for number in range(len(reader)):
-            sample = reader.read(number)
-            image = f"{sample.meta.key}.jpg"
-            write_bytes(out / "images" / image, sample.image)
-            row = {"image": image, "captions": sample.meta.captions, "identity": str(sample.meta.pid), "split": reader.split}
-            lines.append(json.dumps(row | {"labels": sample.meta.labels}, ensure_ascii=False))
-        counts[reader.split] = len(reader)
-        write_json(out / ATTRIBUTES, reader.attribute_space.to_json())
-    write_bytes(out / JSONL, ("\n".join(lines) + "\n").encode())
-    return counts
+    readers = _readers(shards)
+    _claim(out, readers[0].digest())
+    with atomic_open(out / JSONL) as file:
+        for reader in readers:
+            write_json(out / ATTRIBUTES, reader.attribute_space.to_json())
+            for number in range(len(reader)):
+                sample = reader.read(number)
+                image = f"{sample.meta.key}.jpg"
+                write_bytes(out / "images" / image, sample.image, lasting=False)
+                row = {"image": image, "captions": sample.meta.captions, "identity": str(sample.meta.pid), "split": reader.split}
+                file.write((json.dumps(row | {"labels": sample.meta.labels}, ensure_ascii=False) + "\n").encode())
+    return {reader.split: len(reader) for reader in readers}
+
+
+def _claim(out: Path, digest: str) -> None:
+    """Leave a note in `out` of the shards that are unpacked there, before anything else: pictures of two sets must not mix."""
+    note = {"shards": digest}
+    found = read_json(out / ORIGIN) if (out / ORIGIN).is_file() else None
+    if found != note and (found is not None or (out / JSONL).is_file()):
+        raise ConfigError(f"{out} holds a data set of another origin than these shards; give a new folder, or delete it")
+    write_json(out / ORIGIN, note)
 
 
 def _readers(shards: Path) -> list[ShardReader]:

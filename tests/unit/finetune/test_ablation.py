@@ -209,3 +209,16 @@ def test_shards_without_a_validation_split_become_a_data_set_too(tmp_path):
     with pytest.raises(ContractError, match=r"no sample of split train, val, test; splits and counts: \{'all': 16\}"):
         unpack_shards(renamed, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("left", ["nothing", "captions.jsonl", "unpacked.json"])
+def test_other_shards_are_not_unpacked_into_the_same_folder(tmp_path, left):
+    """Also where the first unpacking was killed, or came from an earlier version, which left no note."""
+    out = tmp_path / "own"
+    unpack_shards(make_shards(tmp_path / "one"), out)
+    if left != "nothing":
+        (out / left).unlink()
+    before = sorted(out.rglob("*"))
+    with pytest.raises(ConfigError, match=r"own holds a data set of another origin than these shards; give a new folder, or delete it"):
+        unpack_shards(make_shards(tmp_path / "two", val=0), out)
+    assert sorted(out.rglob("*")) == before
