@@ -9,6 +9,7 @@ one picture may each state some.
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def read_own(root: Path, split: str) -> Split:
     """Raises ContractError naming the line that is not of the form, or if the split is empty."""
     path = annotation(root)
     space = _space(path.parent / ATTRIBUTES)
-    records = merge((record for found, record in _rows(path, space) if found == split), path)
+    records = _splits(path, space, _stamp(path)).get(split)
     if not records:
         raise ContractError(f"{path}: no line of the {split} split; its lines say their split in the field 'split' (default: test)")
     return Split(name=split, source=path, images=picture_folder([root / "images", root], records), records=records, space=space)
@@ -35,7 +36,7 @@ def read_own(root: Path, split: str) -> Split:
 def splits_of(root: Path) -> tuple[str, ...]:
     """The splits that the file has, in the usual order."""
     path = annotation(root)
-    found = {split for split, _ in _rows(path, _space(path.parent / ATTRIBUTES))}
+    found = _splits(path, _space(path.parent / ATTRIBUTES), _stamp(path))
     return tuple(split for split in SPLITS if split in found)
 
 
@@ -51,7 +52,23 @@ def _space(path: Path) -> AttributeSpace | None:
     return AttributeSpace.from_json(read_json(path), str(path)) if path.is_file() else None
 
 
+@lru_cache(maxsize=1)
+def _splits(path: Path, space: AttributeSpace | None, stamp: tuple[int, int]) -> dict[str, tuple[Record, ...]]:
+    """Split -> its records, of the splits that there are. The file of the last call is kept: a training asks for train, val and test."""
+    found: dict[str, list[Record]] = {}
+    for split, record in _rows(path, space):
+        found.setdefault(split, []).append(record)
+    return {split: merge(records, path) for split, records in found.items()}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Another one when the file has changed."""
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_size
+
+
 def _rows(path: Path, space: AttributeSpace | None) -> Iterator[tuple[str, Record]]:
+    labels: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal ones are kept once
     for number, row in _jsonl(path) if path.suffix == ".jsonl" else _table(path):
         where = f"{path}: line {number}"
         if unknown := sorted(str(name) for name in set(row) - set(FIELDS)):
@@ -63,13 +80,14 @@ def _rows(path: Path, space: AttributeSpace | None) -> Iterator[tuple[str, Recor
             if value not in accepted:
                 raise ContractError(f"{where}: {name} {value!r}; accepted: {', '.join(accepted)}")
         identity = image if row.get("identity") in (None, "") else str(row["identity"])
-        yield split, Record(image=image, identity=identity, captions=captions, kind=kind, labels=_labels(row, space, where))
+        stated = _labels(row, space, where)
+        yield split, Record(image=image, identity=identity, captions=captions, kind=kind, labels=labels.setdefault(stated, stated))
 
 
 def _labels(row: Mapping[str, Any], space: AttributeSpace | None, where: str) -> tuple[int, ...]:
     """Without a statement, every attribute is not stated."""
     labels = row.get("labels") or [MISSING] * (len(space) if space else 0)
-    if not isinstance(labels, list) or any(isinstance(value, bool) or value not in (0, 1, MISSING) for value in labels):
+    if not isinstance(labels, list) or set(map(type, labels)) - {int} or set(labels) - {0, 1, MISSING}:
         raise ContractError(f"{where}: labels {str(labels)[:60]}; accepted: a list of 0, 1 and {MISSING} (not stated)")
     if len(labels) != (len(space) if space else 0):
         known = f"the {len(space)} attributes of {ATTRIBUTES}" if space else f"none without an {ATTRIBUTES} that names them"
@@ -90,13 +108,14 @@ def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as err:
-            raise ContractError(f"{path}: line {number} is not JSON: {err}") from err
-        if not isinstance(row, dict):
-            raise ContractError(f"{path}: line {number} is a {type(row).__name__}; accepted: an object")
-        yield number, row
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except ValueError as err:
+                raise ContractError(f"{path}: line {number} is not JSON: {err}") from err
+            if not isinstance(row, dict):
+                raise ContractError(f"{path}: line {number} is a {type(row).__name__}; accepted: an object")
+            yield number, row

@@ -1,11 +1,13 @@
 """What a training, its validation and its test read of a data set: kinds, and identities held out."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from finetune.config import DataConfig, FinetuneConfig
+from finetune.datasets import own
 from finetune.datasets.lines import TrainingLines
 from finetune.datasets.retrieval_split import read_testing, read_validation
 from finetune.recipes import IrraRecipe
@@ -72,3 +74,24 @@ def test_a_caption_of_which_cleaning_leaves_nothing_is_named_before_a_training(t
     tree |= {"data": {"name": "own", "folder": folder}, "train": {"steps": 1, "global_batch": 1}}
     with pytest.raises(ContractError, match=rf"{where}caption is empty: '穿红衣的女人' .*set text\.clean=false"):
         train(build(FinetuneConfig, tree, "test"), StopRequest())
+
+
+def test_ones_own_file_is_parsed_once_for_all_splits_and_again_when_it_has_changed(tmp_path, monkeypatch):
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    for split in SPLITS:
+        (tmp_path / "images" / "deep" / f"{split}.jpg").write_bytes(b"")
+    lines = [json.dumps({"image": f"deep/{split}.jpg", "caption": "a man", "split": split}) for split in SPLITS]
+    path = tmp_path / "captions.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    parsed, loads = [], json.loads
+    monkeypatch.setattr(own.json, "loads", lambda text: parsed.append(text) or loads(text))
+    data = DataConfig(name="own", folder=str(tmp_path))
+    assert len(TrainingLines.read(tmp_path, data).records) == 1
+    assert read_validation(data).gallery == ("deep/val.jpg",)
+    assert read_testing(data) is not None
+    assert len(parsed) == 3
+    path.write_text("\n".join([*lines, lines[0].replace("a man", "a tall man")]) + "\n")
+    assert [line.text for line in TrainingLines.read(tmp_path, data).records] == ["a man", "a tall man"]
+    (tmp_path / "images" / "deep" / "val.jpg").unlink()
+    with pytest.raises(ContractError, match=r"images lacks 1 of the 1 pictures that .*captions\.jsonl names, the first is deep/val\.jpg"):
+        read_validation(data)
