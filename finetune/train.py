@@ -54,7 +54,8 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
-    identity, *former = (digest([name, lines.digest, method.weights, num_steps]) for name in config.training_digests())
+    facts = [lines.digest, method.weights, num_steps]
+    identity, *former = (digest([name, *facts, *files]) for files in (method.files, ()) for name in config.training_digests())
     newest = loop.newest(root, identity, config, former)
     check_best(root, identity, is_continued=newest is not None)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
@@ -67,8 +68,8 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # loop
     batches = method.batches(progress.step, num_steps - progress.step, rank(), world_size())
-    facts = {"seed": config.seed, PROTOCOL: protocol_json(config)}
-    saver = Saver(root=root, save_model=partial(_save, method), engine=engine, identity=identity, keep=config.train.keep, extra=facts)
+    extra = {"seed": config.seed, PROTOCOL: protocol_json(config)}
+    saver = Saver(root=root, save_model=partial(_save, method), engine=engine, identity=identity, keep=config.train.keep, extra=extra)
     judge = Judge(config=config, root=root, identity=identity, task=val, method=method, num_steps=num_steps)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
@@ -110,7 +111,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         barrier()  # srun may end a job whose first rank is left alone
         return {}
     metrics.close()
-    facts = {
+    summary = {
         "steps": num_steps,
         "train_lines": len(lines.records),
         "init": "random" if method.weights == "random" else "checkpoint",
@@ -122,7 +123,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         "method": config.method,
         "protocol": PAPER if config.eval.paper_protocol else VALIDATION,
     }
-    summary = write_summary(out, tuple(weights), {**facts, **_final_scores(config, root, method, test)})
+    summary = write_summary(out, tuple(weights), {**summary, **_final_scores(config, root, method, test)})
     barrier()
     return summary
 

@@ -27,6 +27,8 @@ from pretrain.optim import lr_factor, parameter_groups
 class AptmMethod:
     """Raises ConfigError if the objective wants captions or attributes that the data set does not have."""
 
+    files: tuple[str, ...] = ()
+
     def __init__(self, config: FinetuneConfig, lines: TrainingLines, device: torch.device) -> None:
         goal = config.objective
         if goal.attribute_weight and lines.space is None:

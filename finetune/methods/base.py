@@ -48,6 +48,7 @@ class Method(Protocol):
 
     source: str  # what to tell the user about the weights
     weights: str  # sha256 of the file they came from, "random" without one
+    files: tuple[str, ...]  # sha256 of what else it reads beside the data set
 
     @property
     def searcher(self) -> Searcher: ...

@@ -35,6 +35,8 @@ LARGEST_QUEUE = 57_600
 class BlipMethod:
     """Raises ConfigError for a colour patch without coloured vehicles, ContractError for weights that do not fit."""
 
+    files: tuple[str, ...] = ()
+
     def __init__(self, config: BlipRecipe, lines: TrainingLines, device: torch.device) -> None:
         self.config, self.lines = config, lines
         self._device, self._chance = device, Chance(config.seed, rank_of(), device)

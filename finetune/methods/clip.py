@@ -15,6 +15,7 @@ from finetune.methods.pairs import Pair, PairBatch, stack
 from finetune.methods.towers import TowersMethod
 from finetune.recipes import ClipRecipe
 from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import sha256_file
 
 
 class ClipMethod(TowersMethod):
@@ -32,7 +33,10 @@ class ClipMethod(TowersMethod):
                 self.model.logit_scale.copy_(scale.view(1))
         self.step = ClipStep(self.model, config.engine.precision)
         self.searcher = ClipSearcher(self.model, self.tokenizer, config.image, config.objective.suffix)
-        self._completed = read_completed(Path(config.objective.completed)) if config.objective.completed else {}
+        self._completed: dict[str, str] = {}
+        if config.objective.completed:
+            self._completed = read_completed(path := Path(config.objective.completed))
+            self.files = (sha256_file(path),)
 
     def term_weights(self) -> Mapping[str, float]:
         return {"itc": 1.0}

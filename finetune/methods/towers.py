@@ -39,6 +39,7 @@ class TowersMethod(ABC):
     model: nn.Module
     architecture: str
     rule: Rule
+    files: tuple[str, ...] = ()
 
     def __init__(self, config: IrraRecipe | ClipRecipe, lines: TrainingLines, device: torch.device) -> None:
         self.config, self.lines = config, lines

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from finetune.methods.start import start_method
-from pipeline.contracts.errors import ConfigError
+from finetune.train import train
+from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.signals import Stopped, StopRequest
 from tests.unit.finetune.test_methods import lines_of, recipe
+from tests.unit.finetune.test_training import StopAfter
 
 CPU = torch.device("cpu")
 
@@ -40,3 +43,16 @@ def test_a_file_of_completed_tags_that_is_no_text_is_named(miniature, tmp_path):
     config = recipe("clip", miniature, tmp_path / "out", objective={"completed": str(tmp_path / "completed.txt")})
     with pytest.raises(ConfigError, match=r"objective\.completed=.*completed\.txt cannot be read: 'utf-8' .*write it with"):
         start_method(config, lines_of(config), CPU)
+
+
+def test_other_completed_tags_are_another_training(miniature, tmp_path):
+    path = tmp_path / "completed.txt"
+    path.write_text("a.jpg$red$a$red Audi\n")
+    config = recipe("clip", miniature, tmp_path / "out", objective={"completed": str(path)}, train={"steps": 2, "global_batch": 4})
+    with pytest.raises(Stopped):
+        train(config, StopAfter(0))
+    path.write_text("a.jpg$red$a$red BMW\n")
+    with pytest.raises(ContractError, match="another config or other data"):
+        train(config, StopRequest())
+    path.write_text("a.jpg$red$a$red Audi\n")
+    assert train(config, StopRequest())["steps"] == 2
