@@ -31,7 +31,7 @@ class DataConfig:
     folder: str  # in its publishers' layout; `passerby verify-data` says what is missing
     name: Literal["challenge", "cuhk-pedes", "icfg-pedes", "rstpreid", "pa-100k", "own"] = "challenge"
     kinds: tuple[str, ...] = ("pedestrian", "vehicle")  # what is trained, validated and tested on
-    val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES) and one is needed
+    val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES)
     workers: int = 0  # loader processes; 0: the training process reads
     cache_mb: int = 256  # resized pictures kept in memory by each loading process
 
@@ -81,7 +81,7 @@ class EvalConfig:
     memory_mb: int = 4096  # for what the matching head sees of the pictures; what does not fit is computed again when needed
     times: int = 3  # validations, evenly spread over the training; the last one is after the last step
     select: Literal["map", "recall@1", "official", "map@10", "mean_accuracy"] = "map"  # the validation score that chooses the checkpoint
-    paper_protocol: bool = False  # choose on the test split, as the published codes do; every table says so
+    paper_protocol: bool = False  # choose on test and hold nothing out, as the published codes do; every table says so
     expand: int = 0  # pictures per query that A3R's query expansion puts in a new order, for models without a matching head; 0: none
     flip: bool = False  # mean of the features of a picture and of its mirror image
 
