@@ -11,7 +11,7 @@ from typing import Any, Literal
 from finetune.augment_settings import PictureConfig
 from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_digests, training_tree
 from finetune.models.clip_settings import ClipConfig
-from pipeline.config import apply_overrides, build, read_yaml
+from pipeline.config import apply_overrides, build, of_training, read_yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import TrainConfig
@@ -227,8 +227,9 @@ RECIPES: dict[str, type] = {"aptm": FinetuneConfig, "irra": IrraRecipe, "clip": 
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Raises ConfigError for an unknown method, as for everything else that is wrong with the file."""
-    return recipe_of(apply_overrides(read_yaml(path), overrides), str(path))
+    """path: a recipe, or a training's folder or config.yaml. Raises ConfigError for whatever is wrong with it."""
+    file, items = of_training(path, overrides)
+    return recipe_of(apply_overrides(read_yaml(file), items), str(file))
 
 
 def recipe_of(data: Mapping[str, Any], where: str) -> Recipe:

@@ -320,9 +320,11 @@ def evaluation_module(arguments: Sequence[str]) -> str:
     from pipeline.config import read_yaml
     from pipeline.contracts.errors import ConfigError
 
-    files = [word for word in arguments if word.endswith((".yaml", ".yml")) and not word.startswith("-") and "=" not in word]
+    words = [word for word in arguments if not word.startswith("-") and "=" not in word]
+    recipes = [Path(word) for word in words if word.endswith((".yaml", ".yml"))]
+    files = recipes or [file for word in words if (file := Path(word) / "config.yaml").is_file()]
     try:
-        tree = read_yaml(Path(files[0])) if files else {}
+        tree = read_yaml(files[0]) if files else {}
     except ConfigError:
         tree = {}  # the module says what is wrong with it
     data = tree.get("data")

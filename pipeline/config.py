@@ -100,6 +100,15 @@ def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     return build(cls, apply_overrides(read_yaml(path), overrides), str(path))
 
 
+def of_training(path: Path, overrides: Sequence[str] = ()) -> tuple[Path, list[str]]:
+    """A recipe, or a training's folder or config.yaml -> (YAML file, `--set` items). The latter two mean the training in that folder,
+    wherever it lies now, unless an item says `out=`: what was moved or copied must not go on, or be scored, somewhere else."""
+    file = path / "config.yaml" if path.is_dir() else path
+    if file.name == "config.yaml" and any((file.parent / name).exists() for name in ("checkpoint", "metrics.jsonl")):
+        return file, [f"out={json.dumps(str(file.parent))}", *overrides]  # JSON text is YAML
+    return file, list(overrides)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The resolved tree as plain YAML/JSON types (tuples become lists, paths strings)."""
     return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}

@@ -43,11 +43,11 @@ def config_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """A config as `CONFIG` anywhere among the options, or as `--config CONFIG`; the command gets it as `path`."""
 
     @click.argument("plain", required=False, type=click.Path(path_type=Path), metavar="CONFIG")
-    @click.option("--config", "named", type=click.Path(path_type=Path), help="Recipe, or config.yaml of a training: CONFIG by name.")
+    @click.option("--config", "named", type=click.Path(path_type=Path), help="Recipe, or the folder of a training: CONFIG by name.")
     @functools.wraps(command)
     def with_path(plain: Path | None, named: Path | None, **options: Any) -> Any:
         if (plain is None) == (named is None):
-            raise click.UsageError("give one CONFIG: a recipe, or config.yaml of a training")
+            raise click.UsageError("give one CONFIG: a recipe, or the folder of a training")
         return command(path=named or plain, **options)
 
     return with_path

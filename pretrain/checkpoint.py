@@ -85,10 +85,13 @@ def read_model_config(folder: Path) -> AptmConfig:
 
 
 def resolve(folder: Path) -> Path:
-    """The checkpoint folder meant by `folder`: itself, or what its `latest` names. Raises ConfigError if there is none."""
+    """The checkpoint folder meant by `folder`: itself, or the newest in it, or in the `checkpoint` of a training's folder.
+
+    Raises ConfigError if there is none.
+    """
     if (folder / METADATA_FILE).is_file():
         return folder
-    if newest := latest(folder):
+    if newest := latest(folder) or latest(folder / "checkpoint"):
         return newest
     raise ConfigError(f"{folder} is no checkpoint (no {METADATA_FILE}) and holds none; give a folder that a training wrote")
 

@@ -140,10 +140,10 @@ def build_vocab(texts: tuple[Path, ...], out: Path, size: int) -> None:
 
 
 def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "PretrainConfig":
-    from pipeline.config import load, to_yaml
+    from pipeline.config import load, of_training, to_yaml
     from pretrain.config import PretrainConfig
 
-    config = load(PretrainConfig, path, overrides)
+    config = load(PretrainConfig, *of_training(path, overrides))
     if print_only:
         click.echo(to_yaml(config), nl=False)
         raise click.exceptions.Exit(0)

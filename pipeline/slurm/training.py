@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from pipeline import children
-from pipeline.config import apply_overrides, read_yaml
+from pipeline.config import apply_overrides, of_training, read_yaml
 from pipeline.contracts.errors import ConfigError, ProjectError, StageError
 from pipeline.logs import TaskLog
 from pipeline.nodelist import hosts
@@ -185,7 +185,8 @@ def read_training(arguments: Sequence[str]) -> Training:
     given, others = parser.parse_known_args(arguments)
     if "SLURM_JOB_ID" not in os.environ:
         raise ConfigError("this runs inside a job: sbatch slurm/pretrain.sbatch CONFIG; outside of Slurm: passerby pretrain CONFIG")
-    out = apply_overrides(read_yaml(given.config), given.overrides).get("out")
+    file, items = of_training(given.config, given.overrides)
+    out = apply_overrides(read_yaml(file), items).get("out")
     if not out:
         raise ConfigError(f"{given.config} names no `out`, the folder of the training")
     told = [part for item in given.overrides for part in ("--set", item)]

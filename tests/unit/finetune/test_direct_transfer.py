@@ -122,6 +122,9 @@ def test_passerby_evaluate_finds_out_whether_shards_or_a_benchmark_are_meant(tmp
     recipe = _recipe(tmp_path, "own", tmp_path)
     assert evaluation_module([str(recipe), "--checkpoint", "c"]) == evaluation_module(["--config", str(recipe)]) == "finetune"
     assert evaluation_module([str(ROOT / "configs" / "pretrain" / "demo.yaml")]) == "pretrain"
+    (tmp_path / "training").mkdir()
+    recipe.rename(tmp_path / "training" / "config.yaml")
+    assert evaluation_module([str(tmp_path / "training")]) == "finetune"
     assert evaluation_module(["absent.yaml"]) == evaluation_module(["--help"]) == evaluation_module([]) == "pretrain"
     for path in (ROOT / "configs" / "finetune").glob("*.yaml"):
         assert evaluation_module([str(path)]) == "finetune"

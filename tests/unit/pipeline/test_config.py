@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from pipeline.config import apply_overrides, build, config_digest, load, read_yaml, to_dict, to_yaml
+from pipeline.config import apply_overrides, build, config_digest, load, of_training, read_yaml, to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError
 
 IN_QUOTES = (
@@ -178,3 +178,12 @@ def test_an_alias_of_what_it_stands_in_is_refused(tmp_path):
         read_yaml(tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("one: &a {lr: 1}\nother: *a\nday: 2026-11-21\n")
     assert read_yaml(tmp_path / "c.yaml")["other"] == {"lr": 1}
+
+
+def test_the_config_of_a_training_means_the_folder_that_it_lies_in(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("out: elsewhere\n")
+    assert of_training(file, ["seed=1"]) == (file, ["seed=1"])
+    (tmp_path / "checkpoint").mkdir()
+    for path in (file, tmp_path):
+        assert of_training(path, ["seed=1"]) == (file, [f'out="{tmp_path}"', "seed=1"])

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.config import to_yaml
 from pipeline.signals import StopRequest
+from pretrain.checkpoint import resolve
 from pretrain.cli import main
 from pretrain.train import train
 from tests.unit.pretrain.samples import make_shards, tiny_config
@@ -37,6 +38,19 @@ def test_evaluate_scores_the_held_out_split(tmp_path: Path, capsys: pytest.Captu
     assert scores["data"] == {"queries": 6, "gallery": 6, "persons": 6}
     assert 0 <= scores["retrieval"]["recall@1"] <= scores["retrieval"]["recall@10"] == 1
     assert {"mean", "gender", "upper_blue"} >= set(scores["attributes"]) >= {"mean", "gender"}
+
+
+def test_a_training_that_was_moved_goes_on_where_it_lies(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tiny_config(shards, tmp_path / "first", train={"steps": 2}), StopRequest())
+    (tmp_path / "first").rename(tmp_path / "moved")
+    for name in ("moved", "moved/config.yaml"):
+        code, out, _ = _run(["train", str(tmp_path / name)], capsys)
+        assert (code, json.loads(out.splitlines()[-1])["steps"]) == (0, 2)
+    assert not (tmp_path / "first").exists()
+    code, _, _ = _run(["train", str(tmp_path / "moved"), "--set", f"out={tmp_path / 'other'}"], capsys)
+    assert code == 0
+    assert (tmp_path / "other" / "checkpoint").is_dir()
+    assert resolve(tmp_path / "moved") == resolve(tmp_path / "moved" / "checkpoint")
 
 
 def test_print_config_shows_the_resolved_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
