@@ -7,7 +7,7 @@ import numpy as np
 from finetune.datasets.retrieval_split import RetrievalSplit
 from finetune.submission import LIST_LENGTH, average_precision_at, official_average_precision
 from pipeline.contracts.errors import ContractError
-from pretrain.retrieval.metrics import retrieval_metrics
+from pretrain.retrieval.metrics import METRICS, query_metrics, relevant_ranks
 
 
 def measure(split: RetrievalSplit, scores: np.ndarray) -> dict[str, dict[str, float]]:
@@ -19,22 +19,29 @@ def measure(split: RetrievalSplit, scores: np.ndarray) -> dict[str, dict[str, fl
     if split.relevant is None:
         raise ContractError(f"{split.folder}: no answers beside these pictures (test_gt.txt), so nothing can be measured")
     lists = ranked_names(split, scores)
+    positives = [np.flatnonzero(row) for row in split.relevant]
+    ranks = query_metrics(relevant_ranks(scores, positives))
     rows = [
-        _measure_query(score, relevant, names, split.gallery) for score, relevant, names in zip(scores, split.relevant, lists, strict=True)
+        {**dict(zip(METRICS, row, strict=True)), **_of_the_list(names, [split.gallery[i] for i in right])}
+        for row, names, right in zip(ranks.tolist(), lists, positives, strict=True)
     ]
     chosen = {"all": list(range(len(rows)))} | {kind: queries for kind, (queries, _) in split.routes.items()}
     return {kind: {name: float(np.mean([rows[i][name] for i in places])) for name in rows[0]} for kind, places in chosen.items() if places}
 
 
-def _measure_query(scores: np.ndarray, relevant: np.ndarray, names: Sequence[str], gallery: Sequence[str]) -> dict[str, float]:
-    positives = [gallery[i] for i in np.flatnonzero(relevant)]
-    return {
-        **retrieval_metrics(scores[None], [1], relevant.astype(int).tolist()),
-        f"map@{LIST_LENGTH}": average_precision_at(names, positives),
-        "official": official_average_precision(names, positives),
-    }
+def _of_the_list(names: Sequence[str], positives: Sequence[str]) -> dict[str, float]:
+    return {f"map@{LIST_LENGTH}": average_precision_at(names, positives), "official": official_average_precision(names, positives)}
 
 
 def ranked_names(split: RetrievalSplit, scores: np.ndarray, length: int = LIST_LENGTH) -> list[list[str]]:
     """The first `length` names for each query; ties keep the order of the gallery."""
-    return [[split.gallery[i] for i in np.argsort(-row, kind="stable")[:length]] for row in scores]
+    return [[split.gallery[i] for i in _first(row, length)] for row in scores]
+
+
+def _first(scores: np.ndarray, length: int) -> np.ndarray:
+    """Places of the `length` highest of (G,) scores, best first; only those that reach the last one's score are sorted."""
+    if length >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    least = np.partition(scores, -length)[-length]
+    places = np.flatnonzero(scores >= least)
+    return places[np.argsort(-scores[places], kind="stable")][:length]

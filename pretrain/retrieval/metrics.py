@@ -8,7 +8,7 @@ from pipeline.contracts.errors import ContractError
 
 RECALL_AT = (1, 5, 10)
 METRICS = (*(f"recall@{k}" for k in RECALL_AT), "map", "minp")
-FEW = 16  # relevant items of a query up to which counting what stands before them is faster than sorting
+FEW = 128  # relevant items of a query up to which counting what stands before them is faster than sorting: at 20,000 items, measured
 
 Ids = Sequence[int | str] | np.ndarray
 

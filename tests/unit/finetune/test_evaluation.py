@@ -64,6 +64,22 @@ def test_each_kind_is_averaged_over_its_own_queries():
     assert (result["all"]["recall@1"], result["pedestrian"]["recall@1"], result["vehicle"]["recall@1"]) == (0.75, pytest.approx(2 / 3), 1.0)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_and_lists_are_those_of_a_whole_sort_also_with_ties_and_closed_places(seed):
+    rng = np.random.default_rng(seed)
+    relevant = rng.random((7, 150)) < rng.choice([0.02, 0.9], (7, 1))
+    relevant[:, seed] = True
+    scores = rng.integers(0, 40 if seed % 2 else 3, (7, 150)).astype(np.float32)
+    scores[rng.random((7, 150)) < 0.3] = -np.inf
+    split, orders = split_of(relevant), np.argsort(-scores, axis=1, kind="stable")
+    assert ranked_names(split, scores) == [[split.gallery[i] for i in order[:10]] for order in orders]
+    hits = [row[order] for row, order in zip(relevant, orders, strict=True)]
+    found = measure(split, scores)["all"]
+    assert found["recall@5"] == np.mean([row[:5].any() for row in hits])
+    assert found["map"] == pytest.approx(np.mean([(row.cumsum() / np.arange(1, 151))[row].mean() for row in hits]))
+    assert found["minp"] == pytest.approx(np.mean([row.sum() / (np.flatnonzero(row)[-1] + 1) for row in hits]))
+
+
 def test_without_answers_nothing_is_measured():
     split = split_of(np.eye(2, dtype=bool))
     unknown = RetrievalSplit(split.folder, split.queries, split.gallery, split.routes, None)

@@ -72,12 +72,12 @@ def test_a_shortlist_takes_the_first_of_equal_pictures() -> None:
 
 
 def test_counting_and_sorting_find_the_same_ranks() -> None:
-    scores = np.random.default_rng(1).integers(0, 4, (6, 60)).astype(np.float32)
-    every = [np.arange(60)] * 6
+    scores = np.random.default_rng(1).integers(0, 4, (6, 160)).astype(np.float32)
+    every = [np.arange(160)] * 6
     by_sorting = relevant_ranks(scores, every)
-    by_counting = [np.sort([relevant_ranks(row[None], [np.array([place])])[0][0] for place in range(60)]) for row in scores]
+    by_counting = [np.sort([relevant_ranks(row[None], [np.array([place])])[0][0] for place in range(160)]) for row in scores]
     assert all(np.array_equal(a, b) for a, b in zip(by_sorting, by_counting, strict=True))
-    assert all(ranks.tolist() == list(range(1, 61)) for ranks in by_counting)
+    assert all(ranks.tolist() == list(range(1, 161)) for ranks in by_counting)
     few = [np.array([50, 3]), np.array([0])]
     assert [ranks.tolist() for ranks in relevant_ranks(np.array([[1.0] * 60] * 2), few)] == [[4, 51], [1]]
 
