@@ -23,6 +23,7 @@ from pipeline.contracts.errors import ConfigError
 from pretrain.retrieval.attributes import attribute_metrics, balanced_accuracies, predicted_labels
 from pretrain.retrieval.encode import ImageFeatures
 from pretrain.retrieval.gallery import Gallery
+from pretrain.retrieval.metrics import check_scores
 
 Scores = dict[str, dict[str, float]]
 
@@ -83,7 +84,7 @@ def test_task(data: DataConfig) -> Task | None:
 def rank_split(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) -> np.ndarray:
     """(Q, G) float32 scores, higher is better; -inf for pictures of the other kind. Puts the model into eval mode and leaves it there.
 
-    Equal texts are ranked once, so equally.
+    Equal texts are ranked once, so equally. Raises ContractError if a score is NaN or +inf.
     """
     searcher.model.eval()
     scores = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32)
@@ -97,6 +98,7 @@ def rank_split(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) ->
             ranked = rank(searcher, texts, gallery, images, config.shortlist).float().cpu().numpy()
             if config.expand and not searcher.has_matching:
                 ranked = expanded_scores(ranked, images.float().cpu().numpy(), config.expand)
+            check_scores(ranked, list(places))
             scores[np.ix_(rows, columns)] = ranked[[places[split.queries[row]] for row in rows]]
     return scores
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.contracts.errors import ContractError
 from pretrain.models.aptm import APTM
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 from pretrain.retrieval.rerank import match_scores
@@ -18,7 +19,12 @@ def prompt_scores(model: APTM, prompts: TextFeatures, images: ImageFeatures) -> 
 
 
 def predicted_labels(scores: np.ndarray) -> np.ndarray:
-    """(G, 2A) -> (G, A) of 0 and 1: the better prompt of each pair, the first in a tie."""
+    """(G, 2A) -> (G, A) of 0 and 1: the better prompt of each pair, the first in a tie. Raises ContractError for a score that is NaN."""
+    if (bad := np.flatnonzero(np.isnan(scores).any(1))).size:
+        raise ContractError(
+            f"picture {bad[0]} has a score of nan ({bad.size} of {len(scores)} have such); the weights are probably not finite: "
+            f"score another checkpoint"
+        )
     return (scores[:, 1::2] > scores[:, ::2]).astype(np.int64)
 
 

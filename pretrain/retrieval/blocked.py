@@ -101,7 +101,7 @@ class Ranking:
         for rows in _own_blocks(len(self._texts), block):
             similarity = self.similarity(rows)
             for number, scores in enumerate((self.fused(rows, similarity), similarity)):
-                found[number, rows] = torch.from_numpy(query_metrics(relevant_ranks(scores.cpu().numpy(), positives[rows])))
+                found[number, rows] = torch.from_numpy(query_metrics(relevant_ranks(scores.cpu().numpy(), positives[rows], rows.start)))
         fused, plain = sum_over_ranks(found.to(self._texts.device)).cpu().numpy()
         return means(fused), means(plain)
 

@@ -21,7 +21,7 @@ def retrieval_metrics(scores: np.ndarray, query_ids: Ids, gallery_ids: Ids) -> d
     INP: number of relevant items / rank of the last one. For example ids [7] against [9, 7, 7] with scores [[3, 2, 1]] give recall@1 = 0,
     map = (1/2 + 2/3) / 2, minp = 2/3.
 
-    Raises ContractError if shapes do not fit or a query has no relevant item.
+    Raises ContractError if shapes do not fit, a query has no relevant item, or a score is NaN or infinite (-inf is "left out").
     """
     if scores.shape != (len(query_ids), len(gallery_ids)):
         raise ContractError(
@@ -41,11 +41,26 @@ def positives_of(query_ids: Ids, gallery_ids: Ids) -> list[np.ndarray]:
     return [order[start:stop] for start, stop in zip(first, last, strict=True)]
 
 
-def relevant_ranks(scores: np.ndarray, positives: Sequence[np.ndarray]) -> list[np.ndarray]:
+def check_scores(scores: np.ndarray, names: Sequence[object]) -> None:
+    """Raises ContractError naming the first query whose row of (B, G) holds NaN or +inf: nothing compares as higher than NaN.
+
+    -inf is allowed: it puts a picture behind all others. names: of the B queries, their texts or numbers.
+    """
+    highest = scores.max(1)  # NaN if there is one
+    if (bad := np.flatnonzero(~(highest < np.inf))).size:
+        raise ContractError(
+            f"query {names[bad[0]]!r} has a score of {highest[bad[0]]} ({bad.size} of {len(scores)} queries have such); accepted: numbers, "
+            f"and -inf for what is left out. The weights are probably not finite: score another checkpoint"
+        )
+
+
+def relevant_ranks(scores: np.ndarray, positives: Sequence[np.ndarray], first: int = 0) -> list[np.ndarray]:
     """scores (B, G) of B queries; positives as above -> of each query, the ranks (from 1) of its relevant items, ascending.
 
-    The rank of an item: 1 + how many have a higher score + how many of equal score stand before it.
+    The rank of an item: 1 + how many have a higher score + how many of equal score stand before it. Scores are checked (`check_scores`);
+    first: number of the first query, for the message.
     """
+    check_scores(scores, range(first, first + len(scores)))
     return [np.sort((_counted if len(own) <= FEW else _sorted)(row, own)) for row, own in zip(scores, positives, strict=True)]
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -111,6 +112,16 @@ def test_queries_are_ranked_among_pictures_of_their_kind_and_equal_texts_equally
     for i, text in enumerate(split.queries):
         assert (scores[i] == scores[split.queries.index(text)]).all()
     assert all(len(set(names)) == 10 for names in ranked_names(split, scores))
+
+
+def test_a_model_whose_numbers_are_not_finite_is_refused_where_it_ranks(miniature, checkpoint):
+    from pretrain.checkpoint import load_model
+
+    loaded, split = load_model(checkpoint), read_test(miniature)
+    with torch.no_grad():
+        loaded.model.text_proj.weight.fill_(torch.nan)
+    with pytest.raises(ContractError, match=r"query '.*has a score of nan"):
+        rank_split(loaded.model, loaded.tokenizer, split, Protocol())
 
 
 def test_a_predicted_submission_is_valid(miniature, checkpoint, tmp_path):

@@ -46,6 +46,19 @@ def test_a_query_without_a_relevant_picture_is_named() -> None:
         retrieval_metrics(np.zeros((2, 2)), [7, 8], [7, 7])
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_score_that_is_no_number_is_refused_and_its_query_named(bad: float) -> None:
+    scores = np.zeros((3, 300))
+    scores[:, 7] = -np.inf  # left out: allowed
+    assert retrieval_metrics(scores, [1] * 3, [1] * 300)["map"] == 1
+    scores[1, 5] = bad
+    for gallery in ([1] * 3 + [2] * 297, [1] * 300):  # few and many are relevant: counted and sorted
+        with pytest.raises(ContractError, match=rf"query 1 has a score of {bad} \(1 of 3 .* score another checkpoint"):
+            retrieval_metrics(scores, [1] * 3, gallery)
+    with pytest.raises(ContractError, match="picture 0 has a score of nan"):
+        predicted_labels(np.array([[np.nan, 1.0]]))
+
+
 @pytest.fixture(scope="module")
 def model() -> APTM:
     torch.manual_seed(0)
