@@ -23,7 +23,7 @@ from pretrain.checkpoint import METADATA_FILE
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 from pretrain.tokenizer import VOCAB_FILE
 
-OUTSIDE = 100.0  # taken off what the shortlist leaves out: it keeps its order, below everything that was re-ranked
+BELOW = 1e-3  # between the last re-ranked picture and the first that the shortlist leaves out
 
 
 class BlipSearcher:
@@ -60,7 +60,11 @@ class BlipSearcher:
         return self.model.match_logits(texts.embeds[rows], texts.mask[rows], image_embeds, self.tokenizer.encode_id)[:, 1].float()
 
     def fuse(self, similarity: Tensor, top: Tensor, scores: Tensor) -> Tensor:
-        return (similarity - OUTSIDE).scatter(1, top, similarity.gather(1, top) + scores)
+        """What the shortlist leaves out keeps the order of its cosines, just below: a far lower place would outweigh all else in a mean."""
+        cosines = similarity.gather(1, top)
+        reranked = cosines + scores
+        drop = reranked.min(1, keepdim=True).values - BELOW - cosines.min(1, keepdim=True).values
+        return (similarity + drop).scatter(1, top, reranked)
 
 
 def open_blip_searcher(folder: Path, device: torch.device) -> BlipSearcher:

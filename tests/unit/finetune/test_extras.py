@@ -55,6 +55,23 @@ def test_fusion_scales_rows_and_keeps_closed_places():
         fuse([one], [1, 2])
 
 
+def test_blip_fused_with_a_weak_model_still_ranks_by_its_matching_head(miniature):
+    """200 of 5,000 pictures are re-ranked, and the right one, never first by cosine, is first of them."""
+    config = recipe("blip", miniature, Path("unused"))
+    searcher = start_method(config, lines_of(config), CPU).searcher
+    rng = np.random.default_rng(0)
+    cosines, weak = (torch.from_numpy(rng.normal(0.3, 0.05, (20, 5000)).astype(np.float32)) for _ in range(2))
+    top = cosines.topk(200, dim=1).indices
+    logits = torch.from_numpy(rng.normal(-4, 1.5, (20, 200)).astype(np.float32))
+    logits[:, 50] = 5
+    scores = searcher.fuse(cosines, top, logits)
+    order = np.argsort(-scores.numpy(), axis=1)
+    assert (order[:, :200] == np.take_along_axis(top.numpy(), np.argsort(-(cosines.gather(1, top) + logits).numpy(), axis=1), 1)).all()
+    assert (np.diff(np.take_along_axis(cosines.numpy(), order[:, 200:], 1), axis=1) <= 1e-6).all()  # the rest by cosine
+    for fused in (scores.numpy(), fuse([scores.numpy(), weak.numpy()])):
+        assert (fused.argmax(1) == top[:, 50].numpy()).all()
+
+
 def test_expansion_reorders_the_shortlist_only():
     rng = np.random.default_rng(0)
     images = rng.normal(size=(30, 8))
