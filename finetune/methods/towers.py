@@ -53,7 +53,7 @@ class TowersMethod(ABC):
         """Copy the starting weights into the model and add adapters. A head of another size starts anew."""
         if self._state:
             own = self.model.state_dict()
-            state = {prefix + name: value for name, value in self._state.items()}
+            state = {prefix + name if prefix + name in own else name: value for name, value in self._state.items()}
             state = {n: v for n, v in state.items() if not (n.startswith(HEADS) and (n not in own or own[n].shape != v.shape))}
             report = load_published(self.model, state, self.source)
             if self.config.init.weights:

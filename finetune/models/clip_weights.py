@@ -6,6 +6,7 @@ A local file or folder; nothing is downloaded and no pickle is executed. What be
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,8 @@ def from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int], source: tuple[int, int] | None = None) -> Tensor:
-    """(1 + h w, W) of a square grid, or of `source`, to (1 + rows columns, W): class row kept, grid bilinear. Source: IRRA."""
-    side = round((len(table) - 1) ** 0.5)
-    rows, columns = source or (side, side)
+    """(1 + h w, W) of `source`, else of the grid that fits, to (1 + rows columns, W): class row kept, grid bilinear. Source: IRRA."""
+    rows, columns = source or grid_of(table)
     if rows * columns + 1 != len(table):
         raise ContractError(f"a position table of {len(table)} rows is no class row and a {rows}x{columns} grid")
     if (rows, columns) == grid:
@@ -109,6 +109,21 @@ def resize_positions(table: Tensor, grid: tuple[int, int], source: tuple[int, in
     square = table[1:].T.reshape(1, -1, rows, columns)
     resized = F.interpolate(square, size=grid, mode="bilinear", align_corners=False)
     return torch.cat([table[:1], resized.flatten(2)[0].T])
+
+
+def grid_of(table: Tensor) -> tuple[int, int]:
+    """Rows and columns of a position table (1 + h w, W): a square, as in CLIP, or two or three times as high as wide, as in IRRA.
+
+    No count fits two of these. Raises ContractError if none fits.
+    """
+    patches = len(table) - 1
+    for ratio in (1, 3, 2):
+        columns = isqrt(patches // ratio)
+        if columns and ratio * columns**2 == patches:
+            return ratio * columns, columns
+    raise ContractError(
+        f"a position table of {len(table)} rows is no class row and a grid; accepted: a square, or two or three times as high as wide"
+    )
 
 
 def fit(state: Mapping[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
@@ -185,7 +200,8 @@ def _native_config(state: Mapping[str, Tensor], folder: Path) -> ClipConfig:
     """From shapes; head widths and activation, which shapes do not say, from open_clip_config.json, else OpenAI's."""
     facts = read_json(folder / "open_clip_config.json")["model_cfg"] if (folder / "open_clip_config.json").is_file() else None
     conv, positions = state["visual.conv1.weight"], state["visual.positional_embedding"]
-    side = round((len(positions) - 1) ** 0.5) * conv.shape[-1]
+    patch = conv.shape[-1]
+    rows, columns = grid_of(positions)
     act: Activation = "quick_gelu" if facts is None or facts.get("quick_gelu") else "gelu"
     head = OPENAI_HEAD_WIDTH if facts is None else facts["vision_cfg"].get("head_width", OPENAI_HEAD_WIDTH)
     text_width = state["ln_final.weight"].shape[0]
@@ -196,9 +212,9 @@ def _native_config(state: Mapping[str, Tensor], folder: Path) -> ClipConfig:
         return TowerConfig(width=width, layers=count_layers(state, prefix), heads=max(1, heads), hidden=hidden)
 
     return ClipConfig(
-        height=side,
-        width=side,
-        patch=conv.shape[-1],
+        height=rows * patch,
+        width=columns * patch,
+        patch=patch,
         image=tower(conv.shape[0], conv.shape[0] // head, "visual.transformer."),
         text=tower(text_width, text_heads, "transformer."),
         embed_dim=state["text_projection"].shape[1],

@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPModel
 from finetune.models.clip import Clip, image_feature, text_feature
 from finetune.models.clip_settings import ClipConfig, TowerConfig
 from finetune.models.clip_tokenizer import load_tokenizer
-from finetune.models.clip_weights import fit, read_clip, resize_positions, sized
+from finetune.models.clip_weights import fit, grid_of, read_clip, resize_positions, sized
 from finetune.models.irra import Irra, IrraConfig
 from finetune.models.torchscript import read_torchscript
 from pipeline.contracts.errors import ConfigError, ContractError
@@ -175,6 +175,13 @@ def test_positions_keep_the_class_row_and_grow_to_the_new_grid():
     assert torch.equal(resize_positions(table, (2, 2)), table)
     with pytest.raises(ContractError, match="no class row"):
         resize_positions(table, (4, 2), source=(3, 3))
+    with pytest.raises(ContractError, match="8 rows is no class row and a grid; accepted: a square"):
+        resize_positions(torch.zeros(8, 3), (4, 2))
+
+
+@pytest.mark.parametrize(("rows", "grid"), [(193, (24, 8)), (129, (16, 8)), (197, (14, 14)), (2, (1, 1))])
+def test_the_grid_of_a_position_table_is_square_or_that_of_a_person(rows, grid):
+    assert grid_of(torch.zeros(rows, 1)) == grid
 
 
 def test_a_picture_of_another_size_needs_fitted_positions():

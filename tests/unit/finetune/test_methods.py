@@ -78,6 +78,22 @@ def test_adapters_leave_the_towers_frozen_and_merge_into_plain_weights(miniature
     torch.testing.assert_close(open_searcher(tmp_path / "folder", CPU).embed_images(pixels).feat, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_released_irra_starts_a_training_with_its_cross_former_and_heads(miniature, tmp_path):
+    """Its pictures are three times as high as wide, as all released ones are; the classifier is of other identities and starts anew."""
+    given = recipe("irra", miniature, tmp_path, model={"clip": CLIP | {"height": 48}, "cross_layers": 1}, data={"folder": str(miniature)})
+    state = start_method(given, lines_of(given), CPU).model.state_dict()
+    other = {"classifier.weight": torch.zeros(999, 64), "classifier.bias": torch.zeros(999)}
+    torch.save({"model": {name: torch.randn_like(value) for name, value in state.items()} | other}, tmp_path / "best.pth")
+    changes = {"init": {"weights": str(tmp_path / "best.pth")}, "model": {"height": 48, "width": 16, "cross_layers": 1}}
+    started = start_method(recipe("irra", miniature, tmp_path, **changes), lines_of(given), CPU)
+    expected, found = torch.load(tmp_path / "best.pth")["model"], started.model.state_dict()
+    assert set(found) == set(expected)
+    assert {name for name in found if not torch.equal(found[name], expected[name])} == {"classifier.weight", "classifier.bias"}
+    assert "unexpected" not in started.source
+    alone = start_method(recipe("clip", miniature, tmp_path, **changes | {"model": {"height": 48, "width": 16}}), lines_of(given), CPU)
+    assert torch.equal(alone.model.base_model.text_projection, expected["base_model.text_projection"])
+
+
 def test_adapters_leave_heads_frozen_that_no_term_reaches(miniature, tmp_path):
     config = recipe("lora", miniature, tmp_path / "out", objective={"mlm": 0})
     named = start_method(config, lines_of(config), CPU).model.named_parameters()
