@@ -1,7 +1,8 @@
 """A folder of pictures to an index of embeddings: `passerby index`. Kill it at any time and run it again.
 
 INDEX/parts/000000.npy (features) + .json (names, written last), INDEX/features.npy ((N, D) float32, memory-mapped by search),
-INDEX/names.json, INDEX/index.faiss, INDEX/skipped.json (pictures that could not be read), INDEX/index.json (last).
+INDEX/names.json, INDEX/index.faiss, INDEX/skipped.json (pictures that could not be read), INDEX/index.json (removed
+first and written last: an index without it is not opened).
 """
 
 import json
@@ -186,6 +187,7 @@ def _finish(out: Path, names: Sequence[str], facts: dict[str, Any]) -> dict[str,
     kept = [name for name in names if name in known]
     if not kept:
         raise ContractError(f"{out}: no picture of {facts['pictures']} could be read; see {out / 'parts'}")
+    (out / META).unlink(missing_ok=True)  # first: names, features and lists of an older index no longer go together
     features = _gathered(out, [known[name][1:] for name in kept])
     write_bytes(out / "names.json", json.dumps(kept, ensure_ascii=False).encode())
     with _temporary(out / "index.faiss") as path:

@@ -152,6 +152,27 @@ def test_new_and_removed_pictures_are_followed_and_nothing_else_is_embedded(tmp_
     assert gone.name not in open_index(out).names
 
 
+@pytest.mark.parametrize("last", ["write_bytes", "make_faiss"])
+def test_an_index_that_was_killed_while_it_was_written_anew_is_not_opened(last, tmp_path, checkpoint, pictures, monkeypatch):
+    copy, out = tmp_path / "copy", tmp_path / "i"
+    shutil.copytree(pictures / "below", copy)
+    build_index(copy, checkpoint, out, "cpu", quiet)
+    first, *_ = sorted(copy.iterdir())
+    first.rename(copy / "zzz.jpg")  # as many pictures as before, in another order
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_module, last, kill)
+        with pytest.raises(KeyboardInterrupt):
+            build_index(copy, checkpoint, out, "cpu", quiet)
+    with pytest.raises(ConfigError, match="no whole index"):
+        open_index(out)
+    build_index(copy, checkpoint, out, "cpu", quiet)
+    assert open_index(out).names[-1] == "zzz.jpg"
+
+
 def test_an_index_of_another_folder_and_an_empty_folder_are_refused(tmp_path, checkpoint, pictures, indexed):
     with pytest.raises(ContractError, match="is an index with pictures"):
         build_index(pictures / "below", checkpoint, indexed, "cpu", quiet)
