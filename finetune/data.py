@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -27,7 +27,7 @@ from pretrain.config import TextsConfig
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
 from pretrain.order import Place
-from pretrain.pictures import decode_resized, resized
+from pretrain.pictures import UNREADABLE, as_rgb, decode_resized, resized
 from pretrain.tokenizer import CaptionTokenizer
 
 
@@ -79,8 +79,8 @@ def decode(data: bytes, size: Sized2d, where: str, square: bool = False) -> np.n
         return decode_resized(data, size.height, size.width, where)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return resized(Image.fromarray(padded_square(np.asarray(image.convert("RGB")))), size.height, size.width)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+            return resized(Image.fromarray(padded_square(np.asarray(as_rgb(image)))), size.height, size.width)
+    except UNREADABLE as err:
         raise ContractError(f"{where}: not a readable picture ({err})") from err
 
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from finetune.datasets.challenge import images_folder, kind_of_image, labels_path, read_labels
 from finetune.datasets.retrieval_split import RetrievalSplit
 from finetune.datasets.routing import route
 from finetune.kind_router import KindRouter, Route, train_router
 from pipeline.contracts.errors import ContractError
+from pretrain.pictures import UNREADABLE, as_rgb
 
 MOST_OF_A_KIND = 2000  # training pictures, evenly spread
 SURE = 0.9  # below this confidence a picture is searched for both kinds
@@ -45,9 +46,9 @@ def routes_of(router: KindRouter, folder: Path, names: Sequence[str]) -> list[Ro
 
 
 def _read(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of any size."""
-    data = np.frombuffer(path.read_bytes(), np.uint8) if path.is_file() else np.zeros(0, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise ContractError(f"{path} is missing or no readable picture; `passerby verify-data challenge` lists all such")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    """(H, W, 3) uint8 RGB of any size, read as the encoders read it."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(as_rgb(image))
+    except UNREADABLE as err:
+        raise ContractError(f"{path} is missing or no readable picture; `passerby verify-data challenge` lists all such") from err

@@ -7,17 +7,30 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.contracts.errors import ContractError
 
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for broken files, and for one whose header promises more pixels than it decodes."""
+
 
 def decode_resized(data: bytes, height: int, width: int, where: str) -> np.ndarray:
     """JPEG or PNG bytes -> (height, width, 3) uint8 RGB, bicubic as in PIL (which smooths when shrinking; OpenCV does not).
 
-    Raises ContractError naming `where` if the bytes are no whole picture.
+    As published codes do, an EXIF orientation is not looked at. Raises ContractError naming `where` if the bytes are no whole picture.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return resized(image if image.mode == "RGB" else image.convert("RGB"), height, width)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+            return resized(as_rgb(image), height, width)
+    except UNREADABLE as err:
         raise ContractError(f"{where}: not a readable picture ({err}); run `passerby lint` on the run to find all such samples") from err
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """What is transparent shows white, not the colour that lies under it; grey of 16 bits is scaled, where Pillow would cut it off."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        shown = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resized(image: Image.Image, height: int, width: int) -> np.ndarray:

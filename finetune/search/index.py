@@ -19,6 +19,7 @@ import torch
 from finetune.best import find_checkpoint
 from finetune.methods.base import Searcher
 from finetune.methods.start import open_searcher
+from finetune.search.pictures import read_upright
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, sha256_file, write_bytes, write_json
 from pretrain.checkpoint import MODEL_FILE, resolve
@@ -165,7 +166,7 @@ def _readable(searcher: Searcher, pictures: Path, names: Sequence[str], skipped:
     for name in names:
         path = pictures / name
         try:
-            yield name, searcher.pixels(path.read_bytes(), str(path))
+            yield name, searcher.pixels(read_upright(path), str(path))
         except (ContractError, OSError) as err:
             skipped[name] = str(err)
 

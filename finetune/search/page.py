@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from finetune.search.query import Hit, Reason
 from pipeline.contracts.attributes import AttributeSpace
+from pretrain.pictures import UNREADABLE, as_rgb
 
 HEIGHT_PX = 256
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -51,9 +52,9 @@ def thumbnail(path: Path) -> str:
     """A data URL, empty for a picture that cannot be read."""
     try:
         with Image.open(path) as image:
-            small = image.convert("RGB")
+            small = as_rgb(ImageOps.exif_transpose(image))
             small.thumbnail((2 * HEIGHT_PX, HEIGHT_PX))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return ""
     data = io.BytesIO()
     small.save(data, "JPEG", quality=85)

@@ -10,6 +10,7 @@ import torch
 
 from finetune.methods.base import Searcher
 from finetune.search.index import CHUNK, Index
+from finetune.search.pictures import read_upright
 from pipeline.contracts.attributes import PERSON_27, AttributeSpace
 from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.errors import ConfigError
@@ -124,7 +125,7 @@ class SearchEngine:
             chunk = paths[start : start + 32]
             if gone := [str(path) for path in chunk if not path.is_file()]:
                 raise ConfigError(f"{gone[0]} is in the index and no longer in its folder; run `passerby index` again")
-            pixels = torch.from_numpy(np.stack([self.searcher.pixels(path.read_bytes(), str(path)) for path in chunk]))
+            pixels = torch.from_numpy(np.stack([self.searcher.pixels(read_upright(path), str(path)) for path in chunk]))
             embeds = self.searcher.embed_images(pixels).embeds
             text_rows = torch.zeros(len(embeds), dtype=torch.int64, device=embeds.device)
             scores += self.searcher.match(texts, text_rows, embeds).tolist()

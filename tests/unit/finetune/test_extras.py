@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import ExifTags, Image
 
 from finetune.cli import finetune
 from finetune.colour import coloured_lines, tag_colour, train_colours
@@ -128,6 +129,19 @@ def test_the_router_tells_kinds_from_pixels(miniature):
     found = routes_of(router, miniature / "val" / "val_images", [record.image for record in records])
     assert [route.kind for route in found] == [record.kind for record in records]
     assert all(0.5 <= route.confidence <= 1 for route in found)
+
+
+def test_the_router_sees_a_picture_as_the_encoders_see_it(tmp_path, miniature):
+    """Neither turns it by its EXIF orientation."""
+    name = read_labels(miniature / "val" / "val_label.txt")[0].image
+    router = router_of(miniature)
+    with Image.open(miniature / "val" / "val_images" / name) as image:
+        image.save(tmp_path / "plain.png")
+        exif = image.getexif()
+        exif[ExifTags.Base.Orientation] = 6
+        image.save(tmp_path / "turned.png", exif=exif)
+    one, other = routes_of(router, tmp_path, ["plain.png", "turned.png"])
+    assert one == other
 
 
 def test_a_gallery_without_telling_names_is_routed_by_its_pictures(miniature, tmp_path):

@@ -1,5 +1,6 @@
 """Reading samples through the index, and what a damaged shard says."""
 
+import io
 import pickle
 import tracemalloc
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
@@ -90,3 +92,20 @@ def test_an_index_of_many_parts_gives_each_entry_and_needs_little_memory_while_i
 def test_bytes_that_are_no_picture_are_refused_by_name() -> None:
     with pytest.raises(ContractError, match="sample 7: not a readable picture"):
         decode_resized(b"\xff\xd8\xff and nothing more", 64, 32, "sample 7")
+
+
+def png(image: Image.Image) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def test_grey_of_16_bits_is_scaled_and_what_is_transparent_is_white() -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(8, 0)
+    assert np.abs(decode_resized(png(Image.fromarray(ramp)), 8, 64, "x")[0, :, 0] - np.linspace(0, 255, 64)).max() <= 1
+    red = np.full((4, 4, 4), (255, 0, 0, 0), np.uint8)
+    red[2:, :, 3] = 255
+    for image in (Image.fromarray(red), Image.fromarray(red).quantize(4)):  # transparency beside the colours, and in a palette
+        shown = decode_resized(png(image), 4, 4, "x")
+        assert (shown[:2] == 255).all()
+        assert (shown[2:] == (255, 0, 0)).all()
