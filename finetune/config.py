@@ -32,7 +32,7 @@ class DataConfig:
     name: Literal["challenge", "cuhk-pedes", "icfg-pedes", "rstpreid", "pa-100k", "own"] = "challenge"
     kinds: tuple[str, ...] = ("pedestrian", "vehicle")  # what is trained, validated and tested on
     val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES)
-    workers: int = 0  # loader processes; 0: the training process reads
+    workers: int = 0  # loader processes, and threads that read pictures in evaluations; 0: the training process reads
     cache_mb: int = 256  # resized pictures kept in memory by each loading process
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class EvalConfig:
 
     batch_size: int = 128
     shortlist: int = 128  # pictures per query that the matching head re-ranks
-    memory_mb: int = 4096  # for what the matching head sees of the pictures; what does not fit is computed again when needed
+    memory_mb: int = 4096  # for what the matching head sees of texts and pictures; what does not fit is computed again when needed
     times: int = 3  # validations, evenly spread over the training; the last one is after the last step
     select: Literal["map", "recall@1", "official", "map@10", "mean_accuracy"] = "map"  # the validation score that chooses the checkpoint
     paper_protocol: bool = False  # choose on test and hold nothing out, as the published codes do; every table says so

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +23,7 @@ from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ConfigError
 from pretrain.retrieval.attributes import attribute_metrics, balanced_accuracies, predicted_labels
 from pretrain.retrieval.encode import ImageFeatures
-from pretrain.retrieval.gallery import Gallery
+from pretrain.retrieval.gallery import TEXT_BATCH, Gallery
 from pretrain.retrieval.metrics import check_scores
 
 Scores = dict[str, dict[str, float]]
@@ -37,9 +38,10 @@ class Task(Protocol):
 @dataclass(frozen=True, slots=True)
 class RetrievalTask:
     split: RetrievalSplit
+    workers: int = 0  # threads that read pictures; 0: the one that asks for them
 
     def run(self, searcher: Searcher, config: EvalConfig) -> Scores:
-        return measure(self.split, rank_split(searcher, self.split, config))
+        return measure(self.split, rank_split(searcher, self.split, config, self.workers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class AttributeTask:
     folder: Path
     records: tuple[Record, ...]
     space: AttributeSpace
+    workers: int = 0
 
     def run(self, searcher: Searcher, config: EvalConfig) -> Scores:
         if not searcher.has_matching:
@@ -56,7 +59,7 @@ class AttributeTask:
         searcher.model.eval()
         prompts = searcher.embed_texts(self.space.prompts)
         names, rows = [record.image for record in self.records], []
-        for pixels in pixel_batches(searcher, self.folder, names, config.batch_size):
+        for pixels in pixel_batches(searcher, self.folder, names, config.batch_size, self.workers):
             embeds = searcher.embed_images(pixels).embeds
             count, pairs = len(self.space.prompts), len(embeds) * len(self.space.prompts)
             scores = searcher.match(prompts, torch.arange(count).repeat(len(embeds)), embeds.repeat_interleave(count, 0))
@@ -70,7 +73,7 @@ class AttributeTask:
 
 
 def validation_task(data: DataConfig) -> Task:
-    return _attributes(data, "val") if data.name == "pa-100k" else RetrievalTask(read_validation(data))
+    return _attributes(data, "val") if data.name == "pa-100k" else RetrievalTask(read_validation(data), data.workers)
 
 
 def test_task(data: DataConfig) -> Task | None:
@@ -78,29 +81,42 @@ def test_task(data: DataConfig) -> Task | None:
     if data.name == "pa-100k":
         return _attributes(data, "test")
     split = read_testing(data)
-    return None if split is None else RetrievalTask(split)
+    return None if split is None else RetrievalTask(split, data.workers)
 
 
-def rank_split(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) -> np.ndarray:
+def rank_split(searcher: Searcher, split: RetrievalSplit, config: EvalConfig, workers: int = 0) -> np.ndarray:
     """(Q, G) float32 scores, higher is better; -inf for pictures of the other kind. Puts the model into eval mode and leaves it there.
 
-    Equal texts are ranked once, so equally. Raises ContractError if a score is NaN or +inf.
+    Equal texts are ranked once, so equally. workers: threads that read pictures. Memory: two such matrices, and `eval.memory_mb` for what
+    the matching head sees of texts and pictures. Raises ContractError if a score is NaN or +inf.
     """
     searcher.model.eval()
-    scores = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32)
+    found = []
     for rows, columns in split.routes.values():
         if rows and columns:
-            places = {text: place for place, text in enumerate(dict.fromkeys(split.queries[row] for row in rows))}
-            texts = searcher.embed_texts(list(places))
+            texts = list(dict.fromkeys(split.queries[row] for row in rows))
             names = [split.gallery[column] for column in columns]
-            gallery = gallery_of(searcher, split.folder, names, config)
-            images = gallery.features()
-            ranked = rank(searcher, texts, gallery, images, config.shortlist).float().cpu().numpy()
-            if config.expand and not searcher.has_matching:
-                ranked = expanded_scores(ranked, images.float().cpu().numpy(), config.expand)
-            check_scores(ranked, list(places))
-            scores[np.ix_(rows, columns)] = ranked[[places[split.queries[row]] for row in rows]]
+            ranked = _ranked(searcher, texts, split.folder, names, config, workers)
+            check_scores(ranked, texts)
+            found.append((rows, columns, dict(zip(texts, ranked, strict=True))))
+    scores = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32)
+    for rows, columns, of_text in found:
+        for row in rows:
+            scores[row, columns] = of_text[split.queries[row]]
     return scores
+
+
+def _ranked(searcher: Searcher, texts: Sequence[str], folder: Path, names: Sequence[str], config: EvalConfig, workers: int) -> np.ndarray:
+    """(texts, pictures) scores."""
+    room = config.memory_mb * 2**20
+    one = max(1, searcher.embed_texts([max(texts, key=len)]).embeds.nbytes)
+    at_once = min(len(texts), max(TEXT_BATCH, room // 2 // one))
+    gallery = gallery_of(searcher, folder, names, config, room - at_once * one, workers)
+    images = gallery.features()
+    ranked = rank(searcher, texts, gallery, images, config.shortlist, at_once).float().cpu().numpy()
+    if config.expand and not searcher.has_matching:
+        return expanded_scores(ranked, images.float().cpu().numpy(), config.expand)
+    return ranked
 
 
 def rerank_cost(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) -> dict[str, float]:
@@ -110,38 +126,58 @@ def rerank_cost(searcher: Searcher, split: RetrievalSplit, config: EvalConfig) -
     gallery = gallery_of(searcher, split.folder, names, config)
     images = gallery.features()
     some = [split.queries[row] for row in rows[:32]]
-    began = time.perf_counter()
-    texts = searcher.embed_texts(some)
-    similarity = texts.feat @ images.T
-    plain = time.perf_counter() - began
+    searcher.embed_texts(some)  # the first time takes longer
+    began = _now(images.device)
+    similarity = searcher.embed_texts(some).feat @ images.T
+    plain = _now(images.device) - began
+    whole = plain
     if searcher.has_matching:
-        rank(searcher, texts, gallery, images, config.shortlist)
-    whole = time.perf_counter() - began
+        began = _now(images.device)
+        rank(searcher, some, gallery, images, config.shortlist, len(some))
+        whole = _now(images.device) - began
     width = min(config.shortlist, similarity.shape[1]) if searcher.has_matching else 0
     per_query = 1000 / len(some)
     return {"cosine_ms": plain * per_query, "reranked_ms": whole * per_query, "shortlist": width, "gallery": len(names)}
 
 
-def gallery_of(searcher: Searcher, folder: Path, names: Sequence[str], config: EvalConfig) -> Gallery:
-    """What the matching head looks at is held while it fits into `eval.memory_mb`, else read and computed again."""
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def gallery_of(
+    searcher: Searcher, folder: Path, names: Sequence[str], config: EvalConfig, memory: int | None = None, workers: int = 0
+) -> Gallery:
+    """What the matching head looks at is held while it fits into `memory` bytes (default: `eval.memory_mb`), else computed again."""
 
     def encode(tile: range) -> ImageFeatures:
-        return embed(searcher, _pixels(searcher, [folder / name for name in names[tile.start : tile.stop]]), config.flip)
+        return embed(searcher, _pixels(searcher, [folder / name for name in names[tile.start : tile.stop]], workers), config.flip)
 
-    return Gallery(encode, len(names), config.batch_size, config.memory_mb * 2**20, shared=False)
+    room = config.memory_mb * 2**20 if memory is None else memory
+    return Gallery(encode, len(names), config.batch_size, room, shared=False)
 
 
-def pixel_batches(searcher: Searcher, folder: Path, names: Sequence[str], size: int) -> Iterator[Tensor]:
+def pixel_batches(searcher: Searcher, folder: Path, names: Sequence[str], size: int, workers: int = 0) -> Iterator[Tensor]:
     for start in range(0, len(names), size):
-        yield _pixels(searcher, [folder / name for name in names[start : start + size]])
+        yield _pixels(searcher, [folder / name for name in names[start : start + size]], workers)
 
 
-def _pixels(searcher: Searcher, paths: Sequence[Path]) -> Tensor:
-    return torch.from_numpy(np.stack([searcher.pixels(path.read_bytes(), str(path)) for path in paths]))
+def _pixels(searcher: Searcher, paths: Sequence[Path], workers: int = 0) -> Tensor:
+    """Threads suffice: Pillow decodes and resizes outside the interpreter's lock."""
+
+    def read(path: Path) -> np.ndarray:
+        return searcher.pixels(path.read_bytes(), str(path))
+
+    if workers:
+        with ThreadPoolExecutor(workers) as pool:
+            return torch.from_numpy(np.stack(list(pool.map(read, paths))))
+    return torch.from_numpy(np.stack([read(path) for path in paths]))
 
 
 def _attributes(data: DataConfig, name: str) -> AttributeTask:
     split = data_set(data.name).read(Path(data.folder), name)
     assert split.space is not None, "PA-100K has attributes"
     check_files(split.images, [record.image for record in split.records], split.source)
-    return AttributeTask(split.images, split.records, split.space)
+    return AttributeTask(split.images, split.records, split.space, data.workers)

@@ -11,7 +11,7 @@ from pretrain.augment import normalise
 from pretrain.captions import pre_caption
 from pretrain.models.aptm import APTM
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures, encode_images, encode_texts
-from pretrain.retrieval.rerank import fuse, match_scores
+from pretrain.retrieval.rerank import fuse_, match_scores
 from pretrain.settings import AugmentConfig
 from pretrain.tokenizer import CaptionTokenizer
 
@@ -45,4 +45,4 @@ class AptmSearcher:
     def fuse(self, similarity: Tensor, top: Tensor, scores: Tensor) -> Tensor:
         """The published fusion over the whole matrix."""
         lowest = scores.min(1, keepdim=True).values
-        return fuse(lowest.expand(similarity.shape).clone().scatter_(1, top, scores), similarity)
+        return fuse_(lowest.expand(similarity.shape).clone().scatter_(1, top, scores), similarity)

@@ -39,7 +39,7 @@ class Searcher(Protocol):
         ...
 
     def fuse(self, similarity: Tensor, top: Tensor, scores: Tensor) -> Tensor:
-        """(Q, G) final scores from cosines (Q, G) and matching scores (Q, k) of the shortlist `top` (Q, k)."""
+        """(Q, G) final scores from cosines (Q, G), which may be overwritten, and matching scores (Q, k) of the shortlist `top` (Q, k)."""
         ...
 
 
@@ -111,15 +111,20 @@ def embed(searcher: Searcher, pixels: Tensor, flip: bool = False) -> ImageFeatur
 
 
 @torch.no_grad()
-def rank(searcher: Searcher, texts: TextFeatures, gallery: Gallery, images: Tensor, shortlist: int) -> Tensor:
+def rank(searcher: Searcher, texts: Sequence[str], gallery: Gallery, images: Tensor, shortlist: int, at_once: int) -> Tensor:
     """(Q, G) scores, higher is better: cosines, re-ranked by the matching head on the `shortlist` most similar pictures of each text.
 
-    images: the features (G, D) of the gallery.
+    images: the features (G, D) of the gallery. at_once: texts whose embeddings are held together.
     """
-    similarity = texts.feat @ images.T
-    if not searcher.has_matching:
-        return similarity
-    top = similarity.topk(min(shortlist, similarity.shape[1]), dim=1).indices
-    scores = torch.zeros(top.shape, device=top.device)
-    gallery.fill(top, scores, partial(searcher.match, texts))
-    return searcher.fuse(similarity, top, scores)
+    similarity = images.new_empty(len(texts), len(images))
+    width = min(shortlist, len(images)) if searcher.has_matching else 0
+    top = torch.zeros(len(texts), width, dtype=torch.int64, device=images.device)
+    scores = torch.zeros(top.shape, device=images.device)
+    for start in range(0, len(texts), at_once):
+        part = slice(start, start + at_once)
+        features = searcher.embed_texts(texts[part])
+        torch.matmul(features.feat, images.T, out=similarity[part])
+        if width:
+            top[part] = similarity[part].topk(width, dim=1).indices
+            gallery.fill(top[part], scores[part], partial(searcher.match, features))
+    return searcher.fuse(similarity, top, scores) if width else similarity

@@ -64,7 +64,7 @@ class BlipSearcher:
         cosines = similarity.gather(1, top)
         reranked = cosines + scores
         drop = reranked.min(1, keepdim=True).values - BELOW - cosines.min(1, keepdim=True).values
-        return (similarity + drop).scatter(1, top, reranked)
+        return similarity.add_(drop).scatter_(1, top, reranked)
 
 
 def open_blip_searcher(folder: Path, device: torch.device) -> BlipSearcher:

@@ -37,7 +37,12 @@ def shortlist_scores(model: APTM, texts: TextFeatures, images: ImageFeatures, sh
 
 def fuse(scores: Tensor, similarity: Tensor) -> Tensor:
     """Both (Q, G) scaled to 0..1 over the whole matrix, then scores + 0.002 * similarity: it orders what the shortlist leaves out."""
-    return _unit_range(scores) + SIMILARITY_WEIGHT * _unit_range(similarity)
+    return fuse_(scores.clone(), similarity.clone())
+
+
+def fuse_(scores: Tensor, similarity: Tensor) -> Tensor:
+    """The same in the memory of the two, which are overwritten."""
+    return _to_unit_range(scores).add_(_to_unit_range(similarity).mul_(SIMILARITY_WEIGHT))
 
 
 def rerank(model: APTM, texts: TextFeatures, images: ImageFeatures, shortlist: int = 128) -> Tensor:
@@ -56,6 +61,6 @@ def fuse_as_published(scores: Tensor, similarity: Tensor, processes: int) -> Ten
     return total
 
 
-def _unit_range(matrix: Tensor) -> Tensor:
+def _to_unit_range(matrix: Tensor) -> Tensor:
     low, high = matrix.min(), matrix.max()
-    return (matrix - low) / (high - low).clamp(min=torch.finfo(matrix.dtype).tiny)
+    return matrix.sub_(low).div_((high - low).clamp(min=torch.finfo(matrix.dtype).tiny))

@@ -65,7 +65,7 @@ def test_blip_fused_with_a_weak_model_still_ranks_by_its_matching_head(miniature
     top = cosines.topk(200, dim=1).indices
     logits = torch.from_numpy(rng.normal(-4, 1.5, (20, 200)).astype(np.float32))
     logits[:, 50] = 5
-    scores = searcher.fuse(cosines, top, logits)
+    scores = searcher.fuse(cosines.clone(), top, logits)
     order = np.argsort(-scores.numpy(), axis=1)
     assert (order[:, :200] == np.take_along_axis(top.numpy(), np.argsort(-(cosines.gather(1, top) + logits).numpy(), axis=1), 1)).all()
     assert (np.diff(np.take_along_axis(cosines.numpy(), order[:, 200:], 1), axis=1) <= 1e-6).all()  # the rest by cosine
