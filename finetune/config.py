@@ -32,7 +32,7 @@ class DataConfig:
     name: Literal["challenge", "cuhk-pedes", "icfg-pedes", "rstpreid", "pa-100k", "own"] = "challenge"
     kinds: tuple[str, ...] = ("pedestrian", "vehicle")  # what is trained, validated and tested on
     val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES)
-    workers: int = 0  # loader processes, and threads that read pictures in evaluations; 0: the training process reads
+    workers: int = 0  # loader processes; 0: the training process reads
     cache_mb: int = 256  # resized pictures kept in memory by each loading process
 
     def __post_init__(self) -> None:
@@ -117,6 +117,7 @@ class FinetuneConfig:
         if self.model and self.text.max_tokens > self.model.text.max_positions:
             raise ConfigError(f"text.max_tokens={self.text.max_tokens} exceeds model.text.max_positions={self.model.text.max_positions}")
         check_selection(self.data, self.eval)
+        check_expansion(self.method, self.eval)
 
     def training_tree(self) -> dict[str, Any]:
         return training_tree(self)
@@ -126,6 +127,12 @@ class FinetuneConfig:
 
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
+
+
+def check_expansion(method: str, config: EvalConfig) -> None:
+    """Raises ConfigError for an expansion of queries that a re-ranking would leave unused."""
+    if config.expand:
+        raise ConfigError(f"eval.expand={config.expand} is for models without a matching head (irra, clip); method: {method} accepts 0")
 
 
 def check_selection(data: DataConfig, config: EvalConfig) -> None:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finetune.augment_settings import PictureConfig
-from finetune.config import DataConfig, EvalConfig, FinetuneConfig, check_selection, training_digests, training_tree
+from finetune.config import (
+    DataConfig,
+    EvalConfig,
+    FinetuneConfig,
+    check_expansion,
+    check_selection,
+    training_digests,
+    training_tree,
+)
 from finetune.models.clip_settings import ClipConfig
 from pipeline.config import apply_overrides, build, of_training, read_yaml
 from pipeline.contracts.errors import ConfigError
@@ -220,6 +228,15 @@ class BlipRecipe(_Recipe):
     method: Literal["blip"]
     model: BlipModel = field(default_factory=BlipModel)
     objective: BlipObjective = field(default_factory=BlipObjective)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_expansion(self.method, self.eval)
+        if self.objective.colour_patch and "pedestrian" in self.data.kinds:
+            raise ConfigError(
+                f"objective.colour_patch=true with data.kinds={list(self.data.kinds)}: every picture that is searched gets the patch, and "
+                f"in training vehicles alone have one; set data.kinds=[vehicle], or colour_patch=false"
+            )
 
 
 Recipe = FinetuneConfig | IrraRecipe | ClipRecipe | BlipRecipe

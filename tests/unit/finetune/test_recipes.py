@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from finetune.recipes import IrraRecipe, load_recipe
+from finetune.recipes import IrraRecipe, load_recipe, recipe_of
 from finetune.train import PAPER, VALIDATION, train
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
@@ -74,3 +74,18 @@ def test_a_recipe_that_does_not_fit_is_refused(change, message, people, miniatur
     path.write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError, match=message):
         train(load_recipe(path), StopRequest())
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "message"),
+    [
+        ("aptm", {"eval": {"expand": 25}}, r"eval\.expand=25 is for models without a matching head .* method: aptm accepts 0"),
+        ("blip", {"eval": {"expand": 25}}, "method: blip accepts 0"),
+        ("blip", {"objective": {"colour_patch": True}}, r"set data\.kinds=\[vehicle\], or colour_patch=false"),
+    ],
+)
+def test_what_would_do_nothing_or_something_else_in_training_than_in_search_is_refused(method, change, message):
+    tree = {"method": method, "out": "x", "data": {"folder": "x"}, **({"init": {"checkpoint": "x"}} if method == "aptm" else {})}
+    with pytest.raises(ConfigError, match=message):
+        recipe_of(tree | change, "test")
+    assert recipe_of(tree, "test").method == method
