@@ -46,7 +46,7 @@ class RetrievalTask:
 
 @dataclass(frozen=True, slots=True)
 class AttributeTask:
-    """Which prompt of each pair the matching head prefers, by PA-100K's protocol."""
+    """Which prompt of each pair the matching head prefers, by PA-100K's protocol. A score that is not defined is left out."""
 
     folder: Path
     records: tuple[Record, ...]
@@ -67,9 +67,10 @@ class AttributeTask:
             rows.append(scores.view(len(embeds), count).cpu().numpy())
         labels = np.array([record.labels for record in self.records])
         predicted = predicted_labels(np.concatenate(rows))
-        # The published mean is NaN where an attribute has one class only; over the others it can still choose a checkpoint.
-        mean = float(np.nanmean(balanced_accuracies(predicted, labels)))
-        return {"all": {**attribute_metrics(predicted, labels), "mean_accuracy": mean}}
+        # The published mean is NaN where an attribute has one class only; over the others it can still choose a checkpoint. Precision is
+        # not defined where nothing is predicted of a picture, and JSON has no NaN.
+        defined = {name: value for name, value in attribute_metrics(predicted, labels).items() if not np.isnan(value)}
+        return {"all": {**defined, "mean_accuracy": float(np.nanmean(balanced_accuracies(predicted, labels)))}}
 
 
 def validation_task(data: DataConfig) -> Task:

@@ -1,5 +1,6 @@
 """Ranking and measuring: who answers whom, routing, ties, duplicates, submissions from a checkpoint."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.challenge import Pedestrian, gold_path, read_gold
 from finetune.datasets.retrieval_split import RetrievalSplit, inclusion_matrix, read_test, read_val, relevant_pictures
 from finetune.evaluate import Protocol, measure, predict_submission, rank_split, ranked_names
 from finetune.initialize import start_model
 from finetune.submission import find_problems, read_submission
+from finetune.tasks import validation_task
 from pipeline.contracts.challenge import includes
 from pipeline.contracts.errors import ContractError
 from pretrain.checkpoint import save_model
+from pretrain.retrieval.encode import ImageFeatures
 
 
 def split_of(relevant: np.ndarray, routes=None) -> RetrievalSplit:
@@ -129,6 +133,28 @@ def test_a_predicted_submission_is_valid(miniature, checkpoint, tmp_path):
     split = read_test(miniature)
     assert (report["queries"], report["images"]) == (len(split.queries), len(split.gallery))
     assert find_problems(read_submission(tmp_path / "s.json"), split.queries, split.gallery) == []
+
+
+def test_a_score_of_attributes_that_is_not_defined_is_left_out(people):
+    """Nothing is predicted of any picture, so precision is 0 / 0."""
+
+    class Denying:
+        has_matching, model = True, torch.nn.Identity()
+
+        def pixels(self, picture: bytes, where: str) -> np.ndarray:
+            return np.zeros(1)
+
+        def embed_images(self, pixels: torch.Tensor) -> ImageFeatures:
+            return ImageFeatures(pixels[:, None], pixels)
+
+        def embed_texts(self, texts: list[str]) -> None: ...
+
+        def match(self, texts: None, rows: torch.Tensor, image_embeds: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(rows))
+
+    scores = validation_task(DataConfig(name="pa-100k", folder=str(people))).run(Denying(), EvalConfig())
+    assert set(scores["all"]) >= {"mean_accuracy", "recall", "accuracy"}
+    json.dumps(scores, allow_nan=False)
 
 
 def test_gold_that_does_not_fit_is_refused(miniature, tmp_path):
