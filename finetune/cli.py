@@ -70,9 +70,8 @@ def evaluate(
     config = _config(path, overrides, print_config)
     from finetune.evaluate import cost_of, evaluate
 
-    scores = evaluate(config, folder or Path(config.out), split)
-    if cost:
-        scores["cost"] = cost_of(config, folder or Path(config.out), split)
+    costs = {"cost": cost_of(config, folder or Path(config.out), split)} if cost else {}  # first: it is quicker, and may be refused
+    scores = evaluate(config, folder or Path(config.out), split) | costs
     if as_json:
         click.echo(json.dumps(scores))
         return
