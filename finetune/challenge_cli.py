@@ -13,6 +13,7 @@ from finetune.datasets.challenge import (
     Record,
     gold_path,
     images_folder,
+    jpeg_names,
     list_gallery,
     queries_path,
     read_gold,
@@ -126,7 +127,7 @@ def route_command(folder: Path, data: Path, as_json: bool) -> None:
     """Pedestrian or vehicle for every picture of FOLDER, from its pixels, with confidence; one row each."""
     from finetune.gallery_kinds import router_of, routes_of
 
-    names = sorted(path.name for path in folder.glob("*.jpg"))
+    names = jpeg_names(folder)
     if not names:
         raise ContractError(f"{folder} holds no .jpg")
     for name, found in zip(names, routes_of(router_of(data), folder, names), strict=True):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from finetune import gallery_kinds
 from finetune.colour import load_colours
-from finetune.datasets.challenge import read_labels
+from finetune.datasets.challenge import images_folder, kind_of_image, list_gallery, read_labels
 from finetune.datasets.retrieval_split import read_test
 from finetune.datasets.routing import kind_of_query, route
 from finetune.gallery_kinds import rerouted, routes_of
@@ -19,6 +19,15 @@ from pipeline.contracts.challenge import BRANDS, COLOURS, TYPES, VehicleTag
 from pipeline.contracts.errors import ConfigError, ContractError
 
 FEATURES = 3 * 64 + 1
+
+
+def test_a_jpeg_is_one_in_capitals_too(tmp_path):
+    folder = images_folder(tmp_path, "test")
+    folder.mkdir(parents=True)
+    for name in ("000001.jpg", "000002.JPG", "vehicle_0000003.jpeg", "notes.txt"):
+        (folder / name).touch()
+    assert list_gallery(tmp_path) == ["000001.jpg", "000002.JPG", "vehicle_0000003.jpeg"]
+    assert [kind_of_image(name) for name in list_gallery(tmp_path)] == ["pedestrian", "pedestrian", "vehicle"]
 
 
 @pytest.mark.parametrize(
