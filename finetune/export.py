@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from finetune.best import find_checkpoint
+from finetune.colour import FILE as COLOURS_FILE
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.blip_searcher import BlipSearcher
@@ -28,6 +29,7 @@ from pipeline.fileio import read_json, sha256_file, write_bytes
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
 from pretrain.engine import pick_device
 
+IMAGE_PROGRAM, TEXT_PROGRAM = "image_encoder.pt2", "text_encoder.pt2"
 TOLERANCE = 1e-4  # absolute, of exported against eager features, float32
 
 
@@ -49,6 +51,8 @@ def export_checkpoint(checkpoint: Path, out: Path, encoders: bool = False) -> di
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise StageError(f"--out {out} cannot be made ({err.strerror}); give another folder") from err
+    for name in (METADATA_FILE, COLOURS_FILE, IMAGE_PROGRAM, TEXT_PROGRAM):  # of another model that was exported to this folder
+        (out / name).unlink(missing_ok=True)
     for path in sorted(folder.iterdir()):
         if path.name not in (TRAINING_STATE, METADATA_FILE) and path.is_file():
             shutil.copyfile(path, out / path.name)
@@ -115,8 +119,8 @@ def _export_encoders(searcher: Searcher, out: Path) -> float:
     pixels, tokens = example_inputs(searcher)
     one, one_text = example_inputs(searcher, TEXTS[1:2])
     batch, row = {0: Dim.DYNAMIC}, {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
-    worst = _export(ImageEncoder(searcher), [(pixels,), (one,)], (batch,), out / "image_encoder.pt2")
-    return max(worst, _export(TextEncoder(searcher), [tokens, one_text], (row, row), out / "text_encoder.pt2"))
+    worst = _export(ImageEncoder(searcher), [(pixels,), (one,)], (batch,), out / IMAGE_PROGRAM)
+    return max(worst, _export(TextEncoder(searcher), [tokens, one_text], (row, row), out / TEXT_PROGRAM))
 
 
 @torch.no_grad()

@@ -247,6 +247,9 @@ def test_an_exported_folder_opens_and_its_encoders_agree(name, miniature, tmp_pa
     assert "| map | 25.00 % |" in card
     assert report["sha256"] in card
     assert not (tmp_path / "given" / "training_state").exists()
+    export_checkpoint(tmp_path / "checkpoint", tmp_path / "given")
+    assert {path.name for path in (tmp_path / "given").iterdir()} == {*(p.name for p in (tmp_path / "checkpoint").iterdir()), "README.md"}
+    export_checkpoint(tmp_path / "checkpoint", tmp_path / "given", encoders=True)
 
     opened = from_pretrained(tmp_path / "given", "cpu")
     texts = ["a white Audi Sedan.", "a man"]
