@@ -31,6 +31,7 @@ class HardBatches:
         for number, code in enumerate(self._codes):
             self._lines.setdefault(code, []).append(number)
         self._near: dict[tuple, list[tuple]] = {}
+        self._tables = {length: _numbered([code for code in self._lines if len(code) == length]) for length in set(map(len, self._lines))}
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -52,11 +53,18 @@ class HardBatches:
 
     def _codes_near(self, code: tuple) -> list[tuple]:
         if code not in self._near:
-            others = [other for other in self._lines if len(other) == len(code) and other != code]
-            table = np.array(others, dtype=object) if others else np.empty((0, len(code)), dtype=object)
-            differing = (table != np.array(code, dtype=object)).sum(1) if len(others) else np.empty(0)
-            self._near[code] = [other for other, count in zip(others, differing, strict=True) if count <= self._distance]
+            places, table = self._tables[len(code)]
+            differing = (table != table[places[code]]).sum(1)
+            codes = list(places)
+            self._near[code] = [codes[i] for i in np.flatnonzero((differing > 0) & (differing <= self._distance))]
         return self._near[code]
+
+
+def _numbered(codes: Sequence[tuple]) -> tuple[dict[tuple, int], np.ndarray]:
+    """N different codes of L values -> their rows, and (N, L) int32 where equal values have equal numbers."""
+    numbers: dict[object, int] = {}
+    rows = [[numbers.setdefault(value, len(numbers)) for value in code] for code in codes]
+    return {code: row for row, code in enumerate(codes)}, np.array(rows, np.int32)
 
 
 def _code(line: Line) -> tuple:
