@@ -32,7 +32,7 @@ class DataConfig:
     name: Literal["challenge", "cuhk-pedes", "icfg-pedes", "rstpreid", "pa-100k", "own"] = "challenge"
     kinds: tuple[str, ...] = ("pedestrian", "vehicle")  # what is trained, validated and tested on
     val_share: float = 0.05  # of the identities, held out of train where there is no validation split (ICFG-PEDES)
-    workers: int = 0  # loader processes; 0: the training process reads
+    workers: int = 0  # loader processes, and threads that read pictures in evaluations; 0: the process itself reads
     cache_mb: int = 256  # resized pictures kept in memory by each loading process
 
     def __post_init__(self) -> None:
