@@ -21,6 +21,7 @@ from finetune.scores import ranked_names as ranked_names
 from finetune.submission import LIST_LENGTH, write_submission
 from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import check_writable
 from pretrain.checkpoint import load_model
 from pretrain.engine import pick_device
 from pretrain.models.aptm import APTM
@@ -114,6 +115,7 @@ def predict_submission(
     """
     from finetune.fusion import fused_scores
 
+    check_writable(out)
     shared = [checkpoints] if isinstance(checkpoints, Path) else list(checkpoints)
     split = rerouted(data, read_test(data))
     if len(split.gallery) < LIST_LENGTH:

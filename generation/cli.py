@@ -144,8 +144,10 @@ def check_images(folder: Path, as_json: bool, config_file: Path | None, override
 def annotate_text(file: IO[bytes], coverage: bool, coverage_json: Path | None, jobs: int) -> None:
     """Captions in FILE (one a line, or JSONL with `id` and `caption`; - for stdin) to JSONL {id, labels}."""
     from generation.annotate_text import Coverage, annotate_lines
-    from pipeline.fileio import write_json
+    from pipeline.fileio import check_writable, write_json
 
+    if coverage_json:
+        check_writable(coverage_json)
     counted = Coverage()
     for chunk in annotate_lines(file, getattr(file, "name", "<stdin>"), jobs, with_labels=coverage or coverage_json is not None):
         sys.stdout.write(chunk.text)

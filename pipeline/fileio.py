@@ -48,6 +48,16 @@ def atomic_open(path: Path, lasting: bool = True) -> Iterator[IO[bytes]]:
             temporary.unlink()
 
 
+class _Probed(Exception):
+    """Ends a probe."""
+
+
+def check_writable(path: Path) -> None:
+    """Raises StageError for what atomic_open would refuse: before hours of work, not after. Leaves what is there as it is."""
+    with suppress(_Probed), atomic_open(path, lasting=False):
+        raise _Probed
+
+
 def remove_temporaries(folder: Path, names: set[str] | None = None) -> None:
     """Delete what a killed process left of atomic_open in `folder`; `names` limits it to those final names.
 

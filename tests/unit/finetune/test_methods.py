@@ -19,7 +19,7 @@ from finetune.recipes import RECIPES, Recipe
 from finetune.submission import read_submission
 from finetune.train import train
 from pipeline.config import build
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.signals import Stopped, StopRequest
 from tests.unit.finetune.test_training import StopAfter
 from tests.unit.finetune.tiny_models import BLIP, CLIP
@@ -187,6 +187,8 @@ def test_models_of_both_kinds_make_one_submission(miniature, tmp_path):
     kinds = {"pedestrian": folders["irra"] * 2, "vehicle": folders["blip"]}
     with pytest.raises(ConfigError, match="no checkpoint for vehicle queries"):
         predict_submission([], miniature, out, "cpu", {"pedestrian": folders["irra"]})
+    with pytest.raises(StageError, match="cannot write"):  # before anything is ranked
+        predict_submission([], miniature, tmp_path, "cpu", {"pedestrian": folders["irra"]})
     predict_submission([], miniature, out, "cpu", kinds)
     assert len(read_submission(out)) == 12
 

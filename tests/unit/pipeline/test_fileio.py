@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.contracts.errors import ContractError, StageError
-from pipeline.fileio import atomic_open, digest, read_json, remove_temporaries, write_bytes, write_json
+from pipeline.fileio import atomic_open, check_writable, digest, read_json, remove_temporaries, write_bytes, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -100,6 +100,18 @@ def test_read_json_names_the_file(tmp_path):
 def test_digest_ignores_the_order_of_keys_only():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_whether_a_file_can_be_written_is_known_before(tmp_path):
+    there = tmp_path / "there.json"
+    there.write_text("old")
+    check_writable(there)
+    check_writable(tmp_path / "new.json")
+    assert there.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [there]
+    for path in (tmp_path, there / "below.json"):
+        with pytest.raises(StageError, match="cannot write"):
+            check_writable(path)
 
 
 def test_a_folder_and_a_device_are_not_replaced(tmp_path):
