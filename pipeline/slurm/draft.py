@@ -64,6 +64,7 @@ def draft(
         fruitless_starts=site.fruitless_starts,
         groups=[[list(task) for task in group.tasks] for group in groups],
         jobs=[],
+        checks=plan.checks,
     )
     builder = _Builder(plan, site, submission, {})
     before = builder.first(missing, flight)
@@ -71,7 +72,7 @@ def draft(
         builder.chain(index, group.start, len(group.tasks), before)
     builder.share_windows()
     all_underway = set(unfinished) <= set(starts) | flight.units
-    replaces = builder.last(missing, flight, bool(unfinished)) if all_underway else []
+    replaces = builder.last(missing, flight, bool(unfinished), before) if all_underway else []
     return Draft(submission, builder.windows, replaces, len(set(unfinished) & flight.units))
 
 
@@ -129,12 +130,14 @@ class _Builder:
                 if window.after is not None:
                     job.after = [*job.after, f"afterany:{{{arrays[window.after].name}}}"]
 
-    def last(self, missing: dict[str, list[int]], flight: Flight, unfinished: bool) -> list[Job]:
-        """Jobs behind the chain; queued ones of earlier submissions that wait for less than they now must."""
+    def last(self, missing: dict[str, list[int]], flight: Flight, unfinished: bool, before: list[str]) -> list[Job]:
+        """Jobs behind the chain, or behind what comes `before` it where nothing of the chain is sent; queued ones of earlier submissions
+        that wait for less than they now must.
+        """
         replaces: list[Job] = []
         ends = [job for job in self.submission.jobs if job.stage in ENDS]
         # what earlier submissions still make may fail: afterok on their arrays could be unsatisfiable already. The stage itself checks
-        after = [f"afterok:{{{job.name}}}" for job in ends] + [
+        after = ([f"afterok:{{{job.name}}}" for job in ends] or before) + [
             f"afterany:{job.job_id}" for stage in ENDS for job in flight.jobs.get(stage, [])
         ]
         for stage in LAST:

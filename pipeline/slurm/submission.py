@@ -48,6 +48,7 @@ class Submission:
     fruitless_starts: int
     groups: list[list[list[int]]]
     jobs: list[Job]
+    checks: dict[str, str] = field(default_factory=dict)  # stage -> what its output must have passed; earlier versions recorded none
 
     def job(self, name: str) -> Job:
         """Raises ContractError if there is none of that name."""

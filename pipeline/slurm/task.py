@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from pipeline import children, graph
-from pipeline.completion import State, input_digest, read_record, unit_state
+from pipeline.completion import State, input_digest, is_checked, read_record, unit_state
 from pipeline.contracts.errors import ContractError, ProjectError
 from pipeline.logs import TaskLog
 from pipeline.paths import RunPaths
@@ -60,12 +60,14 @@ class Place:
         return [unit for unit in self.units if not self._is_done(unit)]
 
     def _is_done(self, unit: int) -> bool:
-        """In the stage, or in all stages that the job covers."""
+        """In the stage, or in all stages that the job covers; and checked, where that is asked for."""
         sent = self.submission
         for spec in graph.covered(self.job.stage):  # behind a stage that is not done nothing is looked at: its input may not be there
             inputs = input_digest(self.paths, graph.sources(spec, unit, sent.num_units))
             record = read_record(self.paths, spec.name, unit)
             if unit_state(self.paths, record, sent.digests[spec.name], inputs) is not State.DONE:
+                return False
+            if not is_checked(self.paths, spec.name, sent.checks.get(spec.name)):
                 return False
         return True
 

@@ -27,6 +27,7 @@ class SlurmRun:
     num_units: int = 6
     execution: str = "staged"
     said: list[str] = field(default_factory=list)
+    checks: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         write_config(self.folder, num_units=self.num_units)
@@ -39,7 +40,14 @@ class SlurmRun:
     def plan(self) -> RunPlan:
         config = read_yaml(self.folder / "recipe.yaml")
         config["run"]["execution"] = self.execution
-        return RunPlan(config=config, paths=self.paths, num_units=self.num_units, num_images=36, digests=stage_digests(config))
+        return RunPlan(
+            config=config,
+            paths=self.paths,
+            num_units=self.num_units,
+            num_images=36,
+            digests=stage_digests(config),
+            checks=self.checks,
+        )
 
     def make(self, *stages: str) -> None:
         for name in stages or NAMES:

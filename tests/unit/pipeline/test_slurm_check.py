@@ -1,0 +1,73 @@
+"""Prompts that are to be checked although they are made: the job that does it, what waits for it, and what becomes of a leak."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from generation.config import GenerationConfig
+from generation.work import run_stage
+from pipeline.config import load
+from pipeline.describe import RunPlan, describe
+from pipeline.slurm import client, submission, task
+from pipeline.slurm.site import SiteConfig
+from pipeline.slurm.submit import submit
+from pipeline.survey import survey
+from tests.unit.pipeline.fake_slurm import FakeSlurm
+from tests.unit.pipeline.slurm_run import SlurmRun
+
+
+@pytest.fixture
+def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
+    """What takes the jobs of the real `python -m generation`."""
+    slurm = FakeSlurm()
+    monkeypatch.setattr(client, "_call", slurm)
+    before = {number: signal.getsignal(number) for number in task._SIGNALS}
+    yield slurm
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def recipe(folder: Path, *against: str) -> Path:
+    prompts = {"kind": "table", "file": str(folder / "prompts.jsonl"), "check_against": [str(folder / name) for name in against]}
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"run": {"folder": str(folder / "run")}, "prompts": prompts}))
+    return path
+
+
+def run_prompts(of: RunPlan, number: int) -> int:
+    return task.main(["--submission", str(submission.folder(of.paths, number) / submission.FILE), "--job", "prompts"])
+
+
+def test_a_check_that_is_asked_for_later_is_made_by_the_task(sent: FakeSlurm, tmp_path: Path) -> None:
+    lines = ["a man in a long green raincoat", "a woman with a very large yellow umbrella"]
+    for name, texts in {"prompts": lines, "leak": lines[:1], "clean": ["somebody else"]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    run_stage("prompts", load(GenerationConfig, recipe(tmp_path)))
+    for against, code in (("leak.jsonl", 1), ("clean.jsonl", 0)):
+        sent.jobs.clear()
+        checked = describe(recipe(tmp_path, against))
+        number = submit(checked, SiteConfig()).number
+        assert number is not None
+        assert run_prompts(checked, number) == code
+        assert survey(checked)[0].missing == ([0] if code else [])
+
+
+def test_a_shard_job_waits_for_the_check_if_nothing_else_is_to_be_made(run: SlurmRun) -> None:
+    run.make()
+    run.lose("shard", 0)
+    run.checks = {"prompts": "captions of today"}
+    assert [job.name for job in run.submit().jobs] == ["prompts", "shard"]
+    assert run.slurm.job("shard").dependency == f"afterok:{run.slurm.job('prompts').job_id}"
+
+
+def test_submissions_of_versions_that_recorded_no_checks_are_read(run: SlurmRun) -> None:
+    run.submit()
+    path = submission.folder(run.paths, 1) / submission.FILE
+    old = json.loads(path.read_text())
+    del old["checks"]
+    path.write_text(json.dumps(old))
+    assert submission.read(path).checks == {}
