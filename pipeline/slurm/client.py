@@ -41,6 +41,11 @@ class QueueEntry:
         return self.state == "PENDING" and self.reason == "DependencyNeverSatisfied"
 
     @property
+    def is_ending(self) -> bool:
+        """Its processes are being ended, which takes up to Slurm's KillWait; it may have been put back into the queue all the same."""
+        return self.state == "COMPLETING"
+
+    @property
     def is_queued(self) -> bool:
         """Waiting or running: Slurm will still do something about it."""
         return (self.state in WAITING and not self.is_dead) or self.state in RUNNING

@@ -38,6 +38,11 @@ class Task:
     def is_queued(self) -> bool:
         return self.entry is not None and self.entry.is_queued
 
+    @property
+    def is_ending(self) -> bool:
+        """It still runs, but what it has not made by now it never makes: it was taken out of the queue."""
+        return self.entry is not None and self.entry.is_ending and self.submission.state in ("abandoned", "cancelled")
+
 
 def tasks(submissions: Iterable[Submission], queue: Iterable[QueueEntry]) -> Iterator[Task]:
     """Every task ever submitted, oldest submission first."""
@@ -63,7 +68,8 @@ def entries_of(submissions: Iterable[Submission], queue: Iterable[QueueEntry]) -
 class Flight:
     """units: those with a task in the queue, in whatever stage. jobs: stage -> the queued jobs of it, all with their ids.
 
-    given: units of any submission.
+    Tasks that are being ended count for neither. A task that begins with their units meanwhile meets the same settings (guard.py refuses
+    others), so that both write the same bytes, each file whole. given: units of any submission.
     """
 
     units: frozenset[int]
@@ -79,7 +85,7 @@ def in_flight(all_tasks: Sequence[Task]) -> Flight:
         is_unit_stage = task.job.group is not None
         if is_unit_stage:
             given.update(task.units)
-        if task.is_queued and task.entry:
+        if task.entry and task.is_queued and not task.is_ending:
             jobs.setdefault(task.job.stage, {})[task.job.job_name] = replace(task.job, job_id=task.entry.array_id)
             if is_unit_stage:
                 units.update(task.units)

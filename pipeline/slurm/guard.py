@@ -1,7 +1,7 @@
 """What must not be done under tasks that Slurm has in its queue, or may have: they would read one config first and another one later."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pipeline.completion import State
 from pipeline.contracts.errors import ConfigError, StageError
@@ -16,18 +16,21 @@ from pipeline.survey import changed_settings, survey
 
 def refuse_queued(plan: RunPlan) -> None:
     """For whoever works on the run on this machine. Raises ConfigError if tasks of it are in Slurm's queue, StageError if they may be."""
-    known = [old for old in submission.read_all(plan.paths) if old.state in ("open", "submitted")]
-    if not known:
+    if not (known := submission.read_all(plan.paths)):
         return
     try:
         queue = client.queue()
     except ConfigError:
         return  # no squeue: this machine belongs to no cluster
     except StageError as err:
-        _refuse_unknown(plan, known, err)
+        if sent := [old for old in known if old.state in ("open", "submitted")]:
+            _refuse_unknown(plan, sent, err)
         return
-    if queued := sum(task.is_queued for task in tasks(known, queue)):
-        raise ConfigError(f"{queued} tasks of {plan.paths.root} are in Slurm's queue; wait for them, or `passerby cancel` them, then run")
+    queued = [task for task in tasks(known, queue) if task.is_queued]
+    if num := sum(not task.is_ending for task in queued):
+        raise ConfigError(f"{num} tasks of {plan.paths.root} are in Slurm's queue; wait for them, or `passerby cancel` them, then run")
+    if queued:
+        raise _still_ending(plan, queued)
 
 
 def refuse_changed(plan: RunPlan, all_tasks: Iterable[Task]) -> None:
@@ -37,13 +40,20 @@ def refuse_changed(plan: RunPlan, all_tasks: Iterable[Task]) -> None:
     other = [task for task in queued if any(spec.name in differing[task.submission.number] for spec in covered(task.job.stage))]
     if not other:
         return
+    num = sum(not task.is_ending for task in other)
+    if num == 0:
+        raise _still_ending(plan, other)
     stages = [name for name in plan.digests if any(name in names for names in differing.values())]
     fields = list(dict.fromkeys(change for name in stages for change in changed_settings(plan, name)))
     what = ", ".join(fields) or f"what stage {stages[0]!r} reads: a file that its settings name, or passerby itself"
     raise ConfigError(
-        f"{len(other)} tasks of {plan.paths.root} are in Slurm's queue with other settings; changed: {what}; "
+        f"{num} tasks of {plan.paths.root} are in Slurm's queue with other settings; changed: {what}; "
         f"wait for them, or `passerby cancel {plan.paths.root}` and submit again"
     )
+
+
+def _still_ending(plan: RunPlan, ending: Collection[Task]) -> ConfigError:
+    return ConfigError(f"{len(ending)} cancelled tasks of {plan.paths.root} are still being ended by Slurm; try again in a minute")
 
 
 def _refuse_unknown(plan: RunPlan, known: list[Submission], err: StageError) -> None:

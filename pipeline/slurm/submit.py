@@ -67,8 +67,7 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
             if is_astray(old, queue):
                 say(f"submission {old.number} was interrupted; what it sent is taken back")
                 take_back(plan, old, queue)
-                own = set(flight.entries_of([old], queue))
-                queue = [entry for entry in queue if entry not in own]
+                queue = client.queue()
         refuse_changed(plan, flight.tasks(known, queue))
         stages = survey(plan)
         refuse_any_foreign(plan, stages)

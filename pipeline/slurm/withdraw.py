@@ -34,7 +34,8 @@ def take_back(plan: RunPlan, old: Submission, queue: Sequence[client.QueueEntry]
 
 def is_astray(old: Submission, queue: Sequence[client.QueueEntry]) -> bool:
     """Whether it was interrupted, or Slurm has taken a job of it after all was thought to be taken back."""
-    return old.state == "open" or (old.state == "abandoned" and any(entry.is_queued for entry in flight.entries_of([old], queue)))
+    stay = (entry.is_queued and not entry.is_ending for entry in flight.entries_of([old], queue))
+    return old.state == "open" or (old.state == "abandoned" and any(stay))
 
 
 def _withdraw(job_ids: Iterable[int]) -> None:
@@ -43,7 +44,7 @@ def _withdraw(job_ids: Iterable[int]) -> None:
         return
     complaint = client.cancel(sorted(ids))
     deadline = time.monotonic() + PATIENCE_S
-    while left := [e for e in client.queue() if e.array_id in ids and (e.is_queued or e.is_dead) and e.state != "COMPLETING"]:
+    while left := [e for e in client.queue() if e.array_id in ids and (e.is_queued or e.is_dead) and not e.is_ending]:
         if complaint or time.monotonic() > deadline:
             jobs = ", ".join(str(job) for job in sorted({entry.array_id for entry in left})[:5])
             raise StageError(f"{len(left)} tasks are still in the queue (job {jobs}), scancel said {complaint or 'nothing'!r}; try again")

@@ -80,8 +80,10 @@ class FakeSlurm:
             for job in self.jobs:
                 if job.job_id == int(number):
                     for e in [int(element)] if element else list(job.states):
-                        if job.states[e][0] in ("PENDING", "RUNNING"):
+                        if job.states[e][0] == "PENDING":
                             job.states[e] = ("CANCELLED", "None")
+                        elif job.states[e][0] == "RUNNING":  # until its processes are gone
+                            job.states[e] = ("COMPLETING", "None")
         return _answer(0, "")
 
     def _scontrol(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":

@@ -52,3 +52,39 @@ def test_other_settings_are_refused_while_tasks_of_the_old_ones_are_in_the_queue
     for stage in ("generate-0", "filter-0", "recrop-0", "caption-0", "annotate-0", "shard"):
         run.slurm.set(stage, "CANCELLED")
     assert run.submit(dry_run=dry_run).num_units == 6, "prompts, which is still in the queue, has not changed"
+
+
+def test_what_is_being_ended_is_neither_in_flight_nor_gone(run):
+    """scancel has been heard, the processes still run: up to Slurm's KillWait."""
+    write_config(run.folder, num_units=6)
+    run.submit()
+    run.slurm.set("prompts", "COMPLETED")
+    run.slurm.set("generate-0", "RUNNING")
+    assert cancel(run.plan) == 16
+    with pytest.raises(ConfigError, match=r"3 cancelled tasks of .* are still being ended by Slurm; try again in a minute"):
+        refuse_queued(run.plan)
+    write_config(run.folder, num_units=6, salt={"caption": 1})
+    assert run.submit(dry_run=True).num_units == 6, "what is being ended makes pictures, which have not changed"
+    write_config(run.folder, num_units=6, salt={"generate": 1})
+    with pytest.raises(ConfigError, match=r"3 cancelled tasks of .* are still being ended"):
+        run.submit()
+    write_config(run.folder, num_units=6)
+    sent = run.submit()
+    assert (sent.num_units, sent.num_waiting) == (6, 0)
+    with pytest.raises(ConfigError, match=r"17 tasks of .* are in Slurm's queue; wait"):
+        refuse_queued(run.plan)
+
+
+def test_an_interrupted_submit_of_other_settings_is_waited_for_while_it_is_being_ended(run):
+    run.slurm.late, run.slurm.deaf = ("generate-0",), True
+    with pytest.raises(StageError, match="Socket timed out"):
+        run.submit()
+    run.slurm.late, run.slurm.deaf = (), False
+    run.slurm.set("prompts", "RUNNING")
+    write_config(run.folder, num_units=6, salt={"prompts": 1})
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"1 cancelled tasks of .* are still being ended"):
+            run.submit()
+    assert run.said == ["submission 1 was interrupted; what it sent is taken back"]
+    run.slurm.set("prompts", "CANCELLED")
+    assert run.submit().num_units == 6
