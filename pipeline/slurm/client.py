@@ -13,7 +13,8 @@ from pathlib import Path
 from pipeline.contracts.errors import ConfigError, StageError
 
 log = logging.getLogger(__name__)
-_TIMEOUT_S = 60
+_TIMEOUT_S = 60.0
+STATE_TIMEOUT_S = 10.0  # for a task that was told to go: its worker took as long, and Slurm ends it KillWait (30 s) after the word
 REQUEUE_POLL_S = 5.0
 # Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_WAIT,
 # SBATCH_TIMELIMIT, SBATCH_JOB_NAME ...) would overrule lines of the script that tasks rely on.
@@ -109,7 +110,11 @@ def job_state(job_id: str) -> tuple[str, str]:
     While its processes are being ended scontrol says COMPLETING whatever comes next; here the state is what comes next: PENDING for a job
     that Slurm has put back into the queue (it has no end), TIMEOUT, PREEMPTED where a partition preempts by cancelling, else CANCELLED.
     """
-    text = _run(["scontrol", "--oneliner", "show", "job", job_id], may_fail=True)
+    try:
+        text = _run(["scontrol", "--oneliner", "show", "job", job_id], STATE_TIMEOUT_S)
+    except StageError as err:
+        log.warning("%s", err)
+        return "", ""
     said = dict(re.findall(r"\b(JobState|Reason|EndTime|StartTime|PreemptTime)=(\S+)", text))
     state, reason = said.get("JobState", ""), said.get("Reason", "")
     return _next_state(said) if state == "COMPLETING" else state, reason
@@ -149,9 +154,9 @@ def max_array_size() -> int:
     return int(match.group(1))
 
 
-def _run(argv: Sequence[str], may_fail: bool = False) -> str:
-    done = _call(argv)
-    if done.returncode != 0 and not may_fail:
+def _run(argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> str:
+    done = _call(argv, timeout_s)
+    if done.returncode != 0:
         raise StageError(f"`{' '.join(argv)}` failed: {_short(done.stderr) or done.returncode}")
     return done.stdout
 
@@ -162,14 +167,14 @@ def _short(text: str) -> str:
     return " ... ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else ""
 
 
-def _call(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def _call(argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> "subprocess.CompletedProcess[str]":
     env = _environment(argv)
     try:  # names of other jobs may hold any bytes
-        return subprocess.run(list(argv), capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False, env=env)  # noqa: S603
+        return subprocess.run(list(argv), capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=env)  # noqa: S603
     except FileNotFoundError as err:
         raise ConfigError(f"{argv[0]} is not on PATH; Slurm's commands are needed here, `passerby run` works without") from err
     except subprocess.TimeoutExpired as err:
-        raise StageError(f"`{' '.join(argv)}` gave no answer in {_TIMEOUT_S} s") from err
+        raise StageError(f"`{' '.join(argv)}` gave no answer in {timeout_s:g} s") from err
 
 
 def _environment(argv: Sequence[str]) -> dict[str, str]:

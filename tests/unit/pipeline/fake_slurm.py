@@ -33,7 +33,7 @@ class FakeSlurm:
     calls: list[list[str]] = field(default_factory=list)
     next_id: int = 100
 
-    def __call__(self, argv: list[str]) -> "subprocess.CompletedProcess[str]":
+    def __call__(self, argv: list[str], timeout_s: float = 60.0) -> "subprocess.CompletedProcess[str]":
         self.calls.append(list(argv))
         if not self.alive:
             return _answer(1, "", "Unable to contact slurm controller (connect failure)")

@@ -88,6 +88,14 @@ def test_a_job_whose_processes_are_being_ended_is_told_by_what_comes_next(tmp_pa
     assert client.job_state("7")[0] == state
 
 
+@pytest.mark.parametrize("scontrol", ["exec sleep 60", "echo 'JobState=RUNNING'; exit 1"])
+def test_no_answer_about_a_job_is_no_error(tmp_path, monkeypatch, scontrol):
+    """Whoever asks has been told to go, and must yet ask for its requeue."""
+    on_path(tmp_path, monkeypatch, scontrol=scontrol)
+    monkeypatch.setattr(client, "STATE_TIMEOUT_S", 0.2)
+    assert client.job_state("7") == ("", "")
+
+
 def test_slurms_own_words_reach_the_user(tmp_path, monkeypatch):
     on_path(tmp_path, monkeypatch, sbatch="echo 'sbatch: error: invalid partition' >&2; exit 1", squeue="echo hello; exit 0")
     with pytest.raises(StageError, match="invalid partition"):

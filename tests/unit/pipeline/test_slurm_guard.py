@@ -36,7 +36,7 @@ def test_a_local_run_is_refused_if_slurm_does_not_answer_and_tasks_of_it_may_run
     refuse_queued(run.plan)
 
 
-def _without_slurm(argv):
+def _without_slurm(argv, timeout_s):
     raise ConfigError("squeue is not on PATH")
 
 

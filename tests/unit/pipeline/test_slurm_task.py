@@ -190,7 +190,7 @@ def test_a_killed_worker_is_tried_again_but_not_for_ever(place, slurm):
 def test_a_requeue_that_slurm_does_not_take_is_asked_for_until_the_time_is_up(place, slurm, monkeypatch, refusals, outcome, code):
     asked = []
 
-    def answer(argv):
+    def answer(argv, timeout_s):
         asked.append(argv)
         if len(asked) == 1:
             raise StageError("`scontrol requeue 110_0` gave no answer in 60 s")

@@ -30,7 +30,7 @@ class Controller:
     def __init__(self) -> None:
         self.state, self.requeued, self.takes = "JobState=RUNNING Reason=None", [], True
 
-    def __call__(self, argv: list[str]) -> "subprocess.CompletedProcess[str]":
+    def __call__(self, argv: list[str], timeout_s: float = 60.0) -> "subprocess.CompletedProcess[str]":
         if argv[1] == "requeue":
             self.requeued.append(argv[2])
             return subprocess.CompletedProcess([], 0 if self.takes else 1, "", "")
