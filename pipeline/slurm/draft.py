@@ -143,6 +143,7 @@ class _Builder:
         for stage in LAST:
             queued = flight.jobs.get(stage, [])
             if (queued and not ends) or not (missing[stage] or unfinished):
+                replaces += queued[:-1]  # there are some if a submit could not take them out
                 continue
             replaces += queued
             after = [f"afterok:{{{self.add(stage, None, 1, after).name}}}"]

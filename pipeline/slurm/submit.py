@@ -74,10 +74,13 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
         write_config(plan)
         remember(plan.paths, known, queue)
         made = _draft(plan, site, stages, known, queue, site.max_array_size or client.max_array_size(), only_failed)
-        _cancel_dead(known, queue)
-        if not made.submission.jobs:
-            return Sent(None, [], 0, made.num_waiting, {})
-        return _send(plan, site, made)
+        # there are dead ones only where a site has switched off --kill-on-invalid-dep
+        dead = [task for task in flight.tasks(known, queue) if task.entry and task.entry.is_dead]
+        _take_out([task.slurm_id for task in dead], "tasks that wait for what cannot happen any more", say)
+        sent = _send(plan, site, made) if made.submission.jobs else Sent(None, [], 0, made.num_waiting, {})
+        # not before all is sent: sbatch may refuse
+        _take_out([job.job_id for job in made.replaces if job.job_id], "jobs of earlier submissions that are of no use any more", say)
+        return sent
 
 
 def _dry(plan: RunPlan, site: SiteConfig, only_failed: bool, say: Say) -> Sent:
@@ -140,14 +143,17 @@ def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:
         raise
     sent.state = "submitted"
     submission.write(plan.paths, sent)
-    client.cancel([job.job_id for job in made.replaces if job.job_id])  # not before all is sent: sbatch may refuse
     return Sent(sent.number, sent.jobs, made.num_units, made.num_waiting, scripts)
 
 
-def _cancel_dead(known: list[Submission], queue: list[client.QueueEntry]) -> None:
-    """Take out of the queue what waits for something that cannot happen; only where a site has switched off --kill-on-invalid-dep."""
-    dead = [task for task in flight.tasks(known, queue) if task.entry and task.entry.is_dead]
-    client.cancel(task.slurm_id for task in dead)
+def _take_out(jobs: Sequence[int | str], what: str, say: Say) -> None:
+    """scancel of what does no harm if it stays: that it does is said, and the next submit tries again."""
+    try:
+        complaint = client.cancel(jobs)
+    except StageError as err:
+        complaint = str(err)
+    if complaint:
+        say(f"{what} stay in the queue for now ({', '.join(map(str, jobs[:5]))}); the next submit takes them out: {complaint}")
 
 
 def _render(plan: RunPlan, site: SiteConfig, made: Draft, job: Job) -> str:

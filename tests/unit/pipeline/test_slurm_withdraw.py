@@ -97,6 +97,29 @@ def test_the_shard_that_waits_stays_if_slurm_refuses_the_jobs_that_were_to_repla
     assert old.states == {0: ("CANCELLED", "None")}
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_shard_job_that_could_not_be_taken_out_is_told_and_taken_out_by_the_next_submit(run, monkeypatch, hangs):
+    fail_caption_of_task_1(run)
+    run.slurm.set("shard", "PENDING", "Dependency")
+    old, run.slurm.deaf = run.slurm.job("shard"), True
+    with monkeypatch.context() as patch:
+        if hangs:
+            patch.setattr(run.slurm, "_scancel", no_answer)
+        assert run.submit().number == 2
+    assert submission.read_all(run.paths)[1].state == "submitted"
+    said = "`scancel` gave no answer in 60 s" if hangs else "scancel: error: Kill job error on job id 110: Socket timed out"
+    assert run.said[0].startswith(f"jobs of earlier submissions that are of no use any more stay in the queue for now ({old.job_id}); ")
+    assert said in run.said[0]
+    run.slurm.deaf = False
+    assert run.submit().jobs == []
+    assert old.states == {0: ("CANCELLED", "None")}
+    assert run.slurm.job("shard").states == {0: ("PENDING", "Dependency")}
+
+
+def no_answer(arguments):
+    raise StageError("`scancel` gave no answer in 60 s")
+
+
 def test_cancel_says_so_if_tasks_stay_in_the_queue(run):
     run.submit()
     run.slurm.deaf = True
