@@ -6,10 +6,12 @@ reported as WorkerDiedError, all others get their result. A worker that gives no
 """
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from pipeline.children import die_with_parent
 from pipeline.contracts.errors import StageError
 
 TIMEOUT_S = 600.0  # for a picture that takes 0.1 s, behind a model that may load from a slow disk
+CLOSE_S = 5.0  # for idle workers to end by themselves
 
 
 class WorkerDiedError(Exception):
@@ -49,6 +52,11 @@ def _detect(image: Image) -> list[Person]:
 def _start_worker(parent: int, load: Callable[[str], None], model: str) -> None:
     die_with_parent(parent)  # a killed task must leave nobody behind
     load(model)
+
+
+def _kill(workers: Iterable[BaseProcess]) -> None:
+    for worker in list(workers):
+        worker.kill()
 
 
 class PosePool:
@@ -92,8 +100,15 @@ class PosePool:
             ) from err
 
     def close(self) -> None:
-        if self._pool is not None:
+        """Ends the workers. One that is still at it after CLOSE_S, as when it hangs while it loads, is killed."""
+        if self._pool is None:
+            return
+        killer = threading.Timer(CLOSE_S, _kill, [list(self._pool._processes.values())])
+        killer.start()
+        try:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            killer.cancel()
             self._pool = None
 
     def _work_on_blank(self) -> None:
@@ -133,8 +148,7 @@ class PosePool:
         except TimeoutError as err:
             if future.done():  # it is the work's own error
                 raise
-            for process in list(self._started()._processes.values()):
-                process.kill()
+            _kill(self._started()._processes.values())
             raise _HungError(f"no answer in {self.timeout_s:.0f} s") from err
 
     def _started(self) -> ProcessPoolExecutor:

@@ -12,6 +12,15 @@ def load_nothing(model: str) -> None:
     pass
 
 
+def hang_the_first(model: str) -> None:
+    """model: a file that the first worker makes."""
+    try:
+        open(model, "x").close()
+    except FileExistsError:
+        return
+    time.sleep(3600)
+
+
 def hang_on_black(image: np.ndarray) -> list[np.ndarray]:
     if image.max() == 0:
         time.sleep(3600)

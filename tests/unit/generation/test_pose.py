@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from generation.backends import pose_pool
 from generation.backends.pose import PoseDetector, painted_over
 from generation.backends.pose_bundle import build_bundle, pose_model
 from generation.backends.pose_pool import PosePool, WorkerDiedError
 from generation.pose_measures import body_height, is_whole
 from pipeline.contracts.errors import ConfigError
 from tests.unit.generation.figures import figure
-from tests.unit.generation.pose_workers import die_on_black, hang_on_black, load_nothing
+from tests.unit.generation.pose_workers import die_on_black, hang_on_black, hang_the_first, load_nothing
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,14 @@ def test_a_worker_that_hangs_costs_its_own_picture_only() -> None:
         pool.close()
     assert [isinstance(r, WorkerDiedError) for r in results] == [False, True, False, False]
     assert [int(r[0][0, 0]) for r in (results[0], results[2], results[3])] == [1, 2, 3]  # type: ignore[index]
+
+
+def test_a_worker_that_hangs_while_it_loads_ends_with_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pose_pool, "CLOSE_S", 0.2)
+    pool = PosePool(tmp_path / "first", 2, work=hang_on_black, load=hang_the_first)
+    images = [np.full((8, 4, 3), value, np.uint8) for value in range(1, 7)]
+    results = pool.detect_all(images)
+    workers = list(pool._started()._processes.values())
+    pool.close()
+    assert [int(r[0][0, 0]) for r in results] == [1, 2, 3, 4, 5, 6]  # type: ignore[index]
+    assert [worker.is_alive() for worker in workers] == [False, False]
