@@ -191,7 +191,13 @@ def read_training(arguments: Sequence[str]) -> Training:
         raise ConfigError(f"{given.config} names no `out`, the folder of the training")
     told = [part for item in given.overrides for part in ("--set", item)]
     python = os.environ.get("PASSERBY_PYTHON", sys.executable)
-    return Training(given.package, given.config, (*told, *others), python, Path(out), job_id(os.environ))
+    return Training(given.package, given.config, (*told, *others), python, Path(out), _own_job())
+
+
+def _own_job() -> str:
+    """A job that was submitted from inside an array has that array's variables. Its id is its own as the id of a task is, but for the one
+    task of an array that has the id of the array."""
+    return job_id(os.environ, in_array=os.environ["SLURM_JOB_ID"] == os.environ.get("SLURM_ARRAY_JOB_ID"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

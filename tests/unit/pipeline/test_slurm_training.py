@@ -155,6 +155,17 @@ def test_a_requeue_that_is_refused_is_told(controller: Controller, tmp_path: Pat
         training.run(read_training(["pretrain", str(tmp_path / "recipe.yaml")]))
 
 
+@pytest.mark.parametrize(("job", "requeued"), [("200", "200"), ("99", "99_3")])
+def test_what_is_requeued_is_this_job_and_nobody_elses(
+    controller: Controller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, requeued: str
+) -> None:
+    """200: another task of the array 99, or a job that task 3 of it has submitted; 99: the task that has the array's own id."""
+    for name, value in {"SLURM_JOB_ID": job, "SLURM_ARRAY_JOB_ID": "99", "SLURM_ARRAY_TASK_ID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert start(tmp_path, monkeypatch, "exit 75") == 75
+    assert controller.requeued == [requeued]
+
+
 def test_arguments_reach_the_training_and_those_it_cannot_run_with_are_refused(
     controller: Controller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
