@@ -35,7 +35,10 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in leftovers(folder):
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_file():
+                path.unlink()
+            else:
+                shutil.rmtree(path, ignore_errors=True)
         own = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
     except OSError as err:
         raise _cannot_write(folder, err) from err
@@ -49,7 +52,9 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
         (folder / last).unlink(missing_ok=True)
         for path in [p for p in folder.iterdir() if p.is_file() and p.suffix in (".tar", ".parquet", ".json")]:
             path.unlink(missing_ok=True)
-        for path in sorted(building.iterdir(), key=lambda p: (p.name == last, p.name)):
+        ready = sorted(building.iterdir(), key=lambda p: (p.name == last, p.name))
+        claim.write_text("\n".join(path.name for path in ready), encoding="utf-8")
+        for path in ready:
             path.replace(folder / path.name)
     except OSError as err:
         raise (_cannot_write(folder, err) if claim.exists() else _taken_over(folder)) from err
@@ -58,8 +63,13 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What a killed process has left of replaced_together."""
-    return sorted(folder.glob(f"{_BUILDING}*"))
+    """What a killed process has left of replaced_together: what it had moved, unless that was all, and its temporary folder."""
+    moved: list[Path] = []
+    for claim in folder.glob(f"{_BUILDING}*/claim"):
+        paths = [folder / name for name in claim.read_text(encoding="utf-8").splitlines()]
+        if paths and not paths[-1].exists():
+            moved += [path for path in paths if path.exists()]
+    return [*moved, *sorted(folder.glob(f"{_BUILDING}*"))]
 
 
 def _taken_over(folder: Path) -> StageError:

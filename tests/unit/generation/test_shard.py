@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +16,14 @@ from generation.annotate import AnnotateStage
 from generation.config import GenerationConfig, PromptsConfig, RunConfig, ShardConfig
 from generation.embedded.render.person import sample_person
 from generation.embedded.render.scene import render_person
+from generation.exchange.shards import require_new_folder
 from generation.images import encode_jpeg
 from generation.near_duplicates import MAX_DISTANCE, perceptual_hash
 from generation.prompts import image_items, prompt_rows
 from generation.shard import write_shards
 from generation.shard_writer import leftovers, replaced_together
 from generation.split import prompt_identity
-from pipeline.contracts.errors import StageError
+from pipeline.contracts.errors import ContractError, StageError
 from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import INDEX_COLUMNS, decode_meta
 from pipeline.contracts.stage import Drop, Item, Keep, Outcome
@@ -244,6 +247,29 @@ def test_what_a_killed_process_has_left_goes(tmp_path: Path) -> None:
     with replaced_together(tmp_path, last="manifest.json") as building:
         (building / "manifest.json").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_kill_between_the_moves_leaves_only_what_the_next_writer_removes(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from generation.shard_writer import replaced_together
+move = Path.replace
+Path.replace = lambda path, target: os._exit(9) if path.name == "README.md" else move(path, target)
+with replaced_together(Path(sys.argv[1]), last="README.md") as building:
+    for name in ("data/train-000000.tar", "about.txt", "README.md"):
+        (building / name).parent.mkdir(exist_ok=True)
+        (building / name).touch()
+"""
+    assert subprocess.run([sys.executable, "-c", script, tmp_path]).returncode == 9
+    assert {path.name for path in tmp_path.iterdir()} >= {"data", "about.txt"}
+    require_new_folder(tmp_path)
+    with replaced_together(tmp_path, last="README.md") as building:
+        for name in ("data/train-000001.tar", "README.md"):
+            write_bytes(building / name, b"")
+    assert {path.name for path in tmp_path.rglob("*")} == {"data", "train-000001.tar", "README.md"}
+    with pytest.raises(ContractError, match="is not empty"):
+        require_new_folder(tmp_path)
 
 
 @pytest.mark.parametrize("touches_nothing_more", [True, False])
