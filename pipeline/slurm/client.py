@@ -19,7 +19,7 @@ REQUEUE_POLL_S = 5.0
 # Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_WAIT,
 # SBATCH_TIMELIMIT, SBATCH_JOB_NAME ...) would overrule lines of the script that tasks rely on.
 _SBATCH_MAY = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_CONSTRAINT", "SBATCH_RESERVATION", "SBATCH_EXPORT")
-_FILTERS = ("SQUEUE_", "SCANCEL_")  # they hide jobs
+_NOT_OURS = ("SBATCH_", "SQUEUE_", "SCANCEL_", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT")  # they hide jobs, or change how times are written
 _FIELDS = "%A|%F|%K|%T|%N|%j|%r"  # the reason last: it may hold anything
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 RUNNING = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
@@ -179,7 +179,7 @@ def _call(argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> "subprocess.Com
 
 def _environment(argv: Sequence[str]) -> dict[str, str]:
     """Ours, without what would have Slurm's commands do something else than their arguments and scripts say."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", *_FILTERS))}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_OURS)}
     if argv[0] == "sbatch":
         said = _said(Path(argv[-1]))
         env |= {name: os.environ[name] for name in _SBATCH_MAY if name in os.environ and name not in said}

@@ -55,17 +55,17 @@ def test_a_job_of_the_user_with_a_name_that_is_no_text_does_not_hide_the_queue(t
 
 def test_the_users_variables_of_slurm_neither_hide_jobs_nor_overrule_the_script(tmp_path, monkeypatch):
     log = tmp_path / "log"
-    told = f"env | grep -E '^(SBATCH|SQUEUE|SCANCEL|SLURM_CONF)' | sort > {log}"
-    on_path(tmp_path, monkeypatch, sbatch=f"{told}; echo 77", squeue=told, scancel=told)
+    told = f"env | grep -E '^(SBATCH|SQUEUE|SCANCEL|SLURM_C|SLURM_T)' | sort > {log}"
+    on_path(tmp_path, monkeypatch, sbatch=f"{told}; echo 77", squeue=told, scancel=told, scontrol=told)
     for name in ("SIGNAL", "TIMELIMIT", "WAIT", "ACCOUNT", "PARTITION", "QOS", "EXPORT"):
         monkeypatch.setenv(f"SBATCH_{name}", "theirs")
-    for name in ("SQUEUE_NAMES", "SCANCEL_STATE", "SLURM_CONF"):
+    for name in ("SQUEUE_NAMES", "SCANCEL_STATE", "SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"):
         monkeypatch.setenv(name, "theirs")
     script = tmp_path / "x.sbatch"
     script.write_text("#!/bin/bash\n#SBATCH --partition=ours\n#SBATCH --qos=ours\n")
     client.submit(script, [])
     assert log.read_text().split() == ["SBATCH_ACCOUNT=theirs", "SBATCH_EXPORT=theirs", "SLURM_CONF=theirs"]
-    for ask in (client.queue, lambda: client.cancel([7])):
+    for ask in (client.queue, lambda: client.cancel([7]), lambda: client.job_state("7")):
         ask()
         assert log.read_text().split() == ["SLURM_CONF=theirs"]
 
