@@ -6,7 +6,9 @@ sign of life, so that a task that was killed without a word still has a duration
 
 import dataclasses
 import os
+import re
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.fileio import read_json, write_json
 
 HEARTBEAT_S = 30.0
+_NAME = re.compile(r"\d+-\d+")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +40,12 @@ def attempt_file(folder: Path, job: str, element: int, number: int) -> Path:
 
 def earlier(folder: Path, job: str, element: int) -> list[Attempt]:
     """Starts of a task so far, oldest first."""
-    return [read(path) for path in sorted((folder / "attempts" / job).glob(f"{element:06d}-*.json"), key=_place)]
+    return [read(path) for path in _in_order((folder / "attempts" / job).glob(f"{element:06d}-*.json"))]
+
+
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    """Oldest start of a task first; copies and whatever else lies there are left out."""
+    return sorted((path for path in paths if _NAME.fullmatch(path.stem)), key=_place)
 
 
 def _place(path: Path) -> tuple[str, int, int]:
@@ -56,7 +64,7 @@ def read(path: Path) -> Attempt:
 def read_all(folder: Path) -> dict[tuple[str, int], list[tuple[Attempt, float]]]:
     """(job, task index) -> its starts, oldest first, each with its last sign of life, in seconds since 1970."""
     found: dict[tuple[str, int], list[tuple[Attempt, float]]] = {}
-    for path in sorted((folder / "attempts").glob("*/*.json"), key=_place):
+    for path in _in_order((folder / "attempts").glob("*/*.json")):
         job, element, _ = _place(path)
         with suppress(OSError):
             found.setdefault((job, element), []).append((read(path), path.stat().st_mtime))

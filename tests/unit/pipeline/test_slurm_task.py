@@ -229,6 +229,14 @@ def test_the_hundredth_start_is_later_than_the_99th(tmp_path):
     assert (key, [start.started for start, _ in told]) == (("filter-0", 2), list(range(103)))
 
 
+def test_other_files_beside_the_starts_of_a_task_are_left_alone(tmp_path):
+    attempts.write(attempts.attempt_file(tmp_path, "filter-0", 2, 0), attempts.Attempt(job_id="1", node="n", started=0, left=1))
+    for name in ("000002-00 (copy).json", "000002-x.json", "notes.json"):
+        (tmp_path / "attempts" / "filter-0" / name).write_text("mine")
+    assert len(attempts.earlier(tmp_path, "filter-0", 2)) == 1
+    assert [len(told) for told in attempts.read_all(tmp_path).values()] == [1]
+
+
 def test_a_worker_that_claims_to_be_done_is_not_believed(place):
     place.submission.worker = ["true"]
     assert run(place) == 1
