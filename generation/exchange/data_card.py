@@ -139,12 +139,19 @@ def _model(provenance: dict[str, Any]) -> str:
     if weights := provenance.get("weights_sha256"):
         parts.append(f"weights {_sha256(weights)}")
     if lora := provenance.get("lora"):
-        parts += [f"LoRA {lora['file']} at scale {lora['scale']}", _sha256(lora["sha256"])]
+        parts += _lora(lora)
     return ", ".join(parts)
 
 
-def _sha256(value: str) -> str:
-    return f"sha256 {value[:12]}…"
+def _lora(lora: Any) -> list[str]:
+    """Of a sample that was imported it may be anything."""
+    if not isinstance(lora, dict) or not {"file", "scale", "sha256"} <= lora.keys():
+        return [f"LoRA {lora}"]
+    return [f"LoRA {lora['file']} at scale {lora['scale']}", _sha256(lora["sha256"])]
+
+
+def _sha256(value: Any) -> str:
+    return f"sha256 {str(value)[:12]}…"
 
 
 def _counted(title: str, counter: Counter[str]) -> str:

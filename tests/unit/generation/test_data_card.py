@@ -1,0 +1,38 @@
+"""What the data card says of models whose names and hashes somebody else has written."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from generation.exchange.data_card import CardFacts, write_card
+from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.manifest import Counts, ShardManifest
+from pipeline.contracts.sample import SCHEMA_VERSION, make_key
+from pipeline.contracts.stage import Item
+from tests.unit.pipeline.fake_flow import meta_of
+
+ROW = {"caption": "a man", "prompt": "a man", "labels": [-1] * 27, "seed": 1, "crop_xyxy_px": [0, 0, 1, 1], "measures": {}}
+
+
+@pytest.mark.parametrize(
+    ("generator", "said"),
+    [
+        ({"model": "m", "lora": "theirs.safetensors"}, "m, LoRA theirs.safetensors (1)"),
+        ({"model": "m", "lora": {"name": "theirs"}}, "m, LoRA {'name': 'theirs'} (1)"),
+        ({"model": "m", "weights_sha256": 12}, "m, weights sha256 12… (1)"),
+    ],
+)
+def test_a_generator_of_other_fields_is_told_as_it_is(generator: dict[str, Any], said: str) -> None:
+    manifest = ShardManifest(
+        schema=SCHEMA_VERSION,
+        split_counts={"train": 1},
+        counts=Counts(seen=1, kept=1, dropped=0, failed=0),
+        shards={},
+        config_digest="0",
+        attribute_space=PERSON_27.to_json(),
+        code_version="1",
+    )
+    facts = CardFacts("people", manifest, None)
+    facts.add(replace(meta_of(Item(make_key(0, 0), ROW)), generator=generator))
+    assert f"Pictures by: {said}." in write_card(facts)
