@@ -66,7 +66,7 @@ def leftovers(folder: Path) -> list[Path]:
     """What a killed process has left of replaced_together: what it had moved, unless that was all, and its temporary folder."""
     moved: list[Path] = []
     for claim in folder.glob(f"{_BUILDING}*/claim"):
-        paths = [folder / name for name in claim.read_text(encoding="utf-8").splitlines()]
+        paths = [folder / Path(name).name for name in claim.read_text(encoding="utf-8").splitlines()]
         if paths and not paths[-1].exists():
             moved += [path for path in paths if path.exists()]
     return [*moved, *sorted(folder.glob(f"{_BUILDING}*"))]
