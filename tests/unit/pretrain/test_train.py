@@ -1,6 +1,7 @@
 """The training loop through its real entry point, on tiny shards."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,29 @@ def test_only_the_newest_checkpoints_stay_and_latest_names_the_last(shards: Path
     root = tmp_path / "checkpoint"
     assert sorted(p.name for p in root.iterdir()) == ["latest", "step-00000003", "step-00000004"]
     assert checkpoint.latest(root) == root / "step-00000004"
+
+
+@pytest.mark.parametrize("lost", ["checkpoint", "pointer", "metadata"])
+def test_a_training_goes_on_from_the_newest_whole_checkpoint_where_the_pointer_leads_nowhere(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    """As after following the advice to delete a damaged checkpoint, or after copying the folders alone."""
+    config = tiny_config(shards, tmp_path, train={"save_every": 1, "keep": 3})
+    with pytest.raises(Stopped):
+        train(config, StopAfter(2))
+    root = tmp_path / "checkpoint"
+    if lost == "pointer":
+        (root / "latest").unlink()
+    elif lost == "checkpoint":
+        shutil.rmtree(root / "step-00000003")
+    else:
+        (root / "step-00000003" / "metadata.json").unlink()
+    newest = 3 if lost == "pointer" else 2
+    with caplog.at_level("INFO", "pretrain"):
+        train(config, StopRequest())
+    assert f"the newest whole one is used, {root / f'step-{newest:08d}'}" in caplog.text
+    assert f"from step {newest}" in caplog.text
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
 
 
 def test_a_checkpoint_without_metadata_does_not_count(shards: Path, tmp_path: Path) -> None:
