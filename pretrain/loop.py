@@ -3,6 +3,7 @@
 Used by `pretrain.train` and `finetune.train`, which differ in their data, their losses and when they validate.
 """
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,16 +65,33 @@ def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
 
 
 def newest(root: Path, identity: str, config: Any = None) -> Path | None:
-    """The newest checkpoint of the training `identity` below OUT/checkpoint.
+    """The newest checkpoint of the training `identity` below OUT/checkpoint. Every rank calls it.
 
-    Raises ContractError if the folder holds another training; with `config`, it says what differs from OUT/config.yaml.
+    Raises ConfigError if the ranks would not continue the same training at the same step, ContractError if the folder holds another
+    training; with `config`, it says what differs from OUT/config.yaml.
     """
     folder = checkpoint.latest(root)
+    _check_ranks(identity, folder.name if folder else "no checkpoint")
     if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
         raise ContractError(
             f"{root} holds the training of another config or other data{_changes(root.parent, config)}; delete it, or give another `out`"
         )
     return folder
+
+
+def _check_ranks(identity: str, found: str) -> None:
+    first, *others = gather_objects((identity, found, socket.gethostname()))
+    for number, (training, start, node) in enumerate(others, start=1):
+        if training != first[0]:
+            raise ConfigError(
+                f"rank {number} on {node} has another config or other data than the first rank on {first[2]}; "
+                "give every node the same recipe, the same code, and copies of the same data"
+            )
+        if start != first[1]:
+            raise ConfigError(
+                f"rank {number} on {node} finds {start} in `out`, the first rank on {first[2]} {first[1]}; "
+                "it must be one folder that all nodes share"
+            )
 
 
 def _changes(out: Path, config: Any) -> str:
