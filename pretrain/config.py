@@ -113,7 +113,7 @@ class PretrainTrainConfig(TrainConfig):
 
     accumulation: int = 1
     """Parts computed one after another before a step. ITC sees those done as further negatives; ITM, IAM, MAM draw inside a part."""
-    validate_every: int = 0  # steps between two evaluations on data.eval_split, one more at the end; 0: none
+    validate_every: int = 0  # steps between two evaluations on data.eval_split, one more at the end, each after a checkpoint; 0: none
     tensorboard: bool = False  # also write event files for TensorBoard, into OUT/tensorboard; needs the extra `tensorboard`
     spike_factor: float = 0.0  # stop when the loss exceeds this many times the median of the last 50 steps; 0: never
 

@@ -41,7 +41,7 @@ def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
     """{"retrieval": metrics of the full protocol, "similarity": of ITC alone, "attributes": balanced accuracy by name, "data": counts}.
 
     Every held-out caption is a query, every held-out picture of the same person relevant. Fractions. Attributes that the split does not
-    show in both states are left out; "mean" is over the others.
+    show in both states are left out; "mean" is over the others, None if there are none.
     """
     loaded = checkpoint.load_model(folder, pick_device(config.engine.device))
     return score_split(config, loaded.model, loaded.tokenizer)
@@ -65,7 +65,7 @@ def scores_of(
         "data": {"queries": len(reader), "gallery": len(reader), "persons": len(set(held_out.identities))},
         "retrieval": retrieval,
         "similarity": similarity,
-        "attributes": {"mean": float(np.mean(list(named.values()))) if named else float("nan"), **named},
+        "attributes": {"mean": float(np.mean(list(named.values()))) if named else None, **named},
     }
 
 

@@ -19,6 +19,7 @@ from pipeline.signals import StopRequest
 from pretrain import checkpoint
 from pretrain.distributed import any_rank, barrier, gather_objects, mean_over_ranks, rank, world_size
 from pretrain.engine import Engine
+from pretrain.metrics_log import MetricsLog
 
 GRADIENT_NORM = "gradient_norm"  # the term that is the same on all ranks
 
@@ -118,6 +119,14 @@ def restore(folder: Path, engine: Engine, load: Callable[[Path], object]) -> Pro
     return Progress(metadata["step"], metadata["position"], metadata["seconds"])
 
 
+def owes_scores(metrics: MetricsLog | None, step: int) -> bool:
+    """Was the training left after `step`, which is one of a validation, without its scores? Then it is made up first.
+
+    Every rank calls it; `metrics` of the first rank says so.
+    """
+    return bool(gather_objects(metrics is not None and not metrics.has_scores(step))[0])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saver:
     """Writes the checkpoints of one training."""
@@ -129,8 +138,8 @@ class Saver:
     keep: int  # newest checkpoints that stay
     extra: Mapping[str, Any] = field(default_factory=dict)  # further metadata
 
-    def save(self, progress: Progress) -> None:
-        """Every rank calls it; the folder counts once rank 0 has written its metadata."""
+    def save(self, progress: Progress, further: Mapping[str, Any] | None = None) -> None:
+        """Every rank calls it; the folder counts once rank 0 has written its metadata. further: metadata of this checkpoint alone."""
         folder = checkpoint.step_folder(self.root, progress.step)
         if rank() == 0:
             checkpoint.clear(folder)
@@ -138,7 +147,7 @@ class Saver:
         barrier()
         if rank() == 0:
             state = {"step": progress.step, "position": progress.position, "seconds": round(progress.seconds, 3)}
-            facts = {**state, **self.extra, "training": self.identity, "world_size": world_size()}
+            facts = {**state, **self.extra, **(further or {}), "training": self.identity, "world_size": world_size()}
             self.save_model(folder, facts)
             checkpoint.publish(self.root, folder, self.keep)
         barrier()

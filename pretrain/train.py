@@ -41,7 +41,7 @@ from pretrain.order import check_batch, check_shares
 from pretrain.step import PretrainStep
 from pretrain.tensorboard_log import require_tensorboard
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
-from pretrain.watch import SpikeGuard, open_held_out, validate
+from pretrain.watch import SpikeGuard, Validation, open_held_out
 
 TERMS = ("itc", "itm", "mlm", "iac", "iam", "mam")
 REPORTS = 20  # progress lines per training
@@ -96,8 +96,11 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     weights = pretrain_weights(config.objective)
     peak = device_peak(torch.cuda.get_device_name(device), config.engine.precision) if device.type == "cuda" else None
     chance = Chance(config.seed, rank(), device)
-    spikes = SpikeGuard(config.train.spike_factor, out / "metrics.jsonl", progress.step)
+    spikes = SpikeGuard(config.train.spike_factor, read_json(newest / checkpoint.METADATA_FILE).get("recent_totals", ()) if newest else ())
+    validation = Validation(config=config, held_out=held_out, model=model, tokenizer=tokenizer, num_steps=num_steps)
     began = time.monotonic() - progress.seconds
+    if validation.is_due(progress.step) and loop.owes_scores(metrics, progress.step):
+        _score(validation, metrics, progress.step)
     for step in range(progress.step, num_steps):
         started = time.monotonic()
         batch = next(batches)
@@ -123,23 +126,22 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
 
         seconds = time.monotonic() - started
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
-        if leaving:
-            saver.save(progress)  # first: a validation may take longer than the notice that a scheduler gives
-        scores = validate(config, held_out, model, tokenizer, progress.step, num_steps)
-        progress = replace(progress, seconds=time.monotonic() - began)
-        if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
+        is_last, is_due = progress.step == num_steps, validation.is_due(progress.step)
+        if metrics and (is_due or is_last or progress.step % config.train.log_every == 0):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
             mfu = model_flops_utilisation(model.config, _size(config, masker, batch, prompts), parts, seconds, peak)
             line = {f"train/{name}": value for name, value in values.items()} | {"train/temperature": model.temp.item()}
             rates = {"lr": config.optim.lr * factor, "lr_boosted": config.optim.lr * config.optim.boost * factor}
             steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
-            metrics.write({**steps, **rates, **line, **speed, "mfu": mfu, **{f"val/{name}": value for name, value in scores.items()}})
+            metrics.write({**steps, **rates, **line, **speed, "mfu": mfu})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
-        if not leaving and (progress.step % config.train.save_every == 0 or progress.step == num_steps):
-            saver.save(progress)
-        if leaving and progress.step < num_steps:
+        if leaving or is_due or is_last or progress.step % config.train.save_every == 0:
+            saver.save(progress, {"recent_totals": spikes.recent})
+        if leaving and (is_due or not is_last):  # a validation may take longer than the notice that a scheduler gives: it is made up later
             raise Stopped(f"stopped at step {progress.step} of {num_steps}; its checkpoint is in {saver.root}, run again to continue")
+        if is_due:
+            _score(validation, metrics, progress.step)
 
     if not metrics:
         return {}
@@ -154,6 +156,12 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         "world_size": world_size(),
     }
     return write_summary(out, TERMS, facts)
+
+
+def _score(validation: Validation, metrics: MetricsLog | None, step: int) -> None:
+    scores = validation.run(step)
+    if metrics:
+        metrics.add_scores(step, scores)
 
 
 def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:

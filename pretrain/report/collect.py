@@ -68,7 +68,7 @@ class Training:
 
 def collect(folder: Path, num_queries: int) -> Training:
     """Raises ConfigError for a folder that no pre-training wrote."""
-    lines = read_lines(folder / "metrics.jsonl")
+    lines = [line for line in read_lines(folder / "metrics.jsonl") if "num_steps" in line]  # not those of a validation alone
     if not lines or not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder} holds no training with a logged step (config.yaml, metrics.jsonl); give `out` of a pre-training")
     try:

@@ -140,6 +140,21 @@ def test_losses_fall_on_a_set_that_can_be_learned_by_heart(tmp_path: Path) -> No
     assert losses["mlm"]["last"] < 0.8 * losses["mlm"]["first"]
 
 
+def test_a_finished_training_without_its_log_is_summed_up_without_losses(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())
+    for name in ("metrics.jsonl", "summary.json"):
+        (tmp_path / name).unlink()
+    assert train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())["losses"]["total"] == {"first": None, "last": None}
+
+
+def test_a_line_of_the_log_that_cannot_be_read_is_named(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 2}), StopRequest())
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": \n')
+    with pytest.raises(ContractError, match=r"metrics\.jsonl, line 2 is no JSON .*delete that line"):
+        train(tiny_config(shards, tmp_path, train={"steps": 2}), StopRequest())
+
+
 @pytest.mark.parametrize(("batch", "message"), [(13, "exceeds the 12 training samples")])
 def test_a_batch_that_does_not_fit_is_refused(shards: Path, tmp_path: Path, batch: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
