@@ -183,6 +183,14 @@ class PretrainConfig:
             return dict(tree)
         return _merged(PAPER, {name: value for name, value in tree.items() if name != "objective"})
 
+    def inputs(self) -> dict[str, Any]:
+        """What pictures and captions become before they enter the model, beside the picture's size and the vocabulary."""
+        text, image = self.text, self.image
+        return {
+            "text": {"max_tokens": text.max_tokens, "max_words": text.max_words, "clean": text.clean},
+            "image": {"mean": list(image.mean), "std": list(image.std)},
+        }
+
     def training_tree(self) -> dict[str, Any]:
         """The fields that a continuation must share."""
         tree: dict[str, Any] = to_dict(self)

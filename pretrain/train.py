@@ -85,8 +85,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     log.info("%s", _plan(config, model, len(reader), num_steps, progress))
 
     # loop
-    root, keep = out / "checkpoint", config.train.keep
-    saver = Saver(root=root, save_model=_writer(model, tokenizer), engine=engine, identity=identity, keep=keep, extra={"seed": config.seed})
+    root, keep, facts = out / "checkpoint", config.train.keep, {"seed": config.seed, "inputs": config.inputs()}
+    saver = Saver(root=root, save_model=_writer(model, tokenizer), engine=engine, identity=identity, keep=keep, extra=facts)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
         write_json(out / "environment.json", environment(device))
