@@ -24,7 +24,7 @@ from pretrain.distributed import rank
 from pretrain.models.aptm import APTM
 from pretrain.models.layout import KeyReport, load_published, published_state
 from pretrain.models.settings import AptmConfig
-from pretrain.tokenizer import VOCAB_FILE, CaptionTokenizer
+from pretrain.tokenizer import VOCAB_FILE, CaptionTokenizer, read_vocab
 
 MODEL_FILE, CONFIG_FILE, METADATA_FILE = "model.safetensors", "config.json", "metadata.json"
 TRAINING_STATE = "training_state"
@@ -79,6 +79,14 @@ def load_weights(model: APTM, folder: Path) -> KeyReport:
     except (OSError, SafetensorError) as err:
         raise ContractError(f"{path} is not a readable safetensors file ({err}); delete the folder {folder} and use another one") from err
     return load_published(model, state, str(path))
+
+
+def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:
+    """Raises ContractError if a checkpoint has other pieces than `text.vocab`: the same ids would mean other words."""
+    if read_vocab(folder / VOCAB_FILE) != tokenizer.pieces:
+        raise ContractError(
+            f"{folder / VOCAB_FILE} has other pieces than text.vocab={tokenizer.vocab_file}; set text.vocab to a copy of the former"
+        )
 
 
 def read_model_config(folder: Path) -> AptmConfig:

@@ -192,7 +192,12 @@ class PretrainConfig:
         }
 
     def training_tree(self) -> dict[str, Any]:
-        """The fields that a continuation must share."""
+        """The fields that a continuation must share. Not where weights came from, and not where the vocabulary lies: its pieces count."""
+        tree = self._tree()
+        del tree["init"], tree["text"]["vocab"]
+        return tree
+
+    def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = to_dict(self)
         del tree["out"], tree["eval"]
         for section, names in _FREE.items():
@@ -203,6 +208,10 @@ class PretrainConfig:
     def training_digest(self) -> str:
         """Equal for configs whose trainings may continue one another."""
         return digest(self.training_tree())
+
+    def former_digest(self) -> str:
+        """As checkpoints have it that were written when `init` and `text.vocab` counted as they stand in the recipe."""
+        return digest(self._tree())
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,17 +65,21 @@ def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
     return "; ".join(f"rank {number}: {samples}" for number, samples in named or [(n, s) for n, (_, s) in enumerate(found)])
 
 
-def newest(root: Path, identity: str, config: Any = None) -> Path | None:
+def newest(root: Path, identity: str, config: Any = None, former: str | None = None) -> Path | None:
     """The newest checkpoint of the training `identity` below OUT/checkpoint. Every rank calls it.
+
+    former: the identity of the same training as older versions wrote it.
 
     Raises ConfigError if the ranks would not continue the same training at the same step, ContractError if the folder holds another
     training; with `config`, it says what differs from OUT/config.yaml.
     """
     folder = checkpoint.latest(root)
     _check_ranks(identity, folder.name if folder else "no checkpoint")
-    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
+    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") not in (identity, former):
+        changes = _changes(root.parent, config) if config else ""
         raise ContractError(
-            f"{root} holds the training of another config or other data{_changes(root.parent, config)}; delete it, or give another `out`"
+            f"{root} holds the training of another config or other data{changes}; "
+            "put back what was changed, or give another `out`, or delete it"
         )
     return folder
 
@@ -96,14 +100,16 @@ def _check_ranks(identity: str, found: str) -> None:
 
 
 def _changes(out: Path, config: Any) -> str:
-    """In brackets, at most four fields that are not as OUT/config.yaml has them; nothing where that cannot be said."""
+    """In brackets, at most four fields that are not as OUT/config.yaml has them; empty where there is no such file."""
     try:
-        found = changed_fields(read_yaml(out / "config.yaml"), config.training_tree()) if config else {}
+        found = changed_fields(read_yaml(out / "config.yaml"), config.training_tree())
     except ConfigError:
         return ""
     # config.yaml also has fields that are none of a training's identity
     changed = [f"{name} {change}" for name, change in found.items() if not change.endswith("-> unset")]
-    return f" ({', '.join(changed[:4])}{', …' if len(changed) > 4 else ''})" if changed else ""
+    if not changed:
+        return " (what its fields name: data, vocabulary or weights)"
+    return f" ({', '.join(changed[:4])}{', …' if len(changed) > 4 else ''})"
 
 
 def is_finished(folder: Path | None, num_steps: int) -> bool:

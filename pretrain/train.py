@@ -64,8 +64,9 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     check_shares(config.train.global_batch, reader.sizes, reader.quotas, reader.folders)
     num_steps = config.train.num_steps(len(reader))
     labels = labelling(config.data.attributes, reader.attribute_space)
-    identity = digest([config.training_digest(), reader.digest(), num_steps, *labels.own_facts()])
-    newest = loop.newest(out / "checkpoint", identity, config)
+    data = [reader.digest(), num_steps, *labels.own_facts()]
+    identity, former = digest([config.training_digest(), tokenizer.pieces, *data]), digest([config.former_digest(), *data])
+    newest = loop.newest(out / "checkpoint", identity, config, former)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")
@@ -75,8 +76,10 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
 
     # model and engine; weights come from this run's newest checkpoint, else from init, else at random
     model = build_model(config, tokenizer)
-    if not newest:
-        for source, report in initialise(model, config.init).items():
+    if newest:
+        checkpoint.check_vocabulary(newest, tokenizer)
+    else:
+        for source, report in initialise(model, tokenizer, config.init).items():
             log.info("weights from %s: %s", source, report.summary())
     module = PretrainStep(model, config.objective, config.engine.precision)
     engine = build_engine(module, parameter_groups(model, model.config, config.optim), config.optim, config.engine, device, parts)

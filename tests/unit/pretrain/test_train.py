@@ -73,7 +73,7 @@ def test_a_finished_training_is_left_as_it_is(shards: Path, tmp_path: Path) -> N
 
 def test_another_config_in_the_same_folder_is_refused(shards: Path, tmp_path: Path) -> None:
     train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())
-    with pytest.raises(ContractError, match=r"another config or other data \(optim\.lr 0\.\d+ -> 0\.0005\); delete it"):
+    with pytest.raises(ContractError, match=r"another config or other data \(optim\.lr 0\.\d+ -> 0\.0005\); put back"):
         train(tiny_config(shards, tmp_path, train={"steps": 1}, optim={"lr": 5e-4}), StopRequest())
 
 
