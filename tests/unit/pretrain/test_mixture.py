@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, write_json
 from pipeline.signals import StopRequest
 from pipeline.tables import read_rows, write_rows
+from pretrain import order
 from pretrain.config import ShardSet
 from pretrain.data import train_batches
 from pretrain.evaluate import score_split
@@ -64,6 +66,15 @@ def test_held_out_samples_of_all_sets_are_one_gallery(shards: Path, second: Path
 )
 def test_weights_become_the_smallest_whole_numbers(weights: tuple[float, ...], quotas: tuple[int, ...]) -> None:
     assert block_quotas(weights) == quotas
+
+
+def test_a_mixture_of_many_sets_shuffles_each_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = []
+    monkeypatch.setattr(order, "permutation", lambda seed, epoch, size, number: shuffled.append((number, epoch)) or np.arange(size))
+    stream = order.Order(1, (4,) * 20, (1,) * 20)
+    for start in range(0, 160, 10):
+        stream.places(start, start + 10)
+    assert sorted(shuffled) == [(number, epoch) for number in range(20) for epoch in (0, 1)]
 
 
 def test_what_cannot_be_mixed_is_refused(shards: Path, second: Path, tmp_path: Path) -> None:
