@@ -15,7 +15,7 @@ from pipeline.contracts.sample import SampleMeta
 from pretrain import checkpoint
 from pretrain.augment import normalise
 from pretrain.config import PretrainConfig
-from pretrain.data import caption_of, identity_of
+from pretrain.data import caption_of, identity_of, labels_of
 from pretrain.distributed import gather_objects, sum_over_ranks
 from pretrain.engine import pick_device
 from pretrain.labelling import Labelling, labelling
@@ -125,7 +125,7 @@ class _Reading:
 
     def _row(self, number: int, meta: SampleMeta) -> tuple[str, int, list[int]]:
         caption = caption_of(self.reader, number, meta.caption, self.config.text)
-        return caption, identity_of(self.reader, self.config.data, number, meta), self.labels.of(meta)
+        return caption, identity_of(self.reader, self.config.data, number, meta), labels_of(self.reader, number, meta, self.labels)
 
     def held_out(self) -> HeldOut:
         """Of all samples, in their order, once the ranks have read their tiles; every rank calls it."""
