@@ -6,6 +6,7 @@ No torch here, so that `--print-config` and refusals come at once.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os.path import normpath
 from typing import Any, Literal
 
 from pipeline.config import to_dict
@@ -62,7 +63,7 @@ class DataConfig:
         check_ranges("data", self, workers=NOT_NEGATIVE, cache_mb=NOT_NEGATIVE)
         check_filled("data", self, "shards", "train_split", "eval_split", "attributes")
         if isinstance(self.shards, tuple):
-            folders = [part.shards.rstrip("/") for part in self.shards]
+            folders = [part.shards.rstrip("/") if "://" in part.shards else normpath(part.shards) for part in self.shards]
             if not folders or len(set(folders)) < len(folders):
                 raise ConfigError(f"data.shards lists {folders}; accepted: at least one folder, each once")
             for part in self.shards:

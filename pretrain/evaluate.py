@@ -19,7 +19,7 @@ from pretrain.data import caption_of, identity_of, labels_of
 from pretrain.distributed import gather_objects, sum_over_ranks
 from pretrain.engine import pick_device
 from pretrain.labelling import Labelling, labelling
-from pretrain.mixture import Samples, open_samples
+from pretrain.mixture import Samples, open_gallery
 from pretrain.models.aptm import APTM
 from pretrain.models.settings import VisionConfig
 from pretrain.pictures import decode_resized
@@ -60,7 +60,7 @@ def check_inputs(config: PretrainConfig, metadata: Mapping[str, Any], folder: Pa
 
 def score_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer) -> dict[str, dict[str, Any]]:
     """The same of a model in eval mode. Every rank calls it and has the whole answer; the work is shared among them."""
-    reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
+    reader = open_gallery(config.data)
     return scores_of(config, reader, *rank_split(config, model, tokenizer, reader))
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import to_yaml
+from pipeline.contracts.errors import ConfigError
 from pipeline.environment import describe_machine, library_versions
 from pipeline.fileio import digest, read_json, write_bytes, write_json
 from pipeline.signals import Stopped, StopRequest
@@ -25,7 +26,7 @@ from pretrain import checkpoint, loop
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, train_batches
-from pretrain.distributed import rank, world_size
+from pretrain.distributed import check_group_size, rank, world_size
 from pretrain.engine import build_engine, deepspeed_config, pick_device, start_process_group
 from pretrain.flops import StepSize, device_peak, model_flops_utilisation
 from pretrain.initialize import initialise
@@ -61,6 +62,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     tokenizer = CaptionTokenizer(resolve_vocab(config.text.vocab))
     parts = config.train.accumulation
     check_batch(config.train.global_batch, world_size(), len(reader), parts)
+    check_group_size(config.objective.itc_group_size)
     check_shares(config.train.global_batch, reader.sizes, reader.quotas, reader.folders)
     num_steps = config.train.num_steps(len(reader))
     labels = labelling(config.data.attributes, reader.attribute_space)
@@ -73,6 +75,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     held_out = open_held_out(config)
     masker = Masker(tokenizer, config.text.masking)
     prompts = Texts(*tokenizer(labels.space.prompts, None)).to(device)
+    if (longest := prompts.ids.shape[1]) > (most := config.model.text.max_positions):
+        raise ConfigError(f"data.attributes: a prompt has {longest} tokens, more than model.text.max_positions={most}; shorten it")
 
     # model and engine; weights come from this run's newest checkpoint, else from init, else at random
     model = build_model(config, tokenizer)
@@ -86,6 +90,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     progress = loop.restore(newest, engine, partial(checkpoint.load_weights, model)) if newest else Progress()
     batches = train_batches(reader, config, tokenizer, progress.position, num_steps - progress.step, rank(), world_size())
     log.info("%s", _plan(config, model, len(reader), num_steps, progress))
+    if rank() == 0 and config.optim.warmup >= num_steps:
+        log.warning("optim.warmup=%g outlasts the %d steps: the learning rate stays below optim.lr", config.optim.warmup, num_steps)
 
     # loop
     root, keep, facts = out / "checkpoint", config.train.keep, {"seed": config.seed, "inputs": config.inputs()}

@@ -10,7 +10,7 @@ from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pretrain.config import PretrainConfig
 from pretrain.distributed import rank
 from pretrain.evaluate import rank_split, scores_of
-from pretrain.mixture import Samples, open_samples
+from pretrain.mixture import Samples, open_gallery
 from pretrain.models.aptm import APTM
 from pretrain.tokenizer import CaptionTokenizer
 
@@ -48,7 +48,7 @@ def open_held_out(config: PretrainConfig) -> Samples | None:
     if not config.train.validate_every:
         return None
     try:
-        return open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
+        return open_gallery(config.data)
     except ContractError as err:
         raise ConfigError(
             f"train.validate_every={config.train.validate_every} needs data.eval_split={config.data.eval_split}: {err}; "

@@ -15,7 +15,7 @@ from pretrain.config import PretrainConfig
 from pretrain.engine import pick_device
 from pretrain.evaluate import rank_split, scores_of
 from pretrain.metrics_log import read_lines
-from pretrain.mixture import open_samples
+from pretrain.mixture import open_gallery
 
 TOP = 5
 Line = Mapping[str, Any]
@@ -96,7 +96,7 @@ def collect(folder: Path, num_queries: int) -> Training:
 def answered(config: PretrainConfig, checkpoints: Path, num_queries: int) -> Answers:
     """Queries are evenly spaced over the held-out split; nobody picks."""
     loaded = checkpoint.load_model(checkpoints, pick_device(config.engine.device))
-    reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
+    reader = open_gallery(config.data)
     ranking, held_out, predicted = rank_split(config, loaded.model, loaded.tokenizer, reader)
     scores = scores_of(config, reader, ranking, held_out, predicted)
     reranked = scores["retrieval"]["recall@1"] >= scores["similarity"]["recall@1"]

@@ -13,7 +13,7 @@ from pretrain import order
 from pretrain.config import ShardSet
 from pretrain.data import train_batches
 from pretrain.evaluate import score_split
-from pretrain.mixture import block_quotas, open_samples
+from pretrain.mixture import block_quotas, open_gallery, open_samples
 from pretrain.shards import ShardReader
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from pretrain.train import build_model, train
@@ -59,6 +59,14 @@ def test_held_out_samples_of_all_sets_are_one_gallery(shards: Path, second: Path
     config = tiny_config(shards, tmp_path, data={"shards": _parts(shards, second)})
     tokenizer = CaptionTokenizer(EMBEDDED_VOCAB)
     assert score_split(config, build_model(config, tokenizer).eval(), tokenizer)["data"] == {"queries": 6, "gallery": 6, "persons": 6}
+
+
+def test_a_set_without_held_out_samples_adds_none_to_the_gallery(shards: Path, tmp_path: Path) -> None:
+    without = make_shards(tmp_path / "without", val=0)
+    config = tiny_config(shards, tmp_path, data={"shards": _parts(without, shards)})
+    assert open_gallery(config.data).folders == (str(shards),)
+    with pytest.raises(ContractError, match="no sample of split 'dev'"):
+        open_gallery(tiny_config(shards, tmp_path, data={"shards": _parts(without, shards), "eval_split": "dev"}).data)
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,20 @@ def test_a_batch_that_does_not_fit_is_refused(shards: Path, tmp_path: Path, batc
         train(tiny_config(shards, tmp_path, train={"global_batch": batch}), StopRequest())
 
 
+def test_what_does_not_fit_the_model_or_the_ranks_is_refused_before_the_first_step(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(f"attributes: [{{name: a, prompts: [{'very ' * 70}short, tall]}}]")
+    with pytest.raises(ConfigError, match=r"a prompt has \d+ tokens, more than model\.text\.max_positions=64"):
+        train(tiny_config(shards, tmp_path / "out", data={"attributes": str(tmp_path / "own.yaml")}), StopRequest())
+    with pytest.raises(ConfigError, match=r"itc_group_size=2 does not divide the 1 ranks"):
+        train(tiny_config(shards, tmp_path / "out", objective={"itc_group_size": 2}), StopRequest())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_warm_up_that_outlasts_the_training_is_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 1}, optim={"warmup": 5}), StopRequest())
+    assert "optim.warmup=5 outlasts the 1 steps" in caplog.text
+
+
 def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"index\.parquet"):
         train(tiny_config(tmp_path / "nothing", tmp_path / "out"), StopRequest())
