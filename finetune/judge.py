@@ -9,8 +9,8 @@ from finetune.evaluate import PROTOCOL, protocol_json
 from finetune.methods.base import Method
 from finetune.recipes import Recipe
 from finetune.tasks import Task
-from pretrain.distributed import barrier, rank
-from pretrain.metrics_log import MetricsLog, read_lines
+from pretrain.distributed import barrier
+from pretrain.metrics_log import MetricsLog
 
 log = logging.getLogger("finetune")
 
@@ -31,24 +31,11 @@ class Judge:
         times = self.config.eval.times
         return step in {round(self.num_steps * (i + 1) / times) for i in range(times)}
 
-    def validate(self, step: int) -> dict[str, float]:
-        """Scores over all queries if it is time, else nothing; every rank calls it. A tie keeps the earlier checkpoint."""
-        if not self.is_due(step):
-            return {}
-        scores = self._measure(step) if rank() == 0 else {}
+    def validate(self, step: int, metrics: MetricsLog | None) -> None:
+        """Every rank calls it. Scores over all queries go into the line of this step, which rank 0 has. A tie keeps the best so far."""
+        if metrics:
+            metrics.add_scores(step, self._measure(step))
         barrier()
-        return scores
-
-    def make_up(self, step: int, metrics: MetricsLog | None) -> None:
-        """The validation that a training which was asked to leave at this step did not do; every rank calls it."""
-        if metrics and self.is_due(step) and not self._is_done(step):
-            scores = {f"val/{name}": value for name, value in self._measure(step).items()}
-            metrics.write({"step": step, "num_steps": self.num_steps, **scores})
-        barrier()
-
-    def _is_done(self, step: int) -> bool:
-        lines = read_lines(self.root.parent / "metrics.jsonl")
-        return any(line["step"] == step and any(name.startswith("val/") for name in line) for line in lines)
 
     def _measure(self, step: int) -> dict[str, float]:
         select = self.config.eval.select

@@ -7,7 +7,6 @@ Running again continues from the newest checkpoint; a finished training is left 
 
 import logging
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,8 +74,8 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
     began = time.monotonic() - progress.seconds
-    if newest:
-        judge.make_up(progress.step, metrics)
+    if newest and judge.is_due(progress.step) and loop.owes_scores(metrics, progress.step):
+        judge.validate(progress.step, metrics)
     for step in range(progress.step, num_steps):
         started = time.monotonic()
         batch = next(batches)
@@ -90,21 +89,19 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
         seconds = time.monotonic() - started
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
-        if leaving:
-            saver.save(progress)  # first: a validation may take longer than the notice that a scheduler gives
-        stopping = leaving and progress.step < num_steps
-        scores = {} if stopping else judge.validate(progress.step)  # else the continuation makes it up
-        progress = replace(progress, seconds=time.monotonic() - began)
-        if metrics and (judge.is_due(progress.step) or progress.step % config.train.log_every == 0):
-            line = {f"train/{name}": value for name, value in values.items()} | {f"val/{name}": value for name, value in scores.items()}
+        is_last, is_due = progress.step == num_steps, judge.is_due(progress.step)
+        if metrics and (is_due or progress.step % config.train.log_every == 0):
+            line = {f"train/{name}": value for name, value in values.items()}
             speed = {"images_per_s": config.train.global_batch / seconds, "seconds": progress.seconds}
             metrics.write({"step": progress.step, "num_steps": num_steps, "lr": config.optim.lr * factor, **line, **speed})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
-        if not leaving and (progress.step % config.train.save_every == 0 or progress.step == num_steps):
+        if leaving or is_due or is_last or progress.step % config.train.save_every == 0:
             saver.save(progress)
-        if stopping:
+        if leaving and (is_due or not is_last):  # a validation may take longer than the notice that a scheduler gives: it is made up later
             raise Stopped(f"stopped at step {progress.step} of {num_steps}; its checkpoint is in {root}, run again to continue")
+        if is_due:
+            judge.validate(progress.step, metrics)
 
     # test, once
     if not metrics:

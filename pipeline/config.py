@@ -96,8 +96,8 @@ def build(cls: type[T], data: Mapping[str, Any], where: str) -> T:
 
 
 def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
-    """The one way from a YAML file and `--set` items to a config."""
-    return build(cls, apply_overrides(read_yaml(path), overrides), str(path))
+    """The one way from a YAML file and `--set` items to a config. Short forms in the file are replaced first: items win over them."""
+    return build(cls, apply_overrides(getattr(cls, "expanded", dict)(read_yaml(path)), overrides), str(path))
 
 
 def of_training(path: Path, overrides: Sequence[str] = ()) -> tuple[Path, list[str]]:

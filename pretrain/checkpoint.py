@@ -1,10 +1,12 @@
 """Checkpoints: folders that anything which reads safetensors and JSON can open.
 
 OUT/checkpoint/step-00000200/ holds model.safetensors in the published key layout, config.json, vocab.txt, training_state/ (optimizer) and,
-last, metadata.json: without it a folder does not count. OUT/checkpoint/latest names the newest folder and is renamed into place.
+last, metadata.json: without it a folder does not count. OUT/checkpoint/latest names the newest folder and is renamed into place; where
+it is missing or names no whole folder, the newest whole one counts.
 The training's random numbers need no state: they follow from (seed, step, rank) and (seed, epoch, key).
 """
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +20,17 @@ from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, write_bytes, write_json
 from pipeline.version import code_version
+from pretrain.distributed import rank
 from pretrain.models.aptm import APTM
 from pretrain.models.layout import KeyReport, load_published, published_state
 from pretrain.models.settings import AptmConfig
-from pretrain.tokenizer import VOCAB_FILE, CaptionTokenizer
+from pretrain.tokenizer import VOCAB_FILE, CaptionTokenizer, read_vocab
 
 MODEL_FILE, CONFIG_FILE, METADATA_FILE = "model.safetensors", "config.json", "metadata.json"
 TRAINING_STATE = "training_state"
 LATEST = "latest"
 ARCHITECTURE = "aptm"
+log = logging.getLogger("pretrain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,14 @@ def load_weights(model: APTM, folder: Path) -> KeyReport:
     return load_published(model, state, str(path))
 
 
+def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:
+    """Raises ContractError if a checkpoint has other pieces than `text.vocab`: the same ids would mean other words."""
+    if read_vocab(folder / VOCAB_FILE) != tokenizer.pieces:
+        raise ContractError(
+            f"{folder / VOCAB_FILE} has other pieces than text.vocab={tokenizer.vocab_file}; set text.vocab to a copy of the former"
+        )
+
+
 def read_model_config(folder: Path) -> AptmConfig:
     values = read_json(folder / CONFIG_FILE)
     if values.pop("architecture", None) != ARCHITECTURE:
@@ -97,12 +109,20 @@ def resolve(folder: Path) -> Path:
 
 
 def latest(root: Path) -> Path | None:
-    """The newest whole checkpoint below OUT/checkpoint, None if there is none."""
+    """The checkpoint below OUT/checkpoint that its pointer names, else the newest whole one, which is logged; None if there is none."""
     pointer = root / LATEST
-    if not pointer.is_file():
-        return None
-    folder = root / pointer.read_text(encoding="utf-8").strip()
-    return folder if (folder / METADATA_FILE).is_file() else None
+    named = root / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    if named and (named / METADATA_FILE).is_file():
+        return named
+    found = whole(root)
+    if found and rank() == 0:
+        log.warning("%s names no whole checkpoint; the newest whole one is used, %s", pointer, found[-1])
+    return found[-1] if found else None
+
+
+def whole(root: Path) -> list[Path]:
+    """The whole checkpoints below OUT/checkpoint, oldest first."""
+    return sorted(path.parent for path in root.glob(f"step-*/{METADATA_FILE}"))
 
 
 def step_folder(root: Path, step: int) -> Path:
@@ -118,7 +138,6 @@ def clear(folder: Path) -> None:
 def publish(root: Path, folder: Path, keep: int) -> None:
     """Make `folder` the latest, then delete all whole checkpoints but the newest `keep`, and what a killed save left behind."""
     write_bytes(root / LATEST, f"{folder.name}\n".encode())
-    whole = sorted(path.parent for path in root.glob(f"step-*/{METADATA_FILE}"))
-    stale = set(root.glob("step-*")) - set(whole[-keep:]) - {folder}
+    stale = set(root.glob("step-*")) - set(whole(root)[-keep:]) - {folder}
     for path in stale:
         shutil.rmtree(path)

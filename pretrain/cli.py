@@ -60,11 +60,12 @@ def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder:
 
     scores = evaluate(config, folder or Path(config.out) / "checkpoint")
     if as_json:
-        click.echo(json.dumps(scores))
+        click.echo(json.dumps(scores, allow_nan=False))
         return
     for group, values in scores.items():
         for name, value in values.items():
-            click.echo(f"{group:12} {name:32} " + (f"{100 * value:6.2f} %" if isinstance(value, float) else f"{value:6}"))
+            shown = f"{100 * value:6.2f} %" if isinstance(value, float) else f"{'-' if value is None else value:>6}"
+            click.echo(f"{group:12} {name:32} {shown}")
 
 
 @pretrain.command("import-checkpoint")

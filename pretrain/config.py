@@ -6,6 +6,7 @@ No torch here, so that `--print-config` and refusals come at once.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os.path import normpath
 from typing import Any, Literal
 
 from pipeline.config import to_dict
@@ -62,7 +63,7 @@ class DataConfig:
         check_ranges("data", self, workers=NOT_NEGATIVE, cache_mb=NOT_NEGATIVE)
         check_filled("data", self, "shards", "train_split", "eval_split", "attributes")
         if isinstance(self.shards, tuple):
-            folders = [part.shards.rstrip("/") for part in self.shards]
+            folders = [part.shards.rstrip("/") if "://" in part.shards else normpath(part.shards) for part in self.shards]
             if not folders or len(set(folders)) < len(folders):
                 raise ConfigError(f"data.shards lists {folders}; accepted: at least one folder, each once")
             for part in self.shards:
@@ -113,7 +114,7 @@ class PretrainTrainConfig(TrainConfig):
 
     accumulation: int = 1
     """Parts computed one after another before a step. ITC sees those done as further negatives; ITM, IAM, MAM draw inside a part."""
-    validate_every: int = 0  # steps between two evaluations on data.eval_split, one more at the end; 0: none
+    validate_every: int = 0  # steps between two evaluations on data.eval_split, one more at the end, each after a checkpoint; 0: none
     tensorboard: bool = False  # also write event files for TensorBoard, into OUT/tensorboard; needs the extra `tensorboard`
     spike_factor: float = 0.0  # stop when the loss exceeds this many times the median of the last 50 steps; 0: never
 
@@ -183,8 +184,21 @@ class PretrainConfig:
             return dict(tree)
         return _merged(PAPER, {name: value for name, value in tree.items() if name != "objective"})
 
+    def inputs(self) -> dict[str, Any]:
+        """What pictures and captions become before they enter the model, beside the picture's size and the vocabulary."""
+        text, image = self.text, self.image
+        return {
+            "text": {"max_tokens": text.max_tokens, "max_words": text.max_words, "clean": text.clean},
+            "image": {"mean": list(image.mean), "std": list(image.std)},
+        }
+
     def training_tree(self) -> dict[str, Any]:
-        """The fields that a continuation must share."""
+        """The fields that a continuation must share. Not where weights came from, and not where the vocabulary lies: its pieces count."""
+        tree = self._tree()
+        del tree["init"], tree["text"]["vocab"]
+        return tree
+
+    def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = to_dict(self)
         del tree["out"], tree["eval"]
         for section, names in _FREE.items():
@@ -195,6 +209,10 @@ class PretrainConfig:
     def training_digest(self) -> str:
         """Equal for configs whose trainings may continue one another."""
         return digest(self.training_tree())
+
+    def former_digest(self) -> str:
+        """As checkpoints have it that were written when `init` and `text.vocab` counted as they stand in the recipe."""
+        return digest(self._tree())
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ContractError, ProjectError
 from pipeline.contracts.sample import Sample, SampleMeta
 from pipeline.seeds import derive_seed
 from pretrain.augment import train_pixels
 from pretrain.captions import pre_caption
 from pretrain.config import DataConfig, PretrainConfig, TextsConfig
-from pretrain.labelling import labelling
+from pretrain.labelling import Labelling, labelling
 from pretrain.mixture import Samples
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
@@ -25,6 +25,7 @@ from pretrain.pictures import decode_resized
 from pretrain.tokenizer import CaptionTokenizer
 
 SET_STRIDE = 2**48  # between the identities of two shard sets
+_LINT = "run `passerby lint` on the run to find all such samples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,13 @@ class TrainingSet(Dataset[Example]):
         self._cache = PictureCache(reader, config.model.vision, config.data.cache_mb)
         self._labels = labelling(config.data.attributes, reader.attribute_space)
 
-    def __getitems__(self, places: Sequence[Place]) -> list[Example]:
-        """What a loader asks for: a batch."""
-        self._cache.prefetch(number for _, number in places)
-        return [self[place] for place in places]
+    def __getitems__(self, places: Sequence[Place]) -> list[Example] | ProjectError:
+        """What a loader asks for: a batch. An error about the data is handed on: of one that is raised here torch makes a traceback."""
+        try:
+            self._cache.prefetch(number for _, number in places)
+            return [self[place] for place in places]
+        except ProjectError as err:
+            return err
 
     def __getitem__(self, place: Place) -> Example:
         epoch, number = place
@@ -114,7 +118,8 @@ class TrainingSet(Dataset[Example]):
         caption = meta.caption if data.caption == "first" else rng.choice(meta.captions) if meta.captions else None
         text = caption_of(self._reader, number, caption, self._config.text)
         pixels = train_pixels(picture, self._config.image, rng)
-        return Example(meta.key, pixels, text, identity_of(self._reader, data, number, meta), self._labels.of(meta))
+        labels = labels_of(self._reader, number, meta, self._labels)
+        return Example(meta.key, pixels, text, identity_of(self._reader, data, number, meta), labels)
 
 
 def caption_of(reader: Samples, number: int, caption: object, config: TextsConfig) -> str:
@@ -124,12 +129,27 @@ def caption_of(reader: Samples, number: int, caption: object, config: TextsConfi
             raise ContractError(f"caption is {caption!r}; accepted: text")
         return pre_caption(str(caption), config.max_words, config.clean)
     except ContractError as err:
-        raise ContractError(f"{reader.where(number)}: {err}; run `passerby lint` on the run to find all such samples") from err
+        raise ContractError(f"{reader.where(number)}: {err}; {_LINT}") from err
 
 
 def identity_of(reader: Samples, data: DataConfig, number: int, meta: SampleMeta) -> int:
-    """Equal for samples that are positives of each other. Persons of different shard sets are different, whatever their numbers."""
-    return number if data.identity == "image" else meta.pid + reader.set_of(number) * SET_STRIDE
+    """Equal for samples that are positives of each other. Persons of different shard sets are different, whatever their numbers.
+
+    Raises ContractError naming the sample if its person has no usable number.
+    """
+    if data.identity == "image":
+        return number
+    if type(meta.pid) is not int or abs(meta.pid) >= SET_STRIDE:
+        raise ContractError(f"{reader.where(number)}: pid is {meta.pid!r}; accepted: a whole number below 2**48; {_LINT}")
+    return meta.pid + reader.set_of(number) * SET_STRIDE
+
+
+def labels_of(reader: Samples, number: int, meta: SampleMeta, labelling: Labelling) -> list[int]:
+    """One of 0, 1, -1 for each attribute. Raises ContractError naming the sample if it has others."""
+    labels, count = labelling.of(meta), len(labelling.space)
+    if len(labels) != count or not all(type(label) is int and -1 <= label <= 1 for label in labels):
+        raise ContractError(f"{reader.where(number)}: labels are {labels!r}; accepted: {count} of 0, 1 and -1 (not stated); {_LINT}")
+    return labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +159,9 @@ class Collate:
     vocab_file: str
     config: TextsConfig
 
-    def __call__(self, examples: Sequence[Example]) -> Batch:
+    def __call__(self, examples: Sequence[Example] | ProjectError) -> Batch | ProjectError:
+        if isinstance(examples, ProjectError):
+            return examples
         ids, mask = _tokenizer(self.vocab_file)([e.caption for e in examples], self.config.max_tokens, self.config.pad)
         return Batch(
             torch.from_numpy(np.stack([e.pixels for e in examples])),
@@ -155,7 +177,7 @@ def train_batches(
 ) -> Iterator[Batch]:
     """The batches of one rank from `position` (samples of the global stream that are done) on.
 
-    Raises ConfigError if the global batch cannot be cut evenly over the ranks.
+    Raises ConfigError if the global batch cannot be cut evenly over the ranks; the iterator raises what is wrong with a sample.
     """
     order = Order(config.seed, reader.sizes, reader.quotas)
     batches = RankBatches(order, config.train.global_batch, position, num_steps, rank, world_size)
@@ -167,7 +189,14 @@ def train_batches(
         persistent_workers=config.data.workers > 0,
         pin_memory=torch.cuda.is_available() and config.engine.device != "cpu",
     )
-    return iter(loader)
+    return _raised(iter(loader))
+
+
+def _raised(batches: Iterator[Batch | ProjectError]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, ProjectError):
+            raise batch
+        yield batch
 
 
 @functools.lru_cache(maxsize=1)

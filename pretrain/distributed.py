@@ -1,5 +1,6 @@
 """What a rank may ask of the others. One process without a group is a world of one."""
 
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.contracts.errors import ConfigError
+from pretrain.rendezvous import SILENCE_S
 
 
 def rank() -> int:
@@ -23,7 +25,8 @@ def _subgroup(size: int) -> dist.ProcessGroup | None:
     """The group of `size` consecutive ranks that holds this one; None: all ranks. Every rank makes every group, in the same order."""
     if size == world_size():
         return None
-    groups = [dist.new_group(list(range(start, start + size))) for start in range(0, world_size(), size)]
+    limit = timedelta(seconds=SILENCE_S)  # new_group has a limit of its own, and takes none from the group of all
+    groups = [dist.new_group(list(range(start, start + size)), timeout=limit) for start in range(0, world_size(), size)]
     return groups[rank() // size]
 
 

@@ -1,6 +1,6 @@
 """A pre-trained checkpoint on held-out shards: how well sentences find pictures, and prompts attributes. No fine-tuning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.config import changed_fields
+from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.sample import SampleMeta
 from pretrain import checkpoint
 from pretrain.augment import normalise
 from pretrain.config import PretrainConfig
-from pretrain.data import caption_of, identity_of
+from pretrain.data import caption_of, identity_of, labels_of
 from pretrain.distributed import gather_objects, sum_over_ranks
 from pretrain.engine import pick_device
 from pretrain.labelling import Labelling, labelling
-from pretrain.mixture import Samples, open_samples
+from pretrain.mixture import Samples, open_gallery
 from pretrain.models.aptm import APTM
+from pretrain.models.settings import VisionConfig
 from pretrain.pictures import decode_resized
 from pretrain.retrieval.attributes import balanced_accuracies, predicted_labels, prompt_scores
 from pretrain.retrieval.blocked import Ranking, shortlists
@@ -41,15 +44,23 @@ def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
     """{"retrieval": metrics of the full protocol, "similarity": of ITC alone, "attributes": balanced accuracy by name, "data": counts}.
 
     Every held-out caption is a query, every held-out picture of the same person relevant. Fractions. Attributes that the split does not
-    show in both states are left out; "mean" is over the others.
+    show in both states are left out; "mean" is over the others, None if there are none.
     """
     loaded = checkpoint.load_model(folder, pick_device(config.engine.device))
+    check_inputs(config, loaded.metadata, folder)
     return score_split(config, loaded.model, loaded.tokenizer)
+
+
+def check_inputs(config: PretrainConfig, metadata: Mapping[str, Any], folder: Path) -> None:
+    """Raises ConfigError if the checkpoint was trained on other inputs than the config makes. Old ones do not say on which."""
+    if changed := changed_fields(metadata.get("inputs", config.inputs()), config.inputs()):
+        found = ", ".join(f"{name} {change}" for name, change in changed.items())
+        raise ConfigError(f"{folder} was trained on other inputs than this recipe makes ({found}); give the recipe of that training")
 
 
 def score_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer) -> dict[str, dict[str, Any]]:
     """The same of a model in eval mode. Every rank calls it and has the whole answer; the work is shared among them."""
-    reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
+    reader = open_gallery(config.data)
     return scores_of(config, reader, *rank_split(config, model, tokenizer, reader))
 
 
@@ -65,13 +76,13 @@ def scores_of(
         "data": {"queries": len(reader), "gallery": len(reader), "persons": len(set(held_out.identities))},
         "retrieval": retrieval,
         "similarity": similarity,
-        "attributes": {"mean": float(np.mean(list(named.values()))) if named else float("nan"), **named},
+        "attributes": {"mean": float(np.mean(list(named.values()))) if named else None, **named},
     }
 
 
 def rank_split(config: PretrainConfig, model: APTM, tokenizer: CaptionTokenizer, reader: Samples) -> tuple[Ranking, HeldOut, np.ndarray]:
     """Every caption against every picture; beside it the labels (N, A) that prompts find. Memory: `eval.memory_mb` and 3 KB a sample."""
-    reading = _Reading(config, reader)
+    reading = _Reading(config, model.config.vision, reader)
     prompts = encode_texts(model, tokenizer, reading.labels.space.prompts, None)
     memory = config.eval.memory_mb * 2**20 // 2
     gallery = Gallery(lambda tile: encode_images(model, [reading.pixels(tile)]), len(reader), config.eval.batch_size, memory)
@@ -95,6 +106,7 @@ class _Reading:
     """Reads the samples of a split a tile at a time. What is small stays: texts, persons, labels; pictures go on as pixels."""
 
     config: PretrainConfig
+    vision: VisionConfig
     reader: Samples
     labels: Labelling = field(init=False)
     _rows: dict[int, tuple[str, int, list[int]]] = field(default_factory=dict)
@@ -104,7 +116,7 @@ class _Reading:
 
     def pixels(self, numbers: Sequence[int]) -> Tensor:
         """(B, 3, H, W) without augmentation."""
-        vision, pictures = self.config.model.vision, []
+        vision, pictures = self.vision, []
         for number, sample in zip(numbers, self.reader.read_many(numbers), strict=True):
             self._rows[number] = self._row(number, sample.meta)
             picture = decode_resized(sample.image, vision.height, vision.width, self.reader.where(number))
@@ -113,7 +125,7 @@ class _Reading:
 
     def _row(self, number: int, meta: SampleMeta) -> tuple[str, int, list[int]]:
         caption = caption_of(self.reader, number, meta.caption, self.config.text)
-        return caption, identity_of(self.reader, self.config.data, number, meta), self.labels.of(meta)
+        return caption, identity_of(self.reader, self.config.data, number, meta), labels_of(self.reader, number, meta, self.labels)
 
     def held_out(self) -> HeldOut:
         """Of all samples, in their order, once the ranks have read their tiles; every rank calls it."""

@@ -25,7 +25,7 @@ def import_weights(config: PretrainConfig, aptm: Path | None, swin: Path | None,
     init = InitConfig(**{name: str(path) if path else None for name, path in sources.items()})
     tokenizer = CaptionTokenizer(resolve_vocab(config.text.vocab))
     model = build_model(replace(config, init=init), tokenizer)
-    reports = initialise(model, init)
+    reports = initialise(model, tokenizer, init)
     facts = {"step": 0, "position": 0, "seconds": 0.0, "imported": {name: path.name for name, path in sources.items() if path}}
     checkpoint.save_model(out, model, tokenizer, facts)
     return reports

@@ -15,16 +15,17 @@ from pretrain.huggingface import original_bert, original_swin
 from pretrain.models.aptm import APTM
 from pretrain.models.layout import COMPUTED, KeyReport, load_published
 from pretrain.models.relative_bias import resize_bias_table
+from pretrain.tokenizer import CaptionTokenizer
 
 _BIAS_TABLE = "relative_position_bias_table"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def initialise(model: APTM, config: InitConfig) -> dict[str, KeyReport]:
+def initialise(model: APTM, tokenizer: CaptionTokenizer, config: InitConfig) -> dict[str, KeyReport]:
     """Fill the model; returns a key report per source. Raises ConfigError or ContractError for a file that does not fit."""
     reports = {}
     if config.checkpoint:
-        reports["checkpoint"] = load_whole(model, Path(config.checkpoint))
+        reports["checkpoint"] = load_whole(model, tokenizer, Path(config.checkpoint))
     if config.swin:
         state = adapt_swin(read_weights(Path(config.swin), "init.swin"), model)
         reports["swin"] = _only(load_published(model, state, config.swin), "vision_encoder.", config.swin)
@@ -34,12 +35,17 @@ def initialise(model: APTM, config: InitConfig) -> dict[str, KeyReport]:
     return reports
 
 
-def load_whole(model: APTM, path: Path) -> KeyReport:
-    """A checkpoint folder of ours, or a file in the published layout (.pth, .safetensors). Raises ContractError if a key is missing."""
+def load_whole(model: APTM, tokenizer: CaptionTokenizer, path: Path) -> KeyReport:
+    """A checkpoint folder of ours, or a file in the published layout (.pth, .safetensors).
+
+    Raises ContractError if a key is missing, or the folder has another vocabulary.
+    """
     if path.is_file():
         report = load_published(model, published_names(read_weights(path, "init.checkpoint")), str(path))
     else:
-        report = checkpoint.load_weights(model, checkpoint.resolve(path))
+        folder = checkpoint.resolve(path)
+        checkpoint.check_vocabulary(folder, tokenizer)
+        report = checkpoint.load_weights(model, folder)
     if report.missing:
         raise ContractError(f"init.checkpoint={path}: {report.summary()}; a checkpoint must hold the whole model")
     return report

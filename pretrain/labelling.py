@@ -23,7 +23,23 @@ from pipeline.contracts.attributes import MISSING, Attribute, AttributeSpace
 from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.sample import SampleMeta
 
-Keywords = dict[str, int]  # keyword, lower case -> label
+
+@dataclass(frozen=True, slots=True)
+class Keywords:
+    """Of one attribute. labels: keyword, lower case -> label; pattern finds, wherever a keyword begins, the longest that does."""
+
+    labels: dict[str, int]
+    pattern: re.Pattern[str] | None  # None: no keywords
+
+    @classmethod
+    def of(cls, labels: dict[str, int]) -> "Keywords":
+        longest_first = "|".join(re.escape(word) for word in sorted(labels, key=len, reverse=True))
+        return cls(labels, re.compile(rf"\b(?=((?:{longest_first})\b))") if labels else None)  # ahead: keywords may overlap
+
+    def label(self, caption: str) -> int:
+        """Of the longest keyword that occurs as whole words, of equally long ones the one that is named first; -1 without one."""
+        found = set(self.pattern.findall(caption.lower())) if self.pattern else set()
+        return self.labels[max((word for word in self.labels if word in found), key=len)] if found else MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +51,14 @@ class Labelling:
 
     def own_facts(self) -> list[Any]:
         """What tells a training with a space of one's own from others; nothing where the shards' index tells it."""
-        return [] if self.keywords is None else [self.space.to_json(), list(self.keywords)]
+        return [] if self.keywords is None else [self.space.to_json(), [words.labels for words in self.keywords]]
 
     def of(self, meta: SampleMeta) -> list[int]:
         """A label for each attribute of the space."""
         if self.keywords is None:
             return meta.labels
         stated = [meta.attributes.get(name, MISSING) for name in self.space.names]
-        return [label if label != MISSING else _from_words(words, meta.caption) for label, words in zip(stated, self.keywords, strict=True)]
+        return [label if label != MISSING else words.label(meta.caption) for label, words in zip(stated, self.keywords, strict=True)]
 
 
 def labelling(file: str | None, of_shards: AttributeSpace) -> Labelling:
@@ -70,14 +86,12 @@ def _entry(entry: Any, where: str) -> tuple[Attribute, Keywords]:
         raise ConfigError(f"{where} ({entry['name']}): prompts={prompts!r}; accepted: two different sentences, for label 0 and 1")
     if not isinstance(keywords, list) or len(keywords) != 2 or not all(isinstance(side, list) for side in keywords):
         raise ConfigError(f"{where} ({entry['name']}): keywords={keywords!r}; accepted: two lists, for label 0 and label 1")
-    words = {str(word).lower(): label for label, side in enumerate(keywords) for word in side}
+    for word in (word for side in keywords for word in side):
+        if not isinstance(word, str) or not word.strip():
+            raise ConfigError(
+                f"{where} ({entry['name']}): keyword {word!r}; accepted: words; put quotes around those that YAML reads otherwise"
+            )
+    words = {word.lower(): label for label, side in enumerate(keywords) for word in side}
     if len(words) < sum(map(len, keywords)):
         raise ConfigError(f"{where} ({entry['name']}): keywords={keywords!r} name a word twice; a word says one label")
-    return Attribute(entry["name"], (prompts[0], prompts[1])), words
-
-
-def _from_words(keywords: Keywords, caption: str) -> int:
-    """Of the longest keyword that occurs as whole words; -1 without one."""
-    text = caption.lower()
-    found = [word for word in keywords if re.search(rf"\b{re.escape(word)}\b", text)]
-    return keywords[max(found, key=len)] if found else MISSING
+    return Attribute(entry["name"], (prompts[0], prompts[1])), Keywords.of(words)

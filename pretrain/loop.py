@@ -3,6 +3,7 @@
 Used by `pretrain.train` and `finetune.train`, which differ in their data, their losses and when they validate.
 """
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.signals import StopRequest
 from pretrain import checkpoint
 from pretrain.distributed import any_rank, barrier, gather_objects, mean_over_ranks, rank, world_size
 from pretrain.engine import Engine
+from pretrain.metrics_log import MetricsLog
 
 GRADIENT_NORM = "gradient_norm"  # the term that is the same on all ranks
 
@@ -64,27 +66,50 @@ def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
 
 
 def newest(root: Path, identity: str, config: Any = None, former: Sequence[str] = ()) -> Path | None:
-    """The newest checkpoint of the training `identity` below OUT/checkpoint. former: what earlier versions called the same training.
+    """The newest checkpoint of the training `identity` below OUT/checkpoint. Every rank calls it.
 
-    Raises ContractError if the folder holds another training; with `config`, it says what differs from OUT/config.yaml.
+    former: what older versions called the same training.
+
+    Raises ConfigError if the ranks would not continue the same training at the same step, ContractError if the folder holds another
+    training; with `config`, it says what differs from OUT/config.yaml.
     """
     folder = checkpoint.latest(root)
+    _check_ranks(identity, folder.name if folder else "no checkpoint")
     if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") not in (identity, *former):
+        changes = _changes(root.parent, config) if config else ""
         raise ContractError(
-            f"{root} holds the training of another config or other data{_changes(root.parent, config)}; delete it, or give another `out`"
+            f"{root} holds the training of another config or other data{changes}; "
+            "put back what was changed, or give another `out`, or delete it"
         )
     return folder
 
 
+def _check_ranks(identity: str, found: str) -> None:
+    first, *others = gather_objects((identity, found, socket.gethostname()))
+    for number, (training, start, node) in enumerate(others, start=1):
+        if training != first[0]:
+            raise ConfigError(
+                f"rank {number} on {node} has another config or other data than the first rank on {first[2]}; "
+                "give every node the same recipe, the same code, and copies of the same data"
+            )
+        if start != first[1]:
+            raise ConfigError(
+                f"rank {number} on {node} finds {start} in `out`, the first rank on {first[2]} {first[1]}; "
+                "it must be one folder that all nodes share"
+            )
+
+
 def _changes(out: Path, config: Any) -> str:
-    """In brackets, at most four fields that are not as OUT/config.yaml has them; nothing where that cannot be said."""
+    """In brackets, at most four fields that are not as OUT/config.yaml has them; empty where there is no such file."""
     try:
-        found = changed_fields(read_yaml(out / "config.yaml"), config.training_tree()) if config else {}
+        found = changed_fields(read_yaml(out / "config.yaml"), config.training_tree())
     except ConfigError:
         return ""
     # config.yaml also has fields that are none of a training's identity
     changed = [f"{name} {change}" for name, change in found.items() if not change.endswith("-> unset")]
-    return f" ({', '.join(changed[:4])}{', …' if len(changed) > 4 else ''})" if changed else ""
+    if not changed:
+        return " (what its fields name: data, vocabulary or weights)"
+    return f" ({', '.join(changed[:4])}{', …' if len(changed) > 4 else ''})"
 
 
 def is_finished(folder: Path | None, num_steps: int) -> bool:
@@ -100,6 +125,14 @@ def restore(folder: Path, engine: Engine, load: Callable[[Path], object]) -> Pro
     return Progress(metadata["step"], metadata["position"], metadata["seconds"])
 
 
+def owes_scores(metrics: MetricsLog | None, step: int) -> bool:
+    """Was the training left after `step`, which is one of a validation, without its scores? Then it is made up first.
+
+    Every rank calls it; `metrics` of the first rank says so.
+    """
+    return bool(gather_objects(metrics is not None and not metrics.has_scores(step))[0])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saver:
     """Writes the checkpoints of one training."""
@@ -111,8 +144,8 @@ class Saver:
     keep: int  # newest checkpoints that stay
     extra: Mapping[str, Any] = field(default_factory=dict)  # further metadata
 
-    def save(self, progress: Progress) -> None:
-        """Every rank calls it; the folder counts once rank 0 has written its metadata."""
+    def save(self, progress: Progress, further: Mapping[str, Any] | None = None) -> None:
+        """Every rank calls it; the folder counts once rank 0 has written its metadata. further: metadata of this checkpoint alone."""
         folder = checkpoint.step_folder(self.root, progress.step)
         if rank() == 0:
             checkpoint.clear(folder)
@@ -120,7 +153,7 @@ class Saver:
         barrier()
         if rank() == 0:
             state = {"step": progress.step, "position": progress.position, "seconds": round(progress.seconds, 3)}
-            facts = {**state, **self.extra, "training": self.identity, "world_size": world_size()}
+            facts = {**state, **self.extra, **(further or {}), "training": self.identity, "world_size": world_size()}
             self.save_model(folder, facts)
             checkpoint.publish(self.root, folder, self.keep)
         barrier()

@@ -1,15 +1,18 @@
 """metrics.jsonl and summary.json of a training: one JSON object per logged step, and what a reader wants to know at the end."""
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.contracts.errors import StageError
+from pipeline.contracts.errors import ContractError, StageError
 from pipeline.fileio import write_bytes, write_json
 from pretrain.tensorboard_log import FOLDER, TensorBoardLog
 
 ENDS = 0.05  # share of the logged steps whose mean counts as first and last
+SCORES = "val/"  # what a validation adds to the line of its step
 
 
 class MetricsLog:
@@ -21,28 +24,45 @@ class MetricsLog:
         self._board = TensorBoardLog(path.parent / FOLDER, first_step) if tensorboard else None
         lines = [line for line in read_lines(path) if line["step"] <= first_step]
         write_bytes(path, b"".join(_encoded(line) for line in lines))
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the training
+        self._file = open(path, "r+b", buffering=0)  # noqa: SIM115 - open as long as the training
+        self._last: Mapping[str, Any] = lines[-1] if lines else {}
+        self._last_start = self._file.seek(0, os.SEEK_END) - (len(_encoded(self._last)) if lines else 0)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Raises StageError when the disk is full."""
-        try:
-            self._file.write(_encoded(line))
-        except OSError as err:
-            raise StageError(f"cannot write {self._path}: {err.strerror}; free some space, then run again to continue") from err
+        self._put(line, self._file.seek(0, os.SEEK_END))
         if self._board:
             self._board.write(line)
+
+    def add_scores(self, step: int, scores: Mapping[str, float | None]) -> None:
+        """val/NAME to the last line, which is that of this step; without one, as a line of their own. Raises as `write` does."""
+        named = {f"{SCORES}{name}": value for name, value in scores.items()}
+        is_there = self._last.get("step") == step
+        self._put({**(self._last if is_there else {"step": step}), **named}, self._last_start if is_there else self._file.tell())
+        if self._board:
+            self._board.write({"step": step, **named})
+
+    def has_scores(self, step: int) -> bool:
+        """Of the newest step."""
+        return self._last.get("step") == step and any(name.startswith(SCORES) for name in self._last)
 
     def close(self) -> None:
         if self._board:
             self._board.close()
         self._file.close()
 
+    def _put(self, line: Mapping[str, Any], start: int) -> None:
+        self._file.seek(start)
+        try:
+            self._file.write(_encoded(line))
+        except OSError as err:
+            raise StageError(f"cannot write {self._path}: {err.strerror}; free some space, then run again to continue") from err
+        self._last, self._last_start = line, start
+
 
 def write_summary(folder: Path, terms: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """OUT/summary.json: `facts`, and losses.TERM.{first, last}, means over the first and last 5 % of the logged steps.
-
-    Lines without losses (a validation that was made up) are passed over.
-    """
+    """OUT/summary.json: `facts`, and losses.TERM.{first, last}, means over the first and last 5 % of the logged steps,
+    null where nothing was logged. Lines without losses (a validation that was made up) are passed over."""
     lines = [line for line in read_lines(folder / "metrics.jsonl") if "train/total" in line]
     count = max(1, round(ENDS * len(lines)))
     losses = {name: {"first": _mean(lines[:count], name), "last": _mean(lines[-count:], name)} for name in (*terms, "total")}
@@ -51,16 +71,27 @@ def write_summary(folder: Path, terms: tuple[str, ...], facts: Mapping[str, Any]
     return summary
 
 
-def _mean(lines: list[dict[str, Any]], name: str) -> float:
-    return sum(line[f"train/{name}"] for line in lines) / len(lines)
+def _mean(lines: list[dict[str, Any]], name: str) -> float | None:
+    found = [line[f"train/{name}"] for line in lines if f"train/{name}" in line]
+    return sum(found) / len(found) if found else None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole lines; a killed training may leave half a line at the end."""
+    """All whole lines; a killed training may leave half a line at the end. Raises ContractError for another line that is none."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
+    found = []
+    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            line = json.loads(text) if text else None
+        except ValueError as err:
+            raise ContractError(f"{path}, line {number} is no JSON ({err}); delete that line") from err
+        if line is not None:
+            found.append(line)
+    return found
 
 
 def _encoded(line: Mapping[str, Any]) -> bytes:
-    return (json.dumps(line) + "\n").encode()
+    """A number that is none becomes null: JSON has no NaN."""
+    finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in line.items()}
+    return (json.dumps(finite, allow_nan=False) + "\n").encode()

@@ -12,8 +12,8 @@ from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.sample import Sample
 from pipeline.fileio import digest
-from pretrain.config import Mixture
-from pretrain.shards import ShardReader
+from pretrain.config import DataConfig, Mixture
+from pretrain.shards import NoSamplesError, ShardReader
 
 LARGEST_BLOCK = 10_000
 
@@ -58,6 +58,21 @@ def open_samples(shards: str | Mixture, split: str, with_own_space: bool = False
         return ShardReader(shards, split)
     readers = [ShardReader(part.shards, split, one_of=len(shards)) for part in shards]
     return MixtureReader(readers, block_quotas([part.weight for part in shards]), with_own_space)
+
+
+def open_gallery(data: DataConfig) -> Samples:
+    """`data.eval_split` of all sets that have one, as one gallery. Raises as `open_samples` does, NoSamplesError if no set has one."""
+    if isinstance(data.shards, str):
+        return open_samples(data.shards, data.eval_split)
+    readers, lacking = [], []
+    for part in data.shards:
+        try:
+            readers.append(ShardReader(part.shards, data.eval_split, one_of=len(data.shards)))
+        except NoSamplesError as err:
+            lacking.append(err)
+    if not readers:
+        raise lacking[0]
+    return MixtureReader(readers, (1,) * len(readers), data.attributes is not None)
 
 
 def block_quotas(weights: Sequence[float]) -> tuple[int, ...]:

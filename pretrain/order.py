@@ -12,9 +12,9 @@ A step takes the next `global_batch` places, each rank its own consecutive part 
 ranks, also when that number changes on the way; a batch may straddle two epochs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -25,7 +25,6 @@ from pipeline.seeds import derive_seed
 Place = tuple[int, int]  # (epoch of its set, sample number); in a mixture the samples of a set are numbered after those of the sets before
 
 
-@lru_cache(maxsize=16)  # a batch touches two epochs of a set at most
 def permutation(seed: int, epoch: int, size: int, number: int = 0) -> np.ndarray:
     """(size,) int64, of shard set `number`. Sorted from the raw words of Philox, whose stream no version of numpy changes."""
     return _shuffled(size, seed, "order", epoch, *((number,) if number else ()))
@@ -41,18 +40,26 @@ def _arranged(seed: int, block: int, quotas: tuple[int, ...]) -> tuple[np.ndarra
     return sets, before
 
 
+_recent = lru_cache(maxsize=16)(permutation)  # a batch touches two epochs of a set at most
+
+
 def _shuffled(size: int, seed: int, *what: str | int) -> np.ndarray:
     words = np.random.Philox(key=derive_seed(seed, *what)).random_raw(size)
     return np.argsort(words, kind="stable")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """The stream over shard sets of `sizes` samples with `quotas` places in every block."""
 
     seed: int
     sizes: tuple[int, ...]
     quotas: tuple[int, ...] = (1,)
+
+    @cached_property
+    def _permutation(self) -> Callable[[int, int, int, int], np.ndarray]:
+        """With memory for two epochs of every set, and two to spare."""
+        return lru_cache(maxsize=2 * len(self.sizes) + 2)(permutation)
 
     def places(self, start: int, stop: int) -> list[Place]:
         """The samples at places start to stop - 1 of the stream."""
@@ -67,13 +74,13 @@ class Order:
             number = int(sets[offset])
             size = self.sizes[number]
             epoch, rest = divmod(block * self.quotas[number] + int(before[offset]), size)
-            found.append((epoch, first[number] + int(permutation(self.seed, epoch, size, number)[rest])))
+            found.append((epoch, first[number] + int(self._permutation(self.seed, epoch, size, number)[rest])))
         return found
 
 
 def places(seed: int, size: int, start: int, stop: int) -> list[Place]:
     """The samples of one set at places start to stop - 1 of its stream."""
-    return [(p // size, int(permutation(seed, p // size, size)[p % size])) for p in range(start, stop)]
+    return [(p // size, int(_recent(seed, p // size, size)[p % size])) for p in range(start, stop)]
 
 
 def check_batch(global_batch: int, world_size: int, num_samples: int, parts: int = 1) -> None:

@@ -41,7 +41,8 @@ def join(backend: str, environment: MutableMapping[str, str]) -> None:
     """Start the process group of the announced ranks. Raises StageError naming who does not answer or differs from the first."""
     rank, world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
     wait_s = float(environment.get("PASSERBY_RENDEZVOUS_S", WAIT_S))
-    store = open_store(rank, world, wait_s, environment)
+    attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun --max-restarts: its store still has the words of the last one
+    store = dist.PrefixStore(f"attempt/{attempt}", open_store(rank, world, wait_s, environment))
     roll_call(store, rank, world, wait_s, environment, {"backend": backend, "torch": torch.__version__})
     prefixed = dist.PrefixStore("group", store)
     dist.init_process_group(backend, store=prefixed, rank=rank, world_size=world, timeout=timedelta(seconds=SILENCE_S))

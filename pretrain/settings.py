@@ -95,3 +95,5 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.zero_stage not in (0, 1, 2):
             raise ConfigError(f"engine.zero_stage={self.zero_stage}; accepted: 0, 1, 2")
+        if self.zero_stage and self.kind != "deepspeed":
+            raise ConfigError(f"engine.zero_stage={self.zero_stage} is DeepSpeed's; set engine.kind=deepspeed, or engine.zero_stage=0")

@@ -17,11 +17,15 @@ from pretrain.store import Span, Store, open_store
 INDEX_FILE, MANIFEST_FILE = "index.parquet", "manifest.json"
 
 
+class NoSamplesError(ContractError):
+    """Shards without a sample of the split."""
+
+
 class ShardReader:
     """Samples of one split by number, in the order of the index."""
 
     def __init__(self, folder: str | Path, split: str, one_of: int = 1) -> None:
-        """one_of: how many shard sets are read in turn. Raises ConfigError for an address without shards, ContractError for a split
+        """one_of: how many shard sets are read in turn. Raises ConfigError for an address without shards, NoSamplesError for a split
         without samples."""
         self.folder, self.split = str(folder), split
         self._store, manifest = open_shards(self.folder, one_of)
@@ -30,7 +34,7 @@ class ShardReader:
         self._digest = hashlib.sha256(data).hexdigest()
         self._index = ShardIndex(data, split, self._store.where(INDEX_FILE))
         if not len(self._index):
-            raise ContractError(
+            raise NoSamplesError(
                 f"{self._store.where(INDEX_FILE)}: no sample of split {split!r}; splits and counts: {manifest.split_counts}"
             )
 

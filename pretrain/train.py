@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import to_yaml
+from pipeline.contracts.errors import ConfigError
 from pipeline.environment import describe_machine, library_versions
 from pipeline.fileio import digest, read_json, write_bytes, write_json
 from pipeline.signals import Stopped, StopRequest
@@ -25,7 +26,7 @@ from pretrain import checkpoint, loop
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, train_batches
-from pretrain.distributed import rank, world_size
+from pretrain.distributed import check_group_size, rank, world_size
 from pretrain.engine import build_engine, deepspeed_config, pick_device, start_process_group
 from pretrain.flops import StepSize, device_peak, model_flops_utilisation
 from pretrain.initialize import initialise
@@ -41,7 +42,7 @@ from pretrain.order import check_batch, check_shares
 from pretrain.step import PretrainStep
 from pretrain.tensorboard_log import require_tensorboard
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
-from pretrain.watch import SpikeGuard, open_held_out, validate
+from pretrain.watch import SpikeGuard, Validation, open_held_out
 
 TERMS = ("itc", "itm", "mlm", "iac", "iam", "mam")
 REPORTS = 20  # progress lines per training
@@ -61,32 +62,40 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     tokenizer = CaptionTokenizer(resolve_vocab(config.text.vocab))
     parts = config.train.accumulation
     check_batch(config.train.global_batch, world_size(), len(reader), parts)
+    check_group_size(config.objective.itc_group_size)
     check_shares(config.train.global_batch, reader.sizes, reader.quotas, reader.folders)
     num_steps = config.train.num_steps(len(reader))
     labels = labelling(config.data.attributes, reader.attribute_space)
-    identity = digest([config.training_digest(), reader.digest(), num_steps, *labels.own_facts()])
-    newest = loop.newest(out / "checkpoint", identity, config)
+    data = [reader.digest(), num_steps, *labels.own_facts()]
+    identity, former = digest([config.training_digest(), tokenizer.pieces, *data]), digest([config.former_digest(), *data])
+    newest = loop.newest(out / "checkpoint", identity, config, [former])
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")
     held_out = open_held_out(config)
     masker = Masker(tokenizer, config.text.masking)
     prompts = Texts(*tokenizer(labels.space.prompts, None)).to(device)
+    if (longest := prompts.ids.shape[1]) > (most := config.model.text.max_positions):
+        raise ConfigError(f"data.attributes: a prompt has {longest} tokens, more than model.text.max_positions={most}; shorten it")
 
     # model and engine; weights come from this run's newest checkpoint, else from init, else at random
     model = build_model(config, tokenizer)
-    if not newest:
-        for source, report in initialise(model, config.init).items():
+    if newest:
+        checkpoint.check_vocabulary(newest, tokenizer)
+    else:
+        for source, report in initialise(model, tokenizer, config.init).items():
             log.info("weights from %s: %s", source, report.summary())
     module = PretrainStep(model, config.objective, config.engine.precision)
     engine = build_engine(module, parameter_groups(model, model.config, config.optim), config.optim, config.engine, device, parts)
     progress = loop.restore(newest, engine, partial(checkpoint.load_weights, model)) if newest else Progress()
     batches = train_batches(reader, config, tokenizer, progress.position, num_steps - progress.step, rank(), world_size())
     log.info("%s", _plan(config, model, len(reader), num_steps, progress))
+    if rank() == 0 and config.optim.warmup >= num_steps:
+        log.warning("optim.warmup=%g outlasts the %d steps: the learning rate stays below optim.lr", config.optim.warmup, num_steps)
 
     # loop
-    root, keep = out / "checkpoint", config.train.keep
-    saver = Saver(root=root, save_model=_writer(model, tokenizer), engine=engine, identity=identity, keep=keep, extra={"seed": config.seed})
+    root, keep, facts = out / "checkpoint", config.train.keep, {"seed": config.seed, "inputs": config.inputs()}
+    saver = Saver(root=root, save_model=_writer(model, tokenizer), engine=engine, identity=identity, keep=keep, extra=facts)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
         write_json(out / "environment.json", environment(device))
@@ -96,8 +105,11 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     weights = pretrain_weights(config.objective)
     peak = device_peak(torch.cuda.get_device_name(device), config.engine.precision) if device.type == "cuda" else None
     chance = Chance(config.seed, rank(), device)
-    spikes = SpikeGuard(config.train.spike_factor, out / "metrics.jsonl", progress.step)
+    spikes = SpikeGuard(config.train.spike_factor, read_json(newest / checkpoint.METADATA_FILE).get("recent_totals", ()) if newest else ())
+    validation = Validation(config=config, held_out=held_out, model=model, tokenizer=tokenizer, num_steps=num_steps)
     began = time.monotonic() - progress.seconds
+    if validation.is_due(progress.step) and loop.owes_scores(metrics, progress.step):
+        _score(validation, metrics, progress.step)
     for step in range(progress.step, num_steps):
         started = time.monotonic()
         batch = next(batches)
@@ -123,23 +135,22 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
 
         seconds = time.monotonic() - started
         progress = Progress(step + 1, progress.position + config.train.global_batch, time.monotonic() - began)
-        if leaving:
-            saver.save(progress)  # first: a validation may take longer than the notice that a scheduler gives
-        scores = validate(config, held_out, model, tokenizer, progress.step, num_steps)
-        progress = replace(progress, seconds=time.monotonic() - began)
-        if metrics and (scores or progress.step % config.train.log_every == 0 or progress.step == num_steps):
+        is_last, is_due = progress.step == num_steps, validation.is_due(progress.step)
+        if metrics and (is_due or is_last or progress.step % config.train.log_every == 0):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
             mfu = model_flops_utilisation(model.config, _size(config, masker, batch, prompts), parts, seconds, peak)
             line = {f"train/{name}": value for name, value in values.items()} | {"train/temperature": model.temp.item()}
             rates = {"lr": config.optim.lr * factor, "lr_boosted": config.optim.lr * config.optim.boost * factor}
             steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
-            metrics.write({**steps, **rates, **line, **speed, "mfu": mfu, **{f"val/{name}": value for name, value in scores.items()}})
+            metrics.write({**steps, **rates, **line, **speed, "mfu": mfu})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
-        if not leaving and (progress.step % config.train.save_every == 0 or progress.step == num_steps):
-            saver.save(progress)
-        if leaving and progress.step < num_steps:
+        if leaving or is_due or is_last or progress.step % config.train.save_every == 0:
+            saver.save(progress, {"recent_totals": spikes.recent})
+        if leaving and (is_due or not is_last):  # a validation may take longer than the notice that a scheduler gives: it is made up later
             raise Stopped(f"stopped at step {progress.step} of {num_steps}; its checkpoint is in {saver.root}, run again to continue")
+        if is_due:
+            _score(validation, metrics, progress.step)
 
     if not metrics:
         return {}
@@ -154,6 +165,12 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         "world_size": world_size(),
     }
     return write_summary(out, TERMS, facts)
+
+
+def _score(validation: Validation, metrics: MetricsLog | None, step: int) -> None:
+    scores = validation.run(step)
+    if metrics:
+        metrics.add_scores(step, scores)
 
 
 def build_model(config: PretrainConfig, tokenizer: CaptionTokenizer) -> APTM:

@@ -3,14 +3,14 @@
 import logging
 import statistics
 from collections import deque
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pretrain.config import PretrainConfig
 from pretrain.distributed import rank
 from pretrain.evaluate import rank_split, scores_of
-from pretrain.metrics_log import read_lines
-from pretrain.mixture import Samples, open_samples
+from pretrain.mixture import Samples, open_gallery
 from pretrain.models.aptm import APTM
 from pretrain.tokenizer import CaptionTokenizer
 
@@ -19,13 +19,17 @@ log = logging.getLogger("pretrain")
 
 
 class SpikeGuard:
-    """Compares each total with the median of the logged steps before it, also of those before a continuation."""
+    """Compares each total with the median of those of the steps before it."""
 
-    def __init__(self, factor: float, metrics_path: Path, first_step: int) -> None:
-        """factor 0: never stops anything."""
+    def __init__(self, factor: float, recent: Iterable[float] = ()) -> None:
+        """factor 0: never stops anything. recent: totals before a continuation, as its checkpoint has them."""
         self._factor = factor
-        totals = [line["train/total"] for line in read_lines(metrics_path) if line["step"] <= first_step]
-        self._recent = deque(totals, maxlen=WINDOW)
+        self._recent = deque(recent, maxlen=WINDOW)
+
+    @property
+    def recent(self) -> list[float]:
+        """The totals that the next one is compared with, oldest first."""
+        return list(self._recent)
 
     def check(self, total: float, step: int) -> None:
         """total is the same on all ranks, so all of them stop. Raises StageError before the step is taken."""
@@ -40,11 +44,11 @@ class SpikeGuard:
 
 
 def open_held_out(config: PretrainConfig) -> Samples | None:
-    """What `validate` scores, None if it never does. Raises ConfigError for shards without that split: at the start, not hours later."""
+    """What `Validation` scores, None if it never does. Raises ConfigError for shards without that split: at the start, not hours later."""
     if not config.train.validate_every:
         return None
     try:
-        return open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
+        return open_gallery(config.data)
     except ContractError as err:
         raise ConfigError(
             f"train.validate_every={config.train.validate_every} needs data.eval_split={config.data.eval_split}: {err}; "
@@ -52,23 +56,31 @@ def open_held_out(config: PretrainConfig) -> Samples | None:
         ) from err
 
 
-def validate(
-    config: PretrainConfig, held_out: Samples | None, model: APTM, tokenizer: CaptionTokenizer, step: int, num_steps: int
-) -> dict[str, float]:
-    """Scores on the held-out split if it is time, else nothing; the ranks share the work. Leaves the model in training mode."""
-    if held_out is None or (step % config.train.validate_every and step != num_steps):
-        return {}
-    model.eval()
-    found = scores_of(config, held_out, *rank_split(config, model, tokenizer, held_out))
-    model.train()
-    plain = {f"similarity_{name}": found["similarity"][name] for name in ("recall@1", "map")}  # a matching head still at chance hides them
-    scores: dict[str, float] = {**found["retrieval"], **plain, "attributes": found["attributes"]["mean"]}
-    if rank() == 0:
-        log.info(
-            "step %d/%d, held out: recall@1 %.3f, by similarity alone %.3f",
-            step,
-            num_steps,
-            scores["recall@1"],
-            scores["similarity_recall@1"],
-        )
-    return scores
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """Scores the held-out split now and then; the ranks share the work."""
+
+    config: PretrainConfig
+    held_out: Samples | None  # None: never
+    model: APTM
+    tokenizer: CaptionTokenizer
+    num_steps: int
+
+    def is_due(self, step: int) -> bool:
+        """After `step` steps."""
+        return self.held_out is not None and step > 0 and (step % self.config.train.validate_every == 0 or step == self.num_steps)
+
+    def run(self, step: int) -> dict[str, float | None]:
+        """Where it is due. Leaves the model in training mode."""
+        assert self.held_out is not None
+        self.model.eval()
+        found = scores_of(self.config, self.held_out, *rank_split(self.config, self.model, self.tokenizer, self.held_out))
+        self.model.train()
+        plain = {
+            f"similarity_{name}": found["similarity"][name] for name in ("recall@1", "map")
+        }  # a matching head still at chance hides them
+        scores = {**found["retrieval"], **plain, "attributes": found["attributes"]["mean"]}
+        if rank() == 0:
+            shown = scores["recall@1"], scores["similarity_recall@1"]
+            log.info("step %d/%d, held out: recall@1 %.3f, by similarity alone %.3f", step, self.num_steps, *shown)
+        return scores

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.contracts.errors import ConfigError
 from pretrain.models.settings import PATCH, VisionConfig
 
 MASKED = -100.0  # added to logits between tokens of different regions of a shifted window
@@ -172,6 +173,7 @@ class SwinEncoder(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
+        self.size = (config.height, config.width)
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
         starts = [sum(config.depths[:stage]) for stage in range(config.num_stages)]
         self.patch_embed = PatchEmbed(config.embed_dim)
@@ -184,7 +186,14 @@ class SwinEncoder(nn.Module):
         return torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """Tokens after the patch embedding and after each stage, merging included, before the last norm."""
+        """Tokens after the patch embedding and after each stage, merging included, before the last norm.
+
+        Raises ConfigError for pictures of another size: their tokens would be taken for those of other places.
+        """
+        if (found := tuple(image.shape[2:])) != self.size:
+            raise ConfigError(
+                f"pictures of {found[0]}x{found[1]} for a model of {self.size[0]}x{self.size[1]}; resize them to model.vision of its config"
+            )
         outputs = [self.patch_embed(image)]
         for layer in self.layers:
             outputs.append(layer(outputs[-1]))

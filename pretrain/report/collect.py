@@ -15,7 +15,7 @@ from pretrain.config import PretrainConfig
 from pretrain.engine import pick_device
 from pretrain.evaluate import rank_split, scores_of
 from pretrain.metrics_log import read_lines
-from pretrain.mixture import open_samples
+from pretrain.mixture import open_gallery
 
 TOP = 5
 Line = Mapping[str, Any]
@@ -68,7 +68,7 @@ class Training:
 
 def collect(folder: Path, num_queries: int) -> Training:
     """Raises ConfigError for a folder that no pre-training wrote."""
-    lines = read_lines(folder / "metrics.jsonl")
+    lines = [line for line in read_lines(folder / "metrics.jsonl") if "num_steps" in line]  # not those of a validation alone
     if not lines or not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder} holds no training with a logged step (config.yaml, metrics.jsonl); give `out` of a pre-training")
     try:
@@ -96,7 +96,7 @@ def collect(folder: Path, num_queries: int) -> Training:
 def answered(config: PretrainConfig, checkpoints: Path, num_queries: int) -> Answers:
     """Queries are evenly spaced over the held-out split; nobody picks."""
     loaded = checkpoint.load_model(checkpoints, pick_device(config.engine.device))
-    reader = open_samples(config.data.shards, config.data.eval_split, config.data.attributes is not None)
+    reader = open_gallery(config.data)
     ranking, held_out, predicted = rank_split(config, loaded.model, loaded.tokenizer, reader)
     scores = scores_of(config, reader, ranking, held_out, predicted)
     reranked = scores["retrieval"]["recall@1"] >= scores["similarity"]["recall@1"]

@@ -1,6 +1,7 @@
 """What a training finds in its folder: its own best checkpoint or another's, a validation that it was asked to leave before."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import digest
 from pipeline.signals import Stopped, StopRequest
-from pretrain import loop
 from pretrain.checkpoint import METADATA_FILE
 from tests.unit.finetune.test_training import StopAfter, assert_equal_weights
 
@@ -27,14 +27,14 @@ def interrupt(*_arguments):
     raise KeyboardInterrupt
 
 
-def train_to_the_first_validation(config: FinetuneConfig, monkeypatch) -> Path:
-    """Ended by a fault after it and before the first checkpoint; returns the best."""
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Saver, "save", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(config, StopRequest())
-    best = best_folder(Path(config.out) / "checkpoint")
+def train_and_keep_the_best_alone(config: FinetuneConfig) -> Path:
+    """As if the newest checkpoints had been deleted to save room, or were never written (earlier versions); returns the best."""
+    train(config, StopRequest())
+    root = Path(config.out) / "checkpoint"
+    best = best_folder(root)
     assert best is not None
+    for folder in root.glob("step-*"):
+        shutil.rmtree(folder)
     return best
 
 
@@ -46,8 +46,8 @@ def without_identity(best: Path) -> None:
     path.write_text(json.dumps(facts))
 
 
-def test_the_best_checkpoint_of_another_training_is_refused_and_ones_own_is_kept(tiny_tree, tmp_path, monkeypatch):
-    best = train_to_the_first_validation(configured(tiny_tree, tmp_path / "out"), monkeypatch)
+def test_the_best_checkpoint_of_another_training_is_refused_and_ones_own_is_kept(tiny_tree, tmp_path):
+    best = train_and_keep_the_best_alone(configured(tiny_tree, tmp_path / "out"))
     with pytest.raises(ContractError, match="holds the best checkpoint of another config or other data; delete it"):
         train(configured(tiny_tree, tmp_path / "out", seed=7), StopRequest())
     assert train(configured(tiny_tree, tmp_path / "out"), StopRequest())["steps"] == 4
@@ -57,9 +57,9 @@ def test_the_best_checkpoint_of_another_training_is_refused_and_ones_own_is_kept
     assert train(configured(tiny_tree, tmp_path / "whole"), StopRequest()) == whole
 
 
-def test_a_best_checkpoint_that_names_no_training_is_refused_where_none_is_continued(tiny_tree, tmp_path, monkeypatch):
+def test_a_best_checkpoint_that_names_no_training_is_refused_where_none_is_continued(tiny_tree, tmp_path):
     config = configured(tiny_tree, tmp_path / "out")
-    without_identity(train_to_the_first_validation(config, monkeypatch))
+    without_identity(train_and_keep_the_best_alone(config))
     with pytest.raises(ContractError, match="holds the best checkpoint of another config"):
         train(config, StopRequest())
 
@@ -83,13 +83,15 @@ def test_a_training_that_is_asked_to_leave_saves_first_and_validates_when_it_con
     assert [row["step"] for row in rows if "val/map" in row] == [2, 4]
 
 
-def test_a_training_that_is_killed_in_its_last_validation_does_it_again(tiny_tree, tmp_path, monkeypatch):
+def test_a_training_that_is_asked_to_leave_or_killed_at_its_last_validation_does_it_again(tiny_tree, tmp_path, monkeypatch):
     expected = train(configured(tiny_tree, tmp_path / "whole", eval={"times": 1, "shortlist": 4}), StopRequest())
     config = configured(tiny_tree, tmp_path / "parts", eval={"times": 1, "shortlist": 4})
     with monkeypatch.context() as patch:
         patch.setattr(RetrievalTask, "run", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Stopped, match="stopped at step 4 of 4"):
             train(config, StopAfter(3))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, StopRequest())
     summary = train(config, StopRequest())
     assert (summary["best_step"], summary["val"], summary["test"]) == (4, expected["val"], expected["test"])
 

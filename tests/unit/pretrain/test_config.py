@@ -35,12 +35,20 @@ def test_a_field_that_a_recipe_names_wins_over_objective_paper_and_the_resolved_
     assert build(PretrainConfig, to_dict(config), "test") == config
 
 
+def test_an_item_of_the_command_line_wins_over_objective_paper(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("{out: o, data: {shards: s}, objective: paper}")
+    config = load(PretrainConfig, tmp_path / "recipe.yaml", ["objective.itc_chunk=16", "objective.mean_over=batch"])
+    assert (config.objective.itc_chunk, config.objective.mean_over, config.objective.itc_gradient) == (16, "batch", "published")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"optim": {"learning_rate": 1}}, r"unknown key optim\.learning_rate"),
         ({"optim": {"lr": 0}}, r"optim\.lr=0"),
         ({"engine": {"zero_stage": 3}}, "accepted: 0, 1, 2"),
+        ({"engine": {"zero_stage": 2}}, r"zero_stage=2 is DeepSpeed's; set engine\.kind=deepspeed"),
+        ({"data": {"shards": [{"shards": "sets/a"}, {"shards": "sets/./a"}]}}, "each once"),
         ({"engine": {"kind": "horovod"}}, r"engine\.kind"),
         ({"train": {"global_batch": 0}}, r"train\.global_batch=0"),
         ({"text": {"max_tokens": 65}}, "exceeds model.text.max_positions=64"),

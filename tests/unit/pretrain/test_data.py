@@ -11,8 +11,10 @@ from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import Sample
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, TrainingSet, train_batches
+from pretrain.evaluate import rank_split
 from pretrain.shards import ShardReader
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
+from pretrain.train import build_model
 from tests.unit.pretrain.samples import tiny_config
 
 
@@ -83,3 +85,35 @@ def test_a_caption_that_cannot_be_learnt_names_its_sample(
     samples = TrainingSet(reader, tiny_config(shards, tmp_path, data={"caption": which}))
     with pytest.raises(ContractError, match=rf"train-000000\.tar, sample 000000003_00: {message}"):
         samples[0, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": [0] * 26}, r"labels are \[0, .*; accepted: 27 of 0, 1 and -1"),
+        ({"labels": [2] + [0] * 26}, "labels are"),
+        ({"labels": [0.5] + [0] * 26}, "labels are"),
+        ({"pid": 2**63}, r"pid is 9\d+; accepted: a whole number below 2\*\*48; run `passerby lint`"),
+    ],
+)
+def test_labels_or_a_person_that_cannot_be_learnt_name_their_sample(
+    shards: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    config, tokenizer = tiny_config(shards, tmp_path), CaptionTokenizer(EMBEDDED_VOCAB)
+    reader, held_out = _OddReader(shards, "train"), _OddReader(shards, "val")
+    reader.changes = held_out.changes = changes
+    with pytest.raises(ContractError, match=rf"train-000000\.tar, sample 000000003_00: {message}"):
+        TrainingSet(reader, config)[0, 3]
+    with pytest.raises(ContractError, match=rf"val-000000\.tar, sample 000000012_00: {message}"):
+        rank_split(config, build_model(config, tokenizer).eval(), tokenizer, held_out)
+
+
+def test_an_error_about_a_sample_is_the_same_sentence_from_a_loading_process(shards: Path, tmp_path: Path) -> None:
+    reader, messages = _OddReader(shards, "train"), []
+    reader.changes = {"caption": " "}
+    for workers in (0, 1):
+        config = tiny_config(shards, tmp_path, data={"workers": workers})
+        with pytest.raises(ContractError) as caught:
+            next(train_batches(reader, config, CaptionTokenizer(EMBEDDED_VOCAB), 0, 2, 0, 1))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]

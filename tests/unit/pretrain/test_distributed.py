@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from pretrain.masking import Masker
 from pretrain.models.aptm import APTM
 from pretrain.models.settings import AptmConfig, TextConfig, VisionConfig
 from pretrain.objective import Pictures, Texts, itc_term, pretrain_weights, weighted_total
+from pretrain.rendezvous import SILENCE_S
 from pretrain.settings import MaskingConfig, ObjectiveConfig
 from pretrain.step import PretrainStep
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
@@ -165,6 +167,7 @@ def _grouped(rank: int) -> dict[str, Any]:
         middle = _bytes_written()
         gathered.sum().backward()
         found[f"bytes {size}"] = middle - before, _bytes_written() - middle
+    found["patience"] = [g._get_backend(torch.device("cpu")).options._timeout.total_seconds() for g in dist.distributed_c10d._world.pg_map]
     found["flags"] = any_rank(torch.tensor([rank == 1, False])).tolist()
     with pytest.raises(Exception, match=r"does not divide the 4 ranks; accepted: \[1, 2, 4\]"):
         check_group_size(3)
@@ -187,6 +190,7 @@ def test_itc_of_groups_and_chunks_equals_the_plain_loss_and_costs_the_bytes_that
     for name, tensors in expected.items():
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found[name], tensors, strict=True)), name
     assert found["flags"] == [True, False]
+    assert set(found["patience"][1:]) == {SILENCE_S}  # of the groups made here: others wait that long while the first rank validates
     for size in (1, 2, 4):
         sent = (size - 1) * 1000 * 64 * 4
         assert all(sent <= count <= 1.05 * sent + 4096 for count in found[f"bytes {size}"]), (size, found[f"bytes {size}"])

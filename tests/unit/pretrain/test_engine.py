@@ -53,7 +53,9 @@ def test_deepspeed_equals_the_torch_twin(shards: Path, tmp_path: Path, zero_stag
 @pytest.mark.parametrize(("first", "second"), [("deepspeed", "deepspeed"), ("torch", "deepspeed"), ("deepspeed", "torch")])
 def test_an_engine_continues_from_the_state_of_itself_and_of_the_other(shards: Path, tmp_path: Path, first: str, second: str) -> None:
     """A copy of the folder as it was after step 2 is continued; `summary.json` is what tells a finished training."""
-    configs = [_config(shards, tmp_path / "out", kind, 1, train={"steps": 3, "save_every": 2}) for kind in (first, second)]
+    configs = [
+        _config(shards, tmp_path / "out", kind, int(kind == "deepspeed"), train={"steps": 3, "save_every": 2}) for kind in (first, second)
+    ]
     train(configs[0], StopRequest())
     whole = _totals(tmp_path / "out")
     (tmp_path / "out" / "checkpoint" / "latest").write_text("step-00000002\n")

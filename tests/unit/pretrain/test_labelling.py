@@ -31,6 +31,23 @@ def test_labels_come_from_the_attribute_of_that_name_else_from_the_longest_keywo
     assert labelling(None, PERSON_27).of(meta) == meta.labels
 
 
+@pytest.mark.parametrize(
+    ("caption", "label"),
+    [
+        ("a man without an umbrella", 0),
+        ("an Umbrella", 1),
+        ("umbrellas", -1),
+        ("a red hat box", 0),  # "red hat" and "hat box" overlap; the first named of two equally long ones counts
+        ("a hat box and rain, no umbrella", 0),
+        ("rain", -1),
+    ],
+)
+def test_the_longest_keyword_counts_wherever_it_stands(tmp_path: Path, caption: str, label: int) -> None:
+    words = "[[no umbrella, without an umbrella, hat box], [umbrella, red hat]]"
+    (tmp_path / "own.yaml").write_text(f"attributes: [{{name: a, prompts: [b, c], keywords: {words}}}]")
+    assert labelling(str(tmp_path / "own.yaml"), PERSON_27).keywords[0].label(caption) == label
+
+
 def test_a_training_learns_the_space_of_the_file(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(SPACE)
     changes = {"data": {"attributes": str(tmp_path / "own.yaml")}, "objective": {"num_matching_prompts": 4}}
@@ -47,6 +64,8 @@ def test_a_training_learns_the_space_of_the_file(shards: Path, tmp_path: Path) -
         ("attributes: [{name: a, prompts: [one, One]}]", r"accepted: two different sentences, for label 0 and 1"),
         ("attributes: [{name: a, prompt: [b, c]}]", "accepted: a mapping with name, prompts"),
         ("attributes: [{name: a, prompts: [b, c], keywords: [[x], [X]]}]", "name a word twice"),
+        ("attributes: [{name: a, prompts: [b, c], keywords: [[no], [hat]]}]", r"\(a\): keyword False; accepted: words; put quotes"),
+        ("attributes: [{name: a, prompts: [b, c], keywords: [[''], [hat]]}]", r"\(a\): keyword ''; accepted: words"),
         ("attributes: [{name: a, prompts: [b, c]}, {name: a, prompts: [b, c]}]", "a stands there twice"),
     ],
 )

@@ -13,6 +13,7 @@ from pipeline.signals import StopRequest
 from pretrain.metrics_log import read_lines
 from pretrain.train import TERMS, train
 from tests.unit.pretrain import replay
+from tests.unit.pretrain.samples import tiny_config
 
 ROOT = Path(__file__).parents[3]
 BATCH, STEPS, BLOCKS = 8, 2, 2
@@ -20,6 +21,23 @@ LAUNCHERS = {
     "torchrun": ("torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"),
     "deepspeed": ("deepspeed.launcher.runner", "--num_gpus=2", "--no_ssh_check", "--module"),
 }
+
+KILLED_ONCE = """
+import os, signal, time
+from pretrain import cli, loop
+
+agree = loop.agree
+
+def killed(terms, total, step, *rest):
+    if step == 1 and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return agree(terms, total, step, *rest)
+
+if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "1":
+    time.sleep(3)  # so that the first rank would find the address of the one that was killed
+loop.agree = killed
+cli.main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +66,20 @@ def test_two_ranks_of_a_launcher_equal_one_process(name: str, alone: list[dict[s
     for line, expected in zip(found, alone, strict=True):
         names = [f"train/{term}" for term in (*TERMS, "gradient_norm", "total")]
         assert {n: line[n] for n in names} == pytest.approx({n: expected[n] for n in names}, abs=1e-5, rel=1e-5)
+
+
+def test_torchrun_restarts_all_ranks_after_one_was_killed(shards: Path, tmp_path: Path) -> None:
+    """The second attempt goes on from the checkpoint of the first."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(to_yaml(tiny_config(shards, tmp_path / "out", train={"steps": 3, "save_every": 1})))
+    (tmp_path / "killed_once.py").write_text(KILLED_ONCE)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PASSERBY_RENDEZVOUS_S": "60"}
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1")
+    argv = [*launcher, str(tmp_path / "killed_once.py"), "train", "--config", str(recipe)]
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"steps": 3' in done.stdout
+    assert "3 steps (1.0 epochs) from step " in done.stderr
 
 
 def free_port() -> int:

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, write_json
 from pipeline.signals import StopRequest
 from pipeline.tables import read_rows, write_rows
+from pretrain import order
 from pretrain.config import ShardSet
 from pretrain.data import train_batches
 from pretrain.evaluate import score_split
-from pretrain.mixture import block_quotas, open_samples
+from pretrain.mixture import block_quotas, open_gallery, open_samples
 from pretrain.shards import ShardReader
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from pretrain.train import build_model, train
@@ -59,11 +61,28 @@ def test_held_out_samples_of_all_sets_are_one_gallery(shards: Path, second: Path
     assert score_split(config, build_model(config, tokenizer).eval(), tokenizer)["data"] == {"queries": 6, "gallery": 6, "persons": 6}
 
 
+def test_a_set_without_held_out_samples_adds_none_to_the_gallery(shards: Path, tmp_path: Path) -> None:
+    without = make_shards(tmp_path / "without", val=0)
+    config = tiny_config(shards, tmp_path, data={"shards": _parts(without, shards)})
+    assert open_gallery(config.data).folders == (str(shards),)
+    with pytest.raises(ContractError, match="no sample of split 'dev'"):
+        open_gallery(tiny_config(shards, tmp_path, data={"shards": _parts(without, shards), "eval_split": "dev"}).data)
+
+
 @pytest.mark.parametrize(
     ("weights", "quotas"), [((0.7, 0.2, 0.1), (7, 2, 1)), ((2, 4), (1, 2)), ((1.0,), (1,)), ((1e-3, 1), (1, 1000)), ((5, 5), (1, 1))]
 )
 def test_weights_become_the_smallest_whole_numbers(weights: tuple[float, ...], quotas: tuple[int, ...]) -> None:
     assert block_quotas(weights) == quotas
+
+
+def test_a_mixture_of_many_sets_shuffles_each_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = []
+    monkeypatch.setattr(order, "permutation", lambda seed, epoch, size, number: shuffled.append((number, epoch)) or np.arange(size))
+    stream = order.Order(1, (4,) * 20, (1,) * 20)
+    for start in range(0, 160, 10):
+        stream.places(start, start + 10)
+    assert sorted(shuffled) == [(number, epoch) for number in range(20) for epoch in (0, 1)]
 
 
 def test_what_cannot_be_mixed_is_refused(shards: Path, second: Path, tmp_path: Path) -> None:

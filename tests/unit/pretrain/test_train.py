@@ -1,6 +1,7 @@
 """The training loop through its real entry point, on tiny shards."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_a_finished_training_is_left_as_it_is(shards: Path, tmp_path: Path) -> N
 
 def test_another_config_in_the_same_folder_is_refused(shards: Path, tmp_path: Path) -> None:
     train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())
-    with pytest.raises(ContractError, match=r"another config or other data \(optim\.lr 0\.\d+ -> 0\.0005\); delete it"):
+    with pytest.raises(ContractError, match=r"another config or other data \(optim\.lr 0\.\d+ -> 0\.0005\); put back"):
         train(tiny_config(shards, tmp_path, train={"steps": 1}, optim={"lr": 5e-4}), StopRequest())
 
 
@@ -88,6 +89,29 @@ def test_only_the_newest_checkpoints_stay_and_latest_names_the_last(shards: Path
     root = tmp_path / "checkpoint"
     assert sorted(p.name for p in root.iterdir()) == ["latest", "step-00000003", "step-00000004"]
     assert checkpoint.latest(root) == root / "step-00000004"
+
+
+@pytest.mark.parametrize("lost", ["checkpoint", "pointer", "metadata"])
+def test_a_training_goes_on_from_the_newest_whole_checkpoint_where_the_pointer_leads_nowhere(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    """As after following the advice to delete a damaged checkpoint, or after copying the folders alone."""
+    config = tiny_config(shards, tmp_path, train={"save_every": 1, "keep": 3})
+    with pytest.raises(Stopped):
+        train(config, StopAfter(2))
+    root = tmp_path / "checkpoint"
+    if lost == "pointer":
+        (root / "latest").unlink()
+    elif lost == "checkpoint":
+        shutil.rmtree(root / "step-00000003")
+    else:
+        (root / "step-00000003" / "metadata.json").unlink()
+    newest = 3 if lost == "pointer" else 2
+    with caplog.at_level("INFO", "pretrain"):
+        train(config, StopRequest())
+    assert f"the newest whole one is used, {root / f'step-{newest:08d}'}" in caplog.text
+    assert f"from step {newest}" in caplog.text
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
 
 
 def test_a_checkpoint_without_metadata_does_not_count(shards: Path, tmp_path: Path) -> None:
@@ -116,10 +140,39 @@ def test_losses_fall_on_a_set_that_can_be_learned_by_heart(tmp_path: Path) -> No
     assert losses["mlm"]["last"] < 0.8 * losses["mlm"]["first"]
 
 
+def test_a_finished_training_without_its_log_is_summed_up_without_losses(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())
+    for name in ("metrics.jsonl", "summary.json"):
+        (tmp_path / name).unlink()
+    assert train(tiny_config(shards, tmp_path, train={"steps": 1}), StopRequest())["losses"]["total"] == {"first": None, "last": None}
+
+
+def test_a_line_of_the_log_that_cannot_be_read_is_named(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 2}), StopRequest())
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": \n')
+    with pytest.raises(ContractError, match=r"metrics\.jsonl, line 2 is no JSON .*delete that line"):
+        train(tiny_config(shards, tmp_path, train={"steps": 2}), StopRequest())
+
+
 @pytest.mark.parametrize(("batch", "message"), [(13, "exceeds the 12 training samples")])
 def test_a_batch_that_does_not_fit_is_refused(shards: Path, tmp_path: Path, batch: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         train(tiny_config(shards, tmp_path, train={"global_batch": batch}), StopRequest())
+
+
+def test_what_does_not_fit_the_model_or_the_ranks_is_refused_before_the_first_step(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(f"attributes: [{{name: a, prompts: [{'very ' * 70}short, tall]}}]")
+    with pytest.raises(ConfigError, match=r"a prompt has \d+ tokens, more than model\.text\.max_positions=64"):
+        train(tiny_config(shards, tmp_path / "out", data={"attributes": str(tmp_path / "own.yaml")}), StopRequest())
+    with pytest.raises(ConfigError, match=r"itc_group_size=2 does not divide the 1 ranks"):
+        train(tiny_config(shards, tmp_path / "out", objective={"itc_group_size": 2}), StopRequest())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_warm_up_that_outlasts_the_training_is_told(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tiny_config(shards, tmp_path, train={"steps": 1}, optim={"warmup": 5}), StopRequest())
+    assert "optim.warmup=5 outlasts the 1 steps" in caplog.text
 
 
 def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:

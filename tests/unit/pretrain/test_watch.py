@@ -18,21 +18,14 @@ from tests.unit.pretrain.samples import make_shards, tiny_config
 from tests.unit.pretrain.test_train import StopAfter
 
 
-def test_a_jump_over_the_median_stops_and_a_slow_rise_does_not(tmp_path: Path) -> None:
-    guard = SpikeGuard(3.0, tmp_path / "absent", 0)
+def test_a_jump_over_the_median_stops_and_a_slow_rise_does_not() -> None:
+    guard = SpikeGuard(3.0)
     for step in range(WINDOW):
         guard.check(1.0 if step else 100.0, step)  # before the window is full nothing is a jump
     guard.check(2.9, WINDOW)
     with pytest.raises(StageError, match=r"jumped to 3\.1 at step 60, 3\.1 times the median .* train\.spike_factor=3"):
         guard.check(3.1, 60)
-    SpikeGuard(0.0, tmp_path / "absent", 0).check(1e9, 0)
-
-
-def test_a_continued_training_knows_the_losses_before_it_and_none_that_will_be_made_again(tmp_path: Path) -> None:
-    lines = [{"step": step, "train/total": 1.0 if step <= WINDOW else 1000.0} for step in range(1, WINDOW + 20)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(StageError, match="jumped"):
-        SpikeGuard(2.0, tmp_path / "metrics.jsonl", WINDOW).check(5.0, WINDOW)
+    SpikeGuard(0.0).check(1e9, 0)
 
 
 def test_validation_scores_held_out_samples_and_disturbs_nothing(shards: Path, tmp_path: Path) -> None:
@@ -62,17 +55,57 @@ def test_shards_without_the_held_out_split_are_refused_before_a_model_is_built(
     assert train(tiny_config(without, tmp_path / "out", train={"steps": 1}), StopRequest())["steps"] == 1
 
 
-def test_a_training_that_is_asked_to_leave_saves_before_it_validates(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scheduler kills two minutes after its signal, and a validation may take longer."""
+def _lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
-    def killed(*_: Any) -> Any:
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr("pretrain.watch.rank_split", killed)
-    config = tiny_config(shards, tmp_path, train={"steps": 4, "validate_every": 2})
-    with pytest.raises(KeyboardInterrupt):
-        train(config, StopAfter(1))
-    assert checkpoint.resolve(tmp_path / "checkpoint").name == "step-00000002"
+def _scores(out: Path) -> list[dict[str, Any]]:
+    """Of each logged step, what the validation said."""
+    return [{name: value for name, value in line.items() if name.startswith(("step", "val/"))} for line in _lines(out)]
+
+
+@pytest.mark.parametrize("last", [2, 4])
+def test_a_training_that_is_asked_to_leave_makes_its_validation_up_when_it_continues(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    """A scheduler kills two minutes after its signal, and a validation may take longer. Also after the last step."""
+    config = tiny_config(shards, tmp_path / "parts", train={"steps": 4, "validate_every": 2})
+    if last == 2:
+        monkeypatch.setattr("pretrain.watch.rank_split", lambda *_: pytest.fail("too late"))
+    with pytest.raises(Stopped, match=f"stopped at step {last} of 4"):
+        train(config, StopAfter(last - 1))
+    monkeypatch.undo()
+    assert checkpoint.resolve(tmp_path / "parts" / "checkpoint").name == f"step-0000000{last}"
+    assert [line["step"] for line in _lines(tmp_path / "parts")] == list(range(1, last + 1))
+    train(config, StopRequest())
+    train(tiny_config(shards, tmp_path / "whole", train={"steps": 4, "validate_every": 2}), StopRequest())
+    assert _scores(tmp_path / "parts") == _scores(tmp_path / "whole")
+    assert "val/map" in _scores(tmp_path / "whole")[-1]
+
+
+def test_a_validation_that_fails_loses_no_step_and_is_made_up(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise StageError("a shard is gone")
+
+    config = tiny_config(shards, tmp_path, train={"steps": 3, "validate_every": 2})
+    monkeypatch.setattr("pretrain.watch.rank_split", fail)
+    for _ in range(2):
+        with pytest.raises(StageError, match="a shard is gone"):
+            train(config, StopRequest())
+        assert checkpoint.resolve(tmp_path / "checkpoint").name == "step-00000002"
+    monkeypatch.undo()
+    train(config, StopRequest())
+    assert ["val/map" in line for line in _lines(tmp_path)] == [False, True, True]
+    assert all(line["train/total"] > 0 for line in _lines(tmp_path))
+
+
+def test_scores_without_a_number_are_null_and_the_files_are_json(tmp_path: Path) -> None:
+    """One held-out sample shows no attribute in both states."""
+    shards = make_shards(tmp_path / "shards", val=1)
+    train(tiny_config(shards, tmp_path / "out", train={"steps": 1, "validate_every": 1}), StopRequest())
+    text = (tmp_path / "out" / "metrics.jsonl").read_text()
+    (line,) = [json.loads(row, parse_constant=lambda name: pytest.fail(name)) for row in text.splitlines()]
+    assert line["val/attributes"] is None
 
 
 def test_event_files_hold_what_metrics_jsonl_holds_also_after_a_continuation(shards: Path, tmp_path: Path) -> None:
@@ -98,7 +131,9 @@ def test_without_the_package_a_training_with_event_files_is_refused(shards: Path
         train(tiny_config(shards, tmp_path, train={"tensorboard": True}), StopRequest())
 
 
-def test_a_jump_stops_a_training_before_the_step_is_taken(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At step 4 the total is a hundred times what it is, and the guard looks back three steps."""
     agree = loop.agree
 
     def jumping(terms: Any, total: Any, step: int, *rest: Any) -> Any:
@@ -107,9 +142,22 @@ def test_a_jump_stops_a_training_before_the_step_is_taken(shards: Path, tmp_path
 
     monkeypatch.setattr("pretrain.watch.WINDOW", 3)
     monkeypatch.setattr(loop, "agree", jumping)
+
+
+@pytest.mark.usefixtures("jump")
+def test_a_jump_stops_a_training_before_the_step_is_taken(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"jumped to .* at step 4"):
         train(tiny_config(shards, tmp_path, train={"steps": 8, "save_every": 1, "spike_factor": 3.0}), StopRequest())
     assert checkpoint.resolve(tmp_path / "checkpoint").name == "step-00000004"
+
+
+@pytest.mark.usefixtures("jump")
+def test_a_continued_training_knows_the_losses_before_it_also_those_that_were_not_logged(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path, train={"steps": 8, "log_every": 8, "spike_factor": 3.0})
+    with pytest.raises(Stopped):
+        train(config, StopAfter(3))
+    with pytest.raises(StageError, match=r"jumped to .* at step 4"):
+        train(config, StopRequest())
 
 
 def _broken_on_rank_1(rank: int, shards: Path, out: Path) -> tuple[str, list[str]]:

@@ -1,0 +1,35 @@
+"""What ranks agree on before they continue, and what is made up then."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import write_json
+from pretrain import checkpoint, loop
+from tests.unit.pretrain.ranks import run_ranks
+
+
+def _started(rank: int, roots: list[Path], identities: list[str]) -> str:
+    try:
+        return str(loop.newest(roots[rank], identities[rank]))
+    except ConfigError as err:
+        return str(err)
+
+
+def test_ranks_that_would_continue_different_trainings_are_named_on_all_ranks(tmp_path: Path) -> None:
+    """As with an `out` or shards of each node's own."""
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    write_json(shared / "step-00000004" / checkpoint.METADATA_FILE, {"training": "a"})
+    where = f"rank 1 on {socket.gethostname()}"
+    (first, second) = run_ranks(_started, 2, tmp_path, [shared, own], ["a", "a"])
+    assert first == second
+    assert first.startswith(f"{where} finds no checkpoint in `out`, ")
+    assert first.endswith("step-00000004; it must be one folder that all nodes share")
+    (here := tmp_path / "2").mkdir()
+    assert all(f"{where} has another config" in text for text in run_ranks(_started, 2, here, [shared, shared], ["a", "b"]))
+    (here := tmp_path / "3").mkdir()
+    assert set(run_ranks(_started, 2, here, [shared, shared], ["a", "a"])) == {str(shared / "step-00000004")}
+    with pytest.raises(Exception, match="another config or other data"):
+        loop.newest(shared, "b")
