@@ -6,6 +6,7 @@ Nothing heavy is imported above the commands, so that `passerby --help` answers 
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -317,14 +318,13 @@ def refuse_redecide(arguments: Sequence[str]) -> None:
 
 def evaluation_module(arguments: Sequence[str]) -> str:
     """Who evaluates: `finetune` for recipes whose data are a benchmark's folder (data.folder), else `pretrain` (data.shards)."""
-    from pipeline.config import read_yaml
+    from pipeline.config import of_training, read_yaml
     from pipeline.contracts.errors import ConfigError
 
-    words = [word for word in arguments if not word.startswith("-") and "=" not in word]
-    recipes = [Path(word) for word in words if word.endswith((".yaml", ".yml"))]
-    files = recipes or [file for word in words if (file := Path(word) / "config.yaml").is_file()]
+    named = pairwise(["", *arguments])
+    words = [word for before, word in named if not word.startswith("-") and before not in ("--checkpoint", "--set", "--split")]
     try:
-        tree = read_yaml(files[0]) if files else {}
+        tree = read_yaml(of_training(Path(words[0]))[0]) if words else {}
     except ConfigError:
         tree = {}  # the module says what is wrong with it
     data = tree.get("data")

@@ -11,6 +11,7 @@ import yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.fields import convert
 from pipeline.fileio import digest
+from pipeline.paths import is_training
 
 T = TypeVar("T")
 _UNSET = object()  # a field that a tree does not have, which None is not
@@ -104,7 +105,7 @@ def of_training(path: Path, overrides: Sequence[str] = ()) -> tuple[Path, list[s
     """A recipe, or a training's folder or config.yaml -> (YAML file, `--set` items). The latter two mean the training in that folder,
     wherever it lies now, unless an item says `out=`: what was moved or copied must not go on, or be scored, somewhere else."""
     file = path / "config.yaml" if path.is_dir() else path
-    if file.name == "config.yaml" and any((file.parent / name).exists() for name in ("checkpoint", "metrics.jsonl")):
+    if file.name == "config.yaml" and is_training(file.parent):
         return file, [f"out={json.dumps(str(file.parent))}", *overrides]  # JSON text is YAML
     return file, list(overrides)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import graph
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
-from pipeline.paths import RunPaths
+from pipeline.paths import RunPaths, is_training
 
 GENERATION = (sys.executable, "-m", "generation")
 _OWN_NAMES = re.compile(r"^(?:Error: )?(?:\w+Error: )?")
@@ -53,7 +53,7 @@ def config_arguments(config: Path, overrides: Sequence[str]) -> tuple[Path, list
     paths = RunPaths(config)
     if not paths.config.exists():
         raise ConfigError(f"{config} holds no config.yaml; accepted: a recipe or the folder of a run that was started")
-    if (config / "checkpoint").is_dir():
+    if is_training(config):
         raise ConfigError(f"{config} is the folder of a training; accepted: a recipe or the folder of a generation run")
     return paths.config, [*overrides, f"run.folder={json.dumps(str(config))}"]  # JSON text is YAML, whatever the folder's name
 

@@ -68,3 +68,8 @@ class RunPaths:
         if not folder.is_dir():
             return []
         return sorted(int(p.stem) for p in folder.glob("[0-9]*.json") if p.stem.isdigit())
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a pre-training or fine-tuning has begun to write there."""
+    return (folder / "metrics.jsonl").is_file() or any(folder.glob("checkpoint/*/metadata.json"))

@@ -124,7 +124,10 @@ def test_passerby_evaluate_finds_out_whether_shards_or_a_benchmark_are_meant(tmp
     assert evaluation_module([str(ROOT / "configs" / "pretrain" / "demo.yaml")]) == "pretrain"
     (tmp_path / "training").mkdir()
     recipe.rename(tmp_path / "training" / "config.yaml")
-    assert evaluation_module([str(tmp_path / "training")]) == "finetune"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("data: {shards: there}\n")
+    for words in (["training"], ["--checkpoint", "other", "training"], ["--split", "val", "training", "--checkpoint", "other"]):
+        assert evaluation_module([str(tmp_path / word) if word in ("training", "other") else word for word in words]) == "finetune"
     assert evaluation_module(["absent.yaml"]) == evaluation_module(["--help"]) == evaluation_module([]) == "pretrain"
     for path in (ROOT / "configs" / "finetune").glob("*.yaml"):
         assert evaluation_module([str(path)]) == "finetune"

@@ -79,7 +79,6 @@ def test_a_failed_stage_is_exit_code_1(tmp_path, fake_generation, capsys):
 
 
 def test_the_folder_of_a_training_is_no_run(tmp_path, capsys):
-    (tmp_path / "checkpoint").mkdir()
     (tmp_path / "metrics.jsonl").touch()
     (tmp_path / "config.yaml").write_text("method: aptm\ndata: {folder: somewhere}\n")
     assert passerby("status", tmp_path) == 2
