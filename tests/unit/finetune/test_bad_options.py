@@ -19,7 +19,7 @@ def vehicles(root: Path) -> dict:
     (root / "images").mkdir(parents=True)
     (root / "images" / "a.jpg").write_bytes(b"")
     (root / "captions.csv").write_text("image,caption,identity,split,kind\na.jpg,a car,car 7,train,vehicle\n")
-    return {"data": {"name": "own", "folder": str(root), "val_share": 0.0001}}
+    return {"data": {"name": "own", "folder": str(root), "kinds": ["vehicle"], "val_share": 0.0001}}
 
 
 def test_a_bit_that_must_agree_is_one_of_the_attribute_space(miniature):
