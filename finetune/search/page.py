@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from finetune.search.pictures import upright
 from finetune.search.query import Hit, Reason
 from pipeline.contracts.attributes import AttributeSpace
-from pretrain.pictures import UNREADABLE, as_rgb
+from pretrain.pictures import UNREADABLE
 
 HEIGHT_PX = 256
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -52,7 +53,7 @@ def thumbnail(path: Path) -> str:
     """A data URL, empty for a picture that cannot be read."""
     try:
         with Image.open(path) as image:
-            small = as_rgb(ImageOps.exif_transpose(image))
+            small = upright(image)
             small.thumbnail((2 * HEIGHT_PX, HEIGHT_PX))
     except UNREADABLE:
         return ""

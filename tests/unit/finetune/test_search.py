@@ -1,10 +1,8 @@
 """Index and search: the order is that of a plain matrix product, an index goes on where it stopped, mistakes are named."""
 
-import io
 import json
 import shutil
 import threading
-from base64 import b64decode
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from finetune.cli import finetune
 from finetune.config import FinetuneConfig
@@ -22,8 +20,7 @@ from finetune.initialize import start_model
 from finetune.methods.start import open_searcher
 from finetune.search import index as index_module
 from finetune.search.index import build_index, make_faiss, open_index
-from finetune.search.page import contact_sheet, thumbnail
-from finetune.search.pictures import read_upright
+from finetune.search.page import contact_sheet
 from finetune.search.query import SearchEngine
 from finetune.search.server import _count, make_server
 from pipeline.config import build
@@ -251,20 +248,6 @@ def test_a_taken_port_is_named(engine):
         make_server(engine, taken.server_address[1])
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_indexed_and_shown_the_way_up_that_its_camera_held_it(orientation, people, tmp_path):
-    with Image.open(people / "val_0.jpg") as image:
-        exif = image.getexif()
-        exif[ExifTags.Base.Orientation] = orientation
-        image.save(tmp_path / "turned.png", exif=exif)
-        upright = ImageOps.exif_transpose(Image.open(tmp_path / "turned.png"))
-    with Image.open(io.BytesIO(read_upright(tmp_path / "turned.png"))) as read:
-        assert np.array_equal(np.asarray(read), np.asarray(upright))
-    shown = Image.open(io.BytesIO(b64decode(thumbnail(tmp_path / "turned.png").partition(",")[2])))
-    assert shown.size == upright.size
-    assert np.abs(np.asarray(shown).astype(int) - np.asarray(upright)).mean() < 30
-
-
 def test_index_and_matching_head_see_the_same_upright_picture(tmp_path, people, checkpoint):
     with Image.open(people / "val_0.jpg") as image:
         image.save(tmp_path / "a.png")
@@ -276,11 +259,3 @@ def test_index_and_matching_head_see_the_same_upright_picture(tmp_path, people, 
     assert np.array_equal(opened.features[0], opened.features[1])
     one, other = SearchEngine(opened, open_searcher(checkpoint, CPU)).search(TEXT, 2)
     assert one.match == pytest.approx(other.match, abs=1e-6)
-
-
-def test_a_picture_that_cannot_be_shown_is_left_out_of_the_page(people, tmp_path, monkeypatch):
-    assert thumbnail(people / "val_0.jpg").startswith("data:image/jpeg;base64,")
-    (tmp_path / "cut.jpg").write_bytes((people / "val_0.jpg").read_bytes()[:100])
-    assert thumbnail(tmp_path / "cut.jpg") == thumbnail(tmp_path / "absent.jpg") == ""
-    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 0)  # a header that promises more pixels than Pillow decodes
-    assert thumbnail(people / "val_0.jpg") == ""
