@@ -20,7 +20,7 @@ from finetune.expansion import expanded_scores
 from finetune.methods.base import Searcher, embed, rank
 from finetune.scores import measure
 from pipeline.contracts.attributes import AttributeSpace
-from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.errors import ConfigError, ContractError
 from pretrain.retrieval.attributes import attribute_metrics, balanced_accuracies, predicted_labels
 from pretrain.retrieval.encode import ImageFeatures
 from pretrain.retrieval.gallery import TEXT_BATCH, Gallery
@@ -180,5 +180,11 @@ def _pixels(searcher: Searcher, paths: Sequence[Path], workers: int = 0) -> Tens
 def _attributes(data: DataConfig, name: str) -> AttributeTask:
     split = data_set(data.name).read(Path(data.folder), name)
     assert split.space is not None, "PA-100K has attributes"
+    labels = np.array([record.labels for record in split.records])
+    if np.isnan(balanced_accuracies(labels, labels)).all():
+        raise ContractError(
+            f"{split.source}: no attribute of split {name} is 1 of some pictures and 0 of others ({len(labels)} pictures), so "
+            f"mean_accuracy is not defined; name pictures of both"
+        )
     check_files(split.images, [record.image for record in split.records], split.source)
     return AttributeTask(split.images, split.records, split.space, data.workers)

@@ -1,6 +1,7 @@
 """Ranking and measuring: who answers whom, routing, ties, duplicates, submissions from a checkpoint."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,9 +158,16 @@ def test_a_score_of_attributes_that_is_not_defined_is_left_out(people):
     json.dumps(scores, allow_nan=False)
 
 
-def test_gold_that_does_not_fit_is_refused(miniature, tmp_path):
-    import shutil
+def test_attributes_that_never_differ_are_refused_before_anything_is_scored(people, tmp_path):
+    """Their mean accuracy is 0 / 0, and no later checkpoint would exceed it."""
+    shutil.copytree(people, tmp_path / "copy")
+    annotation = tmp_path / "copy" / "pa100k_val.json"
+    annotation.write_text(json.dumps(json.loads(annotation.read_text())[:1]))
+    with pytest.raises(ContractError, match=r"pa100k_val\.json: no attribute of split val is 1 .*\(1 pictures\).* both"):
+        validation_task(DataConfig(name="pa-100k", folder=str(tmp_path / "copy")))
 
+
+def test_gold_that_does_not_fit_is_refused(miniature, tmp_path):
     shutil.copytree(miniature, tmp_path / "copy")
     path = gold_path(tmp_path / "copy")
     gold = read_gold(path)
