@@ -24,9 +24,16 @@ def decode_resized(data: bytes, height: int, width: int, where: str) -> np.ndarr
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """What is transparent shows white, not the colour that lies under it; grey of 16 bits is scaled, where Pillow would cut it off."""
+    """What is transparent shows white, not the colour that lies under it; grey of 16 bits is scaled, where Pillow would cut it off.
+
+    Integers of 32 bits say nothing of their range: they are taken for 16 bits if one exceeds 255.
+    """
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        grey, clear = np.asarray(image), image.info.get("transparency")
+        scale = 1 if image.mode == "I" and grey.max() <= 255 else 257
+        image = Image.fromarray((grey.clip(0, 65535) // scale).astype(np.uint8))
+        if clear is not None:
+            image.putalpha(Image.fromarray(np.where(grey == clear, 0, 255).astype(np.uint8)))
     if image.has_transparency_data:
         shown = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import write_bytes
-from pretrain.pictures import decode_resized
+from pretrain.pictures import as_rgb, decode_resized
 from pretrain.shard_index import ShardIndex
 from pretrain.shards import ShardReader
 from tests.unit.pretrain.samples import make_shards
@@ -109,3 +109,16 @@ def test_grey_of_16_bits_is_scaled_and_what_is_transparent_is_white() -> None:
         shown = decode_resized(png(image), 4, 4, "x")
         assert (shown[:2] == 255).all()
         assert (shown[2:] == (255, 0, 0)).all()
+
+
+def test_integers_of_32_bits_are_scaled_only_where_8_do_not_hold_them() -> None:
+    for top, expected in ((255, 1), (65535, 257)):
+        image = Image.fromarray(np.linspace(0, top, 64).astype(np.int32)[None].repeat(8, 0))
+        assert image.mode == "I"
+        assert np.array_equal(np.asarray(as_rgb(image))[0, :, 1], np.asarray(image)[0] // expected)
+
+
+def test_a_16_bit_grey_that_stands_for_transparent_is_white(tmp_path) -> None:
+    image = Image.fromarray(np.array([[1000, 1001, 60000]], np.uint16))
+    image.save(tmp_path / "grey.png", transparency=1000)
+    assert decode_resized((tmp_path / "grey.png").read_bytes(), 1, 3, "x")[0, :, 0].tolist() == [255, 3, 233]
