@@ -2,20 +2,29 @@
 
 import re
 
+from generation.caption_gate import names_clothing
+
 _THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
-_SIGNS = re.compile(r"(?:[-*•>\s]+|\d+[.)]\s)\s*")  # of a list, or a quotation
+_SIGNS = re.compile(r"(?:[-*•>_{\"\s]+|\d+[.)]\s)\s*")  # of a list, a quotation, JSON
 _POLITENESS = re.compile(r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|great)[,.!]\s*", re.IGNORECASE)
-_NAMED = r"(?:descriptions?|sentences?|captions?|answers?|options?)"
-_ANNOUNCEMENT = re.compile(  # not: "Here is a man", "A shirt with the caption", "I cannot provide captions"
-    r"(?:[^:.!]*?\bhere(?:['’]s| is| are)\b(?:(?!\b(?:wearing|with)\b)[^:.!])*\b(?:describ(?:es|ing)|" + _NAMED + r")"
-    r"|(?:(?!(?:with|cannot|not)\b)[\w-]+\s){0,3}" + _NAMED + r")\b[^:.!]*",
-    re.IGNORECASE,
+_NAMED = r"(?:descriptions?|sentences?|captions?|answers?|options?)\b"
+_HERE = (  # bounded, as all that follows: a model in a loop says it hundreds of times. Not: "Here is a man"
+    r"[^:.!]{0,120}?\bhere(?:['’]s| is| are)\b(?:(?!\b(?:wearing|with)\b)[^,:.!]){0,120}?\b(?:describ(?:es|ing)\b|" + _NAMED + ")"
 )
-_PREAMBLE_END = re.compile(r"(?::|[.!](?=\s+\S))(?:\s+|$)")  # what follows on the same line is the sentence
+_TITLE = r"(?:(?!(?:with|cannot|not)\b)[\w-]+(?:['’]s)?\s){0,3}" + _NAMED  # not: "A shirt with the caption", "I cannot provide captions"
+_OF_WHAT = r"(?:\s\d+)?(?:\s\([^)]{0,40}\))?(?:\s(?:of|for|about|describ(?:es|ing))\b[^,:.!]{0,120}?)?(?:\s(?:is|are)(?:\sas follows)?)?"
+_COLON = r"(?:\"\s*:\s*|[*_]*:[*_]*(?:\s+|$))"
+_LABEL = re.compile(rf"(?P<by>{_HERE})[^:.!]{{0,120}}{_COLON}|(?P<title>{_TITLE}){_OF_WHAT}(?:{_COLON}|\s[-–—]\s)", re.IGNORECASE)
+_ANNOUNCEMENT = re.compile(  # a sentence with another behind it, or all of the line
+    rf"{_HERE}[^,:.!]{{0,120}}[.!]\s+(?=\S)|(?:{_HERE}[^:.!]{{0,120}}|{_TITLE}{_OF_WHAT})[.!]?$", re.IGNORECASE
+)
+_ANY_CLOTHES = re.compile(r"\b(?:clothes|clothing|outfits?|attire)\b", re.IGNORECASE)  # which an announcement may name; a coat it does not
 _OFFER = re.compile(r"(?:let me|let['’]s|i['’](?:d|ll)|i will|i can help|happy to|glad to)\b", re.IGNORECASE)
 _FEWEST_WORDS = 4  # not "Here you go!", "Person", "```json"
-_SENTENCE_END = re.compile(r"[.!?](?=[\"'”’]?(?:\s+[\"'“‘A-Z]|\s*$))")
-_ABBREVIATION = re.compile(r"\b(?:mr|mrs|ms|dr|st|jr|sr|prof|nos?|vs|approx|[a-z])\.$", re.IGNORECASE)
+_SENTENCE_END = re.compile(  # its mark is the group; abbreviations and initials are passed over
+    r"\b(?:(?i:(?:mr|mrs|ms|dr|st|jr|sr|prof|nos?|vs|approx)\.|[a-z]\.(?:\s?[a-z]\.)+)|etc\.(?=\s+[a-z]))"
+    r"|(?<!\.)([.!?])(?=[\"'”’]?(?:\s+[\"'“‘A-Z]|\s*$)|\s+\S)"
+)
 
 
 def without_thoughts(text: str) -> str:
@@ -38,13 +47,13 @@ def finished(text: str) -> str | None:
     if sentence := _first_caption(_lines("\n".join(before))):
         return sentence
     last = _plain(last)
-    ends = [end.end() for end in _SENTENCE_END.finditer(last) if not _ABBREVIATION.search(last, 0, end.end())]
+    ends = [end.end() for end in _SENTENCE_END.finditer(last) if end[1]]
     return last[: ends[-1]] if ends else None
 
 
 def _first_caption(lines: list[str]) -> str:
     """Empty if there is none."""
-    return next((s for s in lines if len(s.split()) >= _FEWEST_WORDS and not _ANNOUNCEMENT.match(s) and not _OFFER.match(s)), "")
+    return next((s for s in lines if len(s.split()) >= _FEWEST_WORDS and _announced(s) < len(s) and not _OFFER.match(s)), "")
 
 
 def _lines(text: str) -> list[str]:
@@ -54,12 +63,23 @@ def _lines(text: str) -> list[str]:
 def _plain(line: str) -> str:
     """Empty for a heading, and for a line that only announces the next one."""
     line = line.strip()
-    if line.endswith(":") or line.startswith("#"):
+    if line.rstrip("*_").endswith(":") or line.startswith("#"):
         return ""
     line = _after(_POLITENESS, _after(_SIGNS, line.replace("**", "")))
-    announcement = _ANNOUNCEMENT.match(line)
-    end = announcement and _PREAMBLE_END.match(line, announcement.end())
-    return " ".join((line[end.end() :] if end else line).strip("\"'“”‘’*_ ").split())
+    end = _announced(line)
+    return " ".join((line[end:] if end < len(line) else line).strip("\"'“”‘’*_{}, ").split())
+
+
+def _announced(line: str) -> int:
+    """How many characters of the line only announce a caption. What names a garment before any colon is the caption itself."""
+    if label := _LABEL.match(line):
+        return 0 if _names_garment(label["by"] or label["title"]) else label.end()
+    found = _ANNOUNCEMENT.match(line)
+    return found.end() if found and not _names_garment(found[0]) else 0
+
+
+def _names_garment(text: str) -> bool:
+    return names_clothing(_ANY_CLOTHES.sub("", text))
 
 
 def _after(pattern: re.Pattern[str], text: str) -> str:

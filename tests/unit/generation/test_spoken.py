@@ -115,6 +115,56 @@ def test_the_sentence_is_found_in_what_models_say(answer: str, caption: str) -> 
 
 
 @pytest.mark.parametrize(
+    "caption",
+    [
+        "Based on the answers, the man wears a red shirt and blue jeans. He carries a black bag.",
+        "In one sentence, the woman wears a red coat and black trousers. She also wears white sneakers.",
+        "In one sentence, the woman wears a red coat and black trousers.\nShe also wears white sneakers.",
+        "The caption on his shirt reads NYC and he wears blue jeans. His shoes are white and clean.",
+        "His shirt caption: NYC in white letters.",
+        "According to the answers, a man in a red shirt is walking. He is wearing a black jacket and carries a backpack.",
+        "Here is a description of a man in a red coat. He carries a black bag.",
+        "Here is a description of a man in a red coat.\nHe carries a black bag.",
+    ],
+)
+def test_a_caption_that_speaks_of_its_task_keeps_its_first_sentence(caption: str) -> None:
+    assert one_sentence(caption) == caption.partition("\n")[0]
+
+
+@pytest.mark.parametrize(
+    "preamble",
+    [
+        "*Description:* ",
+        "_Caption:_ ",
+        "*Caption:*\n",
+        "Description - ",
+        "Description of the person – ",
+        "The person's description: ",
+        "The description of the person in the image is as follows: ",
+        "The answer is: ",
+        "Here is a one-sentence description of the person's clothing. ",
+        "Here is a sentence describing the person, based on the picture: ",
+        "Here is a sentence describing the person, based on the picture.\n",
+        "Here is a sentence describing the person in the coat: ",
+    ],
+)
+def test_preambles_are_left_out(preamble: str) -> None:
+    assert one_sentence(preamble + MAN) == MAN
+
+
+@pytest.mark.parametrize(
+    "reply", ['```json\n{"caption": "%s"}\n```', '```json\n{\n  "caption": "%s",\n  "n": 1\n}\n```', '{"description":"%s"}']
+)
+def test_the_sentence_is_found_in_json(reply: str) -> None:
+    assert one_sentence(reply % MAN) == MAN
+
+
+def test_a_model_in_a_loop_holds_nobody_up() -> None:
+    """A minute and more if the search were quadratic in the repeats."""
+    assert one_sentence("here is " * 20_000).startswith("here is here is")
+
+
+@pytest.mark.parametrize(
     ("text", "whole"),
     [
         ("A man wears a shirt with the no. 5 and dark tr", None),
@@ -124,6 +174,14 @@ def test_the_sentence_is_found_in_what_models_say(answer: str, caption: str) -> 
         ("A man in a U.S. Army jacket and a ha", None),
         ("A man in a shirt. He also w", "A man in a shirt."),
         ("Here is a description of the person.\nA man in a red sh", None),
+        ("A man wearing red. he has jeans and a", "A man wearing red."),
+        ("A man in red. É", "A man in red."),
+        ("The man wears a shirt with the letter A. He", "The man wears a shirt with the letter A."),
+        ("A man in a U. S. Army jacket and a ha", None),
+        ("A man in a hat, a shirt, etc. He also w", "A man in a hat, a shirt, etc."),
+        ("A man in a red... shirt and dark tr", None),
+        ('A man in a shirt that says "Wow!" and dark tr', None),
+        ('{"caption": "A man in red trousers. He', "A man in red trousers."),
     ],
 )
 def test_an_abbreviation_ends_no_sentence(text: str, whole: str | None) -> None:
