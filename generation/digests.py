@@ -8,9 +8,9 @@ from generation.annotation.lexicon import RULES_FILE
 from generation.backends.captioner_files import max_new_tokens
 from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.pipeline_files import check_settings
-from generation.config import EMBEDDED, GenerateConfig, GenerationConfig, PromptsConfig
+from generation.config import EMBEDDED, GenerationConfig, PromptsConfig
 from generation.run_size import num_prompts, units_of_prompts
-from pipeline.config import build, read_yaml, to_dict
+from pipeline.config import load, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file
 from pipeline.paths import RunPaths
@@ -111,11 +111,11 @@ def _refuse_absent(config: GenerationConfig) -> None:
 
 def _was_started_so(config: GenerationConfig) -> bool:
     """With these settings of generate: a run that an earlier version began is looked at, and goes on, with what that version took."""
-    file = RunPaths(config.run.path).config
-    if not file.is_file():
-        return False
+    paths = RunPaths(config.run.path)
+    if not (paths.config.is_file() and (any(paths.stage("generate").glob("done/*.json")) or paths.slurm.is_dir())):
+        return False  # a recipe may lie where its run will be
     with suppress(ConfigError):
-        started = build(GenerateConfig, read_yaml(file).get("generate", {}), str(file))
+        started = load(GenerationConfig, paths.config).generate
         return _section("generate", started) == _section("generate", config.generate)
     return False
 
