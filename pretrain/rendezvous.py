@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 import time
+import uuid
 from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -41,10 +42,9 @@ def join(backend: str, environment: MutableMapping[str, str]) -> None:
     """Start the process group of the announced ranks. Raises StageError naming who does not answer or differs from the first."""
     rank, world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
     wait_s = float(environment.get("PASSERBY_RENDEZVOUS_S", WAIT_S))
-    attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun --max-restarts: its store still has the words of the last one
-    store = dist.PrefixStore(f"attempt/{attempt}", open_store(rank, world, wait_s, environment))
-    roll_call(store, rank, world, wait_s, environment, {"backend": backend, "torch": torch.__version__})
-    prefixed = dist.PrefixStore("group", store)
+    store = open_store(rank, world, wait_s, environment)
+    start = roll_call(store, rank, world, wait_s, environment, {"backend": backend, "torch": torch.__version__})
+    prefixed = dist.PrefixStore("group", start)
     dist.init_process_group(backend, store=prefixed, rank=rank, world_size=world, timeout=timedelta(seconds=SILENCE_S))
     if rank:
         logging.disable(logging.INFO)  # the first rank reports, the others warn
@@ -67,30 +67,43 @@ def open_store(rank: int, world: int, wait_s: float, environment: MutableMapping
 
 def roll_call(
     store: dist.Store, rank: int, world: int, wait_s: float, environment: MutableMapping[str, str], facts: dict[str, str] | None = None
-) -> None:
-    """Every rank reports with `facts`; the first names those that do not, or that differ from itself, and tells the others to go."""
-    own = facts or {}
-    store.set(f"here/{rank}", json.dumps({"node": socket.gethostname(), **own}))
+) -> dist.Store:
+    """Every rank reports with `facts`; the first names those that do not, or that differ from itself, and tells the others to go.
+
+    Returns the part of `store` that is of this start alone. torchrun keeps a store over its restarts, and its agents do not count them
+    alike, so every rank draws a word: the first answers to the word of another with its own, which names the part.
+    """
+    own, word = facts or {}, uuid.uuid4().hex
+    report = json.dumps({"node": socket.gethostname(), **own})
     if rank:
+        store.set(f"word/{rank}", word)
         try:
-            store.wait(["roll"], timedelta(seconds=2 * wait_s))
+            store.wait([f"answer/{word}"], timedelta(seconds=2 * wait_s))
+            start = dist.PrefixStore(f"start/{store.get(f'answer/{word}').decode()}", store)
+            start.set(f"here/{rank}", report)
+            start.wait(["roll"], timedelta(seconds=2 * wait_s))
         except RuntimeError as err:
             raise StageError(f"rank {rank} on {socket.gethostname()}: the first rank never called the roll ({err})") from err
-        if verdict := store.get("roll").decode():
+        if verdict := start.get("roll").decode():
             raise StageError(verdict)
-        return
+        return start
+    start = dist.PrefixStore(f"start/{word}", store)
     deadline = time.monotonic() + wait_s
     absent = list(range(1, world))
     while absent and time.monotonic() < deadline:
-        absent = [number for number in absent if not store.check([f"here/{number}"])]
+        for number in absent:
+            if store.check([f"word/{number}"]):  # perhaps one of an earlier start, to which nobody listens any more
+                store.set(f"answer/{store.get(f'word/{number}').decode()}", word)
         time.sleep(0.05)
+        absent = [number for number in absent if not start.check([f"here/{number}"])]
     if absent:
         verdict = f"no answer within {wait_s:g} s from {', '.join(_named(absent, environment))}; check those nodes, then start again"
     else:
-        verdict = _differing(own, (json.loads(store.get(f"here/{number}")) for number in range(1, world)))
-    store.set("roll", verdict)
+        verdict = _differing(own, (json.loads(start.get(f"here/{number}")) for number in range(1, world)))
+    start.set("roll", verdict)
     if verdict:
         raise StageError(verdict)
+    return start
 
 
 def _differing(own: dict[str, str], others: Iterable[dict[str, str]]) -> str:

@@ -39,6 +39,26 @@ loop.agree = killed
 cli.main()
 """
 
+DIED_ONCE = """
+import os, time
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from pretrain.rendezvous import join
+
+join("gloo", os.environ)
+folder, mark = Path(os.environ["FOLDER"]), Path(os.environ["FOLDER"]) / "died"
+if not mark.exists():
+    dist.barrier()
+    if os.environ["RANK"] == "1":
+        mark.touch()
+        os._exit(1)
+    time.sleep(600)  # until its agent follows the other one
+total = torch.tensor(dist.get_rank())
+dist.all_reduce(total)
+(folder / f"sum-{int(total)}-of-restart-{os.environ['TORCHELASTIC_RESTART_COUNT']}").touch()
+"""
+
 
 @pytest.fixture(scope="module")
 def alone(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
@@ -80,6 +100,26 @@ def test_torchrun_restarts_all_ranks_after_one_was_killed(shards: Path, tmp_path
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"steps": 3' in done.stdout
     assert "3 steps (1.0 epochs) from step " in done.stderr
+
+
+def test_two_torchrun_agents_that_count_their_restarts_differently_start_again(tmp_path: Path) -> None:
+    """The agent whose rank died counts a restart; the other one follows it without counting."""
+    (tmp_path / "died_once.py").write_text(DIED_ONCE)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PASSERBY_RENDEZVOUS_S": "60", "FOLDER": str(tmp_path)}
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc_per_node=1",
+        "--max-restarts=1",
+        "--monitor-interval=0.1",
+    ]
+    argv = [*launcher, "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}", str(tmp_path / "died_once.py")]
+    agents = [subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    told = [agent.communicate(timeout=300)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], "\n".join(told)
+    assert {path.name for path in tmp_path.glob("sum-*")} == {"sum-1-of-restart-0", "sum-1-of-restart-1"}
 
 
 def free_port() -> int:

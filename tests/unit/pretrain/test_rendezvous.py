@@ -2,6 +2,8 @@
 
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch.distributed as dist
@@ -102,6 +104,26 @@ def test_a_rank_that_sees_no_gpu_is_named_before_anybody_waits_for_it() -> None:
         roll_call(host, 0, 2, 2.0, environment, {"backend": "nccl", "torch": "2"})
     other.join()
     assert "backend=gloo" in messages[0]
+
+
+def test_a_store_that_outlives_a_start_does_not_mix_two() -> None:
+    """torchrun's, after a restart: the ranks of the second start come one after the other and find the words of the first."""
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    stores = [open_store(rank, 3, 5.0, environment) for rank in range(3)]
+
+    def start(number: int, *late: int) -> list[bytes]:
+        def join(rank: int) -> bytes:
+            time.sleep(0.3 * (rank in late))
+            own = roll_call(stores[rank], rank, 3, 5.0, environment, {"start": str(number)})
+            if rank == 0:
+                own.set("address", f"of start {number}")
+            return own.get("address")
+
+        with ThreadPoolExecutor(3) as pool:
+            return list(pool.map(join, range(3)))
+
+    for number, late in enumerate([(), (0,), (1,), (0, 2)]):
+        assert start(number, *late) == [f"of start {number}".encode()] * 3
 
 
 def test_a_port_that_is_taken_is_named() -> None:
