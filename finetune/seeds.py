@@ -30,9 +30,14 @@ def train_seeds(config: Recipe, seeds: Sequence[int], stop: StopRequest) -> dict
 
 
 def spread(runs: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Scores of several runs, kind -> score -> value, as kind -> score -> {mean, std, values}."""
-    return {kind: {name: _group([run[kind][name] for run in runs]) for name in scores} for kind, scores in runs[0].items()}
+    """Scores of several runs, kind -> score -> value, as kind -> score -> {mean, std, values}.
+
+    values: in the order of the runs, None where a score is not defined; mean and std are over the others, std is None for a single one.
+    """
+    names = {kind: dict.fromkeys(name for run in runs for name in run[kind]) for kind in runs[0]}
+    return {kind: {name: _group([run[kind].get(name) for run in runs]) for name in found} for kind, found in names.items()}
 
 
-def _group(values: Sequence[float]) -> dict[str, Any]:
-    return {"mean": fmean(values), "std": stdev(values), "values": list(values)}
+def _group(values: Sequence[float | None]) -> dict[str, Any]:
+    defined = [value for value in values if value is not None]
+    return {"mean": fmean(defined), "std": stdev(defined) if len(defined) > 1 else None, "values": list(values)}

@@ -15,7 +15,7 @@ from finetune.config import FinetuneConfig
 from finetune.datasets.challenge import gold_path
 from finetune.evaluate import evaluate
 from finetune.initialize import start_model
-from finetune.seeds import train_seeds
+from finetune.seeds import spread, train_seeds
 from finetune.train import train
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError, ContractError
@@ -169,6 +169,14 @@ def test_several_seeds_give_mean_and_spread(tiny_tree):
     assert report["test"]["all"]["map"]["std"] == pytest.approx(np.std(values, ddof=1))
     with pytest.raises(ConfigError, match="at least two"):
         train_seeds(config, (0,), StopRequest())
+
+
+def test_a_score_that_one_seed_leaves_undefined_is_reported_over_the_others():
+    runs = [{"all": {"accuracy": 1.0}}, {"all": {"accuracy": 0.5, "precision": 0.5}}, {"all": {"accuracy": 0.0, "precision": 0.7}}]
+    found = spread(runs)["all"]
+    assert found["accuracy"] == {"mean": 0.5, "std": 0.5, "values": [1.0, 0.5, 0.0]}
+    assert found["precision"] == {"mean": pytest.approx(0.6), "std": pytest.approx(0.2 / 2**0.5), "values": [None, 0.5, 0.7]}
+    assert spread(runs[:2])["all"]["precision"] == {"mean": 0.5, "std": None, "values": [None, 0.5]}
 
 
 def test_seeds_report_validation_where_the_answers_of_the_test_are_not_known(tiny_tree, miniature, tmp_path):
