@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,18 @@ class MetricsLog:
         self._file.close()
 
     def _put(self, line: Mapping[str, Any], start: int) -> None:
+        """In place of what is in the file from `start` on, which stays if there is no room."""
+        self._file.seek(start)
+        former, data = self._file.read(), memoryview(_encoded(line))
         self._file.seek(start)
         try:
-            self._file.write(_encoded(line))
+            while data:
+                data = data[self._file.write(data) :]  # a part only, where the disk becomes full or a quota is reached
         except OSError as err:
+            with suppress(OSError):
+                self._file.seek(start)
+                self._file.write(former)
+                self._file.truncate()
             raise StageError(f"cannot write {self._path}: {err.strerror}; free some space, then run again to continue") from err
         self._last, self._last_start = line, start
 
