@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from finetune.augment import padded_square
 from finetune.config import FinetuneConfig
@@ -24,10 +24,11 @@ from pipeline.seeds import derive_seed
 from pretrain.augment import train_pixels
 from pretrain.captions import pre_caption
 from pretrain.config import TextsConfig
+from pretrain.loading import load
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
 from pretrain.order import Place
-from pretrain.pictures import UNREADABLE, as_rgb, decode_resized, resized
+from pretrain.pictures import UNREADABLE, as_rgb, resized
 from pretrain.tokenizer import CaptionTokenizer
 
 
@@ -75,13 +76,12 @@ class Sized2d(Protocol):
 
 def decode(data: bytes, size: Sized2d, where: str, square: bool = False) -> np.ndarray:
     """Encoded picture -> (H, W, 3) uint8 of the model's size. Raises ContractError naming `where` if the bytes are no whole picture."""
-    if not square:
-        return decode_resized(data, size.height, size.width, where)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return resized(Image.fromarray(padded_square(np.asarray(as_rgb(image)))), size.height, size.width)
+            shown = as_rgb(image)
+            return resized(Image.fromarray(padded_square(np.asarray(shown))) if square else shown, size.height, size.width)
     except UNREADABLE as err:
-        raise ContractError(f"{where}: not a readable picture ({err})") from err
+        raise ContractError(f"{where}: not a readable picture ({err}); put a whole one there, or leave it out") from err
 
 
 class PictureFolder:
@@ -167,15 +167,9 @@ def train_batches(
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
-    """The batches of one rank from `first_step` on; see `finetune.order`."""
-    loader = DataLoader(
-        TrainingSet(lines, config, vision),
-        batch_sampler=KindBatches(config.seed, lines.records, config.train.global_batch, first_step, num_steps, rank, world),
-        num_workers=config.data.workers,
-        collate_fn=Collate(str(vocab_file), config.text),
-        persistent_workers=config.data.workers > 0,
-    )
-    return iter(loader)
+    """The batches of one rank from `first_step` on; see `finetune.order`. The iterator raises what is wrong with a line."""
+    batches = KindBatches(config.seed, lines.records, config.train.global_batch, first_step, num_steps, rank, world)
+    return load(TrainingSet(lines, config, vision), batches, config.data.workers, Collate(str(vocab_file), config.text))
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ from typing import Any
 from finetune.best import best_folder, best_metadata, check_best
 from finetune.config import FinetuneConfig
 from finetune.data import check_captions
+from finetune.datasets import own
 from finetune.datasets.lines import TrainingLines
 from finetune.evaluate import PROTOCOL, protocol_json
 from finetune.judge import Judge
@@ -49,6 +50,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     test = test_task(config.data)
     val = _selection(config, test)
     _check_captions(config, lines, val, test)
+    own.forget()
     num_steps = config.train.num_steps(len(lines.records))
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random

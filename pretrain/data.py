@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from pipeline.contracts.errors import ContractError, ProjectError
+from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import Sample, SampleMeta
 from pipeline.seeds import derive_seed
 from pretrain.augment import train_pixels
 from pretrain.captions import pre_caption
 from pretrain.config import DataConfig, PretrainConfig, TextsConfig
 from pretrain.labelling import Labelling, labelling
+from pretrain.loading import load
 from pretrain.mixture import Samples
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
@@ -101,13 +102,10 @@ class TrainingSet(Dataset[Example]):
         self._cache = PictureCache(reader, config.model.vision, config.data.cache_mb)
         self._labels = labelling(config.data.attributes, reader.attribute_space)
 
-    def __getitems__(self, places: Sequence[Place]) -> list[Example] | ProjectError:
-        """What a loader asks for: a batch. An error about the data is handed on: of one that is raised here torch makes a traceback."""
-        try:
-            self._cache.prefetch(number for _, number in places)
-            return [self[place] for place in places]
-        except ProjectError as err:
-            return err
+    def __getitems__(self, places: Sequence[Place]) -> list[Example]:
+        """What a loader asks for: a batch."""
+        self._cache.prefetch(number for _, number in places)
+        return [self[place] for place in places]
 
     def __getitem__(self, place: Place) -> Example:
         epoch, number = place
@@ -139,8 +137,9 @@ def identity_of(reader: Samples, data: DataConfig, number: int, meta: SampleMeta
     """
     if data.identity == "image":
         return number
-    if type(meta.pid) is not int or abs(meta.pid) >= SET_STRIDE:
-        raise ContractError(f"{reader.where(number)}: pid is {meta.pid!r}; accepted: a whole number below 2**48; {_LINT}")
+    bits = 63 if len(reader.sizes) == 1 else 48  # in a mixture the others number the set
+    if type(meta.pid) is not int or abs(meta.pid) >= 2**bits:
+        raise ContractError(f"{reader.where(number)}: pid is {meta.pid!r}; accepted: a whole number below 2**{bits}; {_LINT}")
     return meta.pid + reader.set_of(number) * SET_STRIDE
 
 
@@ -159,9 +158,7 @@ class Collate:
     vocab_file: str
     config: TextsConfig
 
-    def __call__(self, examples: Sequence[Example] | ProjectError) -> Batch | ProjectError:
-        if isinstance(examples, ProjectError):
-            return examples
+    def __call__(self, examples: Sequence[Example]) -> Batch:
         ids, mask = _tokenizer(self.vocab_file)([e.caption for e in examples], self.config.max_tokens, self.config.pad)
         return Batch(
             torch.from_numpy(np.stack([e.pixels for e in examples])),
@@ -181,22 +178,8 @@ def train_batches(
     """
     order = Order(config.seed, reader.sizes, reader.quotas)
     batches = RankBatches(order, config.train.global_batch, position, num_steps, rank, world_size)
-    loader = DataLoader(
-        TrainingSet(reader, config),
-        batch_sampler=batches,
-        num_workers=config.data.workers,
-        collate_fn=Collate(str(tokenizer.vocab_file), config.text),
-        persistent_workers=config.data.workers > 0,
-        pin_memory=torch.cuda.is_available() and config.engine.device != "cpu",
-    )
-    return _raised(iter(loader))
-
-
-def _raised(batches: Iterator[Batch | ProjectError]) -> Iterator[Batch]:
-    for batch in batches:
-        if isinstance(batch, ProjectError):
-            raise batch
-        yield batch
+    collate, pin_memory = Collate(str(tokenizer.vocab_file), config.text), torch.cuda.is_available() and config.engine.device != "cpu"
+    return load(TrainingSet(reader, config), batches, config.data.workers, collate, pin_memory)
 
 
 @functools.lru_cache(maxsize=1)

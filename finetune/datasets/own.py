@@ -61,6 +61,11 @@ def _splits(path: Path, space: AttributeSpace | None, stamp: tuple[int, int]) ->
     return {split: merge(records, path) for split, records in found.items()}
 
 
+def forget() -> None:
+    """Free the file that is kept; for a program that has read all it needs and goes on for long."""
+    _splits.cache_clear()
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     """Another one when the file has changed."""
     facts = path.stat()
@@ -87,12 +92,12 @@ def _rows(path: Path, space: AttributeSpace | None) -> Iterator[tuple[str, Recor
 def _labels(row: Mapping[str, Any], space: AttributeSpace | None, where: str) -> tuple[int, ...]:
     """Without a statement, every attribute is not stated."""
     labels = row.get("labels") or [MISSING] * (len(space) if space else 0)
-    if not isinstance(labels, list) or set(map(type, labels)) - {int} or set(labels) - {0, 1, MISSING}:
+    if not isinstance(labels, list) or set(map(type, labels)) - {int, float} or set(labels) - {0, 1, MISSING}:
         raise ContractError(f"{where}: labels {str(labels)[:60]}; accepted: a list of 0, 1 and {MISSING} (not stated)")
     if len(labels) != (len(space) if space else 0):
         known = f"the {len(space)} attributes of {ATTRIBUTES}" if space else f"none without an {ATTRIBUTES} that names them"
         raise ContractError(f"{where}: {len(labels)} labels; accepted: {known}")
-    return tuple(labels)
+    return tuple(map(int, labels))  # pandas writes 1.0
 
 
 def _table(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -108,6 +108,8 @@ def merge(records: Iterable[Record], where: Path) -> tuple[Record, ...]:
 
 
 def _joined(one: Record, other: Record, where: Path) -> tuple[int, ...]:
+    if one.labels == other.labels:
+        return one.labels
     pairs = list(zip(one.labels, other.labels, strict=True))
     if bad := [number for number, values in enumerate(pairs) if set(values) == {0, 1}]:
         raise ContractError(f"{where}: picture {one.image!r} is given with label {bad[0]} (counted from 0) as 0 and as 1; keep one of them")

@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from finetune.augment import train_pixels
 from finetune.data import PictureFolder
@@ -19,6 +19,7 @@ from finetune.recipes import BlipRecipe, ClipRecipe, IrraRecipe
 from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.challenge_sentences import mentioned
 from pipeline.seeds import derive_seed
+from pretrain.loading import load
 from pretrain.order import Place
 
 
@@ -102,12 +103,11 @@ def pair_batches(
     rank: int,
     world: int,
 ) -> Iterator[PairBatch]:
-    """The batches of one rank for `steps` = (first, how many)."""
+    """The batches of one rank for `steps` = (first, how many). The iterator raises what is wrong with a line."""
     plain = KindBatches(config.seed, lines.records, config.train.global_batch, *steps, rank, world)
     mining = config.mining
     sampler = HardBatches(plain, lines.records, mining.share, mining.distance) if mining.share else plain
-    workers = config.data.workers
-    return iter(DataLoader(pairs, batch_sampler=sampler, num_workers=workers, collate_fn=collate, persistent_workers=workers > 0))
+    return load(pairs, sampler, config.data.workers, collate)
 
 
 def stack(pairs: Sequence[Pair], ids: Tensor, masked: Tensor, targets: Tensor) -> PairBatch:

@@ -185,6 +185,9 @@ def test_each_line_of_a_picture_may_state_some_of_its_labels(tmp_path):
     write(tmp_path / "attributes.json", {"name": "three", "attributes": named})
     write(tmp_path / "captions.jsonl", labelled(None, [-1, 1, -1], [0, 1, -1]))
     assert data_set("own").read(tmp_path, "test").records[0].labels == (0, 1, -1)
+    write(tmp_path / "captions.jsonl", labelled([0.0, 1.0, -1.0]))  # as pandas writes whole numbers
+    labels = data_set("own").read(tmp_path, "test").records[0].labels
+    assert (labels, set(map(type, labels))) == ((0, 1, -1), {int})
     write(tmp_path / "captions.jsonl", labelled([0, 1, -1], [0, 0, -1]))
     with pytest.raises(ContractError, match=r"picture 'a\.jpg' is given with label 1 \(counted from 0\) as 0 and as 1"):
         data_set("own").read(tmp_path, "test")

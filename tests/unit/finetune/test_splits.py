@@ -1,6 +1,7 @@
 """What a training, its validation and its test read of a data set: kinds, and identities held out."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,8 +91,28 @@ def test_ones_own_file_is_parsed_once_for_all_splits_and_again_when_it_has_chang
     assert read_validation(data).gallery == ("deep/val.jpg",)
     assert read_testing(data) is not None
     assert len(parsed) == 3
+    own.forget()
+    assert read_validation(data).gallery == ("deep/val.jpg",)
+    assert len(parsed) == 6
     path.write_text("\n".join([*lines, lines[0].replace("a man", "a tall man")]) + "\n")
     assert [line.text for line in TrainingLines.read(tmp_path, data).records] == ["a man", "a tall man"]
     (tmp_path / "images" / "deep" / "val.jpg").unlink()
     with pytest.raises(ContractError, match=r"images lacks 1 of the 1 pictures that .*captions\.jsonl names, the first is deep/val\.jpg"):
         read_validation(data)
+
+
+@pytest.mark.parametrize("method", ["aptm", "irra"])
+def test_a_training_keeps_no_file_in_memory_and_names_a_picture_alike_from_every_process(tmp_path, method, monkeypatch):
+    forgotten, messages = [], []
+    monkeypatch.setattr(own, "forget", lambda: forgotten.append(True))
+    folder = write_own(tmp_path / "own", [f"{name}.jpg,a woman,1,{name}" for name in SPLITS], "image,caption,identity,split").folder
+    kind, model = {"aptm": (FinetuneConfig, MODEL), "irra": (IrraRecipe, {"clip": CLIP, "cross_layers": 1})}[method]
+    tree = {"method": method, "out": str(tmp_path / "out"), "model": model, "engine": {"kind": "torch", "device": "cpu"}}
+    tree |= {"train": {"steps": 1, "global_batch": 1}}
+    for workers in (0, 1):
+        with pytest.raises(ContractError) as caught:
+            train(build(kind, tree | {"data": {"name": "own", "folder": folder, "workers": workers}}, "test"), StopRequest())
+        messages.append(str(caught.value))
+    sentence = rf"{tmp_path}/own/images/train\.jpg: not a readable picture \(.*\); put a whole one there, or leave it out"
+    assert all(re.fullmatch(sentence, message) for message in messages), messages
+    assert forgotten == [True, True]

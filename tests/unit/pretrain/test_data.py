@@ -93,7 +93,7 @@ def test_a_caption_that_cannot_be_learnt_names_its_sample(
         ({"labels": [0] * 26}, r"labels are \[0, .*; accepted: 27 of 0, 1 and -1"),
         ({"labels": [2] + [0] * 26}, "labels are"),
         ({"labels": [0.5] + [0] * 26}, "labels are"),
-        ({"pid": 2**63}, r"pid is 9\d+; accepted: a whole number below 2\*\*48; run `passerby lint`"),
+        ({"pid": 2**63}, r"pid is 9\d+; accepted: a whole number below 2\*\*63; run `passerby lint`"),
     ],
 )
 def test_labels_or_a_person_that_cannot_be_learnt_name_their_sample(
@@ -106,6 +106,12 @@ def test_labels_or_a_person_that_cannot_be_learnt_name_their_sample(
         TrainingSet(reader, config)[0, 3]
     with pytest.raises(ContractError, match=rf"val-000000\.tar, sample 000000012_00: {message}"):
         rank_split(config, build_model(config, tokenizer).eval(), tokenizer, held_out)
+
+
+def test_a_person_may_have_any_number_that_fits_where_there_is_one_set(shards: Path, tmp_path: Path) -> None:
+    reader = _OddReader(shards, "train")
+    reader.changes = {"pid": 2**63 - 1}
+    assert TrainingSet(reader, tiny_config(shards, tmp_path))[0, 3].identity == 2**63 - 1
 
 
 def test_an_error_about_a_sample_is_the_same_sentence_from_a_loading_process(shards: Path, tmp_path: Path) -> None:
