@@ -5,6 +5,7 @@ OUT/captions.jsonl (one line per sample; written last).
 """
 
 import json
+import os
 from pathlib import Path
 
 from finetune.datasets.own import ATTRIBUTES, JSONL
@@ -33,6 +34,7 @@ def unpack_shards(shards: Path, out: Path) -> dict[str, int]:
                 write_bytes(out / "images" / image, sample.image, lasting=False)
                 row = {"image": image, "captions": sample.meta.captions, "identity": str(sample.meta.pid), "split": reader.split}
                 file.write((json.dumps(row | {"labels": sample.meta.labels}, ensure_ascii=False) + "\n").encode())
+        os.sync()  # the pictures at once, before the file that names them
     return {reader.split: len(reader) for reader in readers}
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,14 @@ def test_generated_shards_become_a_data_set_with_captions_and_attributes(tmp_pat
     (tmp_path / "other" / "captions.jsonl").write_text("{}\n")
     with pytest.raises(ConfigError, match="of another origin"):
         unpack_shards(shards, tmp_path / "other")
+
+
+def test_pictures_are_on_the_disk_before_the_file_that_names_them(tmp_path, monkeypatch):
+    seen = []
+    out = tmp_path / "own"
+    monkeypatch.setattr(os, "sync", lambda: seen.append((len(list((out / "images").iterdir())), (out / "captions.jsonl").exists())))
+    counts = unpack_shards(make_shards(tmp_path / "shards"), out)
+    assert seen == [(sum(counts.values()), False)]
 
 
 def test_shards_without_a_validation_split_become_a_data_set_too(tmp_path):
