@@ -117,7 +117,11 @@ def test_two_torchrun_agents_that_count_their_restarts_differently_start_again(t
     ]
     argv = [*launcher, "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}", str(tmp_path / "died_once.py")]
     agents = [subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
-    told = [agent.communicate(timeout=300)[0] for agent in agents]
+    try:
+        told = [agent.communicate(timeout=120)[0] for agent in agents]
+    finally:
+        for agent in agents:
+            agent.terminate()  # and its rank with it
     assert [agent.returncode for agent in agents] == [0, 0], "\n".join(told)
     assert {path.name for path in tmp_path.glob("sum-*")} == {"sum-1-of-restart-0", "sum-1-of-restart-1"}
 
