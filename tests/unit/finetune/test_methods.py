@@ -204,5 +204,5 @@ def test_clips_temperature_is_learned_from_where_published_weights_stand_and_nev
     with torch.no_grad():
         texts = normalised(text_feature(method.model.base_model.text_tokens(batch.ids), batch.ids))
         images = normalised(image_feature(method.model.base_model.image_tokens(batch.image)))
-    assert float(loss) == pytest.approx(float(infonce_loss(images, texts, scale)), rel=1e-4)
+    assert loss.item() == pytest.approx(infonce_loss(images, texts, scale).item(), rel=1e-4)
     assert method.model.logit_scale.grad.abs() > 1e-3
