@@ -135,6 +135,7 @@ class _Builder:
         that wait for less than they now must.
         """
         replaces: list[Job] = []
+        sends_earlier = bool(self.submission.jobs)
         ends = [job for job in self.submission.jobs if job.stage in ENDS]
         # what earlier submissions still make may fail: afterok on their arrays could be unsatisfiable already. The stage itself checks
         after = ([f"afterok:{{{job.name}}}" for job in ends] or before) + [
@@ -142,7 +143,7 @@ class _Builder:
         ]
         for stage in LAST:
             queued = flight.jobs.get(stage, [])
-            if (queued and not ends) or not (missing[stage] or unfinished):
+            if (queued and not sends_earlier) or not (missing[stage] or unfinished):
                 replaces += queued[:-1]  # there are some if a submit could not take them out
                 continue
             replaces += queued

@@ -64,6 +64,23 @@ def test_a_shard_job_waits_for_the_check_if_nothing_else_is_to_be_made(run: Slur
     assert run.slurm.job("shard").dependency == f"afterok:{run.slurm.job('prompts').job_id}"
 
 
+@pytest.mark.parametrize("is_underway", [False, True])
+def test_a_shard_job_in_the_queue_gives_way_to_one_that_waits_for_the_check(run: SlurmRun, is_underway: bool) -> None:
+    run.make(*(["prompts"] if is_underway else []))
+    if not is_underway:
+        run.lose("shard", 0)
+    run.submit()
+    old = run.slurm.job("shard")
+    run.checks = {"prompts": "captions of today"}
+    assert [job.name for job in run.submit().jobs] == ["prompts", "shard"]
+    assert old.states == {0: ("CANCELLED", "None")}
+    waits_for = [f"afterok:{run.slurm.job('prompts').job_id}"]
+    if is_underway:
+        waits_for.append(f"afterany:{run.slurm.job('annotate-0').job_id}")
+    assert run.slurm.job("shard").dependency == ",".join(waits_for)
+    assert run.submit().jobs == []
+
+
 def test_submissions_of_versions_that_recorded_no_checks_are_read(run: SlurmRun) -> None:
     run.submit()
     path = submission.folder(run.paths, 1) / submission.FILE
