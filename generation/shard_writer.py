@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.contracts.errors import StageError
@@ -29,16 +29,13 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     """A temporary folder whose files and folders move into `folder` when the block ends well, the one named `last` last.
 
     Files of an earlier result (tars, tables, JSON directly in `folder`) go before the first move, `last` first of all: a reader that finds
-    it finds everything. When the block fails, nothing in `folder` changes. Raises StageError when the disk is full, or when a second
-    process has begun to write `folder` (Slurm has taken a node for lost): the last one to begin wins, and nothing of the two is mixed.
+    it finds everything. When the block fails, nothing in `folder` changes; when a move fails, what had moved goes again. Raises StageError
+    when the disk is full, or when a second process has begun to write `folder` (Slurm has taken a node for lost): the last one to begin
+    wins, and nothing of the two is mixed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in leftovers(folder):
-            if path.is_file():
-                path.unlink()
-            else:
-                shutil.rmtree(path, ignore_errors=True)
+        _remove(leftovers(folder))
         own = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
     except OSError as err:
         raise _cannot_write(folder, err) from err
@@ -59,17 +56,32 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     except OSError as err:
         raise (_cannot_write(folder, err) if claim.exists() else _taken_over(folder)) from err
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        with suppress(OSError):  # the claim goes last of all: what stays now the next writer removes
+            _remove([*_moved(claim), own])
 
 
 def leftovers(folder: Path) -> list[Path]:
     """What a killed process has left of replaced_together: what it had moved, unless that was all, and its temporary folder."""
-    moved: list[Path] = []
-    for claim in folder.glob(f"{_BUILDING}*/claim"):
-        paths = [folder / Path(name).name for name in claim.read_text(encoding="utf-8").splitlines()]
-        if paths and not paths[-1].exists():
-            moved += [path for path in paths if path.exists()]
+    moved = [path for claim in folder.glob(f"{_BUILDING}*/claim") for path in _moved(claim)]
     return [*moved, *sorted(folder.glob(f"{_BUILDING}*"))]
+
+
+def _moved(claim: Path) -> list[Path]:
+    """What the writer of this claim has moved, unless that is all. Nothing once the claim is gone: it has ended, or was taken over."""
+    try:
+        names = claim.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    paths = [claim.parents[1] / Path(name).name for name in names]
+    return [path for path in paths if path.exists()] if paths and not paths[-1].exists() else []
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_file():
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _taken_over(folder: Path) -> StageError:

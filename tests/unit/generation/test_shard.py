@@ -1,10 +1,7 @@
 """Accepted samples to shards, index and manifest, through the real runner."""
 
 import hashlib
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +13,17 @@ from generation.annotate import AnnotateStage
 from generation.config import GenerationConfig, PromptsConfig, RunConfig, ShardConfig
 from generation.embedded.render.person import sample_person
 from generation.embedded.render.scene import render_person
-from generation.exchange.shards import require_new_folder
 from generation.images import encode_jpeg
 from generation.near_duplicates import MAX_DISTANCE, perceptual_hash
 from generation.prompts import image_items, prompt_rows
 from generation.shard import write_shards
-from generation.shard_writer import leftovers, replaced_together
+from generation.shard_writer import leftovers
 from generation.split import prompt_identity
-from pipeline.contracts.errors import ContractError, StageError
+from pipeline.contracts.errors import StageError
 from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import INDEX_COLUMNS, decode_meta
 from pipeline.contracts.stage import Drop, Item, Keep, Outcome
-from pipeline.fileio import read_json, sha256_file, write_bytes
+from pipeline.fileio import read_json, sha256_file
 from pipeline.inputs import UnitInput, chained_input
 from pipeline.paths import RunPaths
 from pipeline.runner import run_units
@@ -230,63 +226,3 @@ def test_a_failure_leaves_the_earlier_shards_whole(run: RunPaths, config: Genera
     monkeypatch.undo()
     assert all_bytes(run.stage("shard")) == before
     assert not leftovers(run.stage("shard"))
-
-
-def test_the_last_file_goes_first_and_comes_last(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("old")
-    (tmp_path / "train-000007.tar").write_text("old")
-    with replaced_together(tmp_path, last="manifest.json") as building:
-        (building / "manifest.json").write_text(json.dumps({}))
-        (building / "train-000000.tar").write_text("new")
-    assert {p.name for p in tmp_path.iterdir()} == {"manifest.json", "train-000000.tar"}
-
-
-def test_what_a_killed_process_has_left_goes(tmp_path: Path) -> None:
-    for name in (".building", ".building-x7f"):
-        write_bytes(tmp_path / name / "files" / "spool", b"left")
-    with replaced_together(tmp_path, last="manifest.json") as building:
-        (building / "manifest.json").touch()
-    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
-
-
-def test_a_kill_between_the_moves_leaves_only_what_the_next_writer_removes(tmp_path: Path) -> None:
-    script = """
-import os, sys
-from pathlib import Path
-from generation.shard_writer import replaced_together
-move = Path.replace
-Path.replace = lambda path, target: os._exit(9) if path.name == "README.md" else move(path, target)
-with replaced_together(Path(sys.argv[1]), last="README.md") as building:
-    for name in ("data/train-000000.tar", "about.txt", "README.md"):
-        (building / name).parent.mkdir(exist_ok=True)
-        (building / name).touch()
-"""
-    assert subprocess.run([sys.executable, "-c", script, tmp_path]).returncode == 9
-    assert {path.name for path in tmp_path.iterdir()} >= {"data", "about.txt"}
-    require_new_folder(tmp_path)
-    with replaced_together(tmp_path, last="README.md") as building:
-        for name in ("data/train-000001.tar", "README.md"):
-            write_bytes(building / name, b"")
-    assert {path.name for path in tmp_path.rglob("*")} == {"data", "train-000001.tar", "README.md"}
-    with pytest.raises(ContractError, match="is not empty"):
-        require_new_folder(tmp_path)
-
-
-@pytest.mark.parametrize("touches_nothing_more", [True, False])
-def test_of_two_processes_the_one_that_began_later_writes_the_result(tmp_path: Path, touches_nothing_more: bool) -> None:
-    """As when Slurm takes a node for lost, and its task runs on beside the new one."""
-
-    def lost_and_new() -> None:
-        with replaced_together(tmp_path, last="manifest.json") as lost:
-            write_bytes(lost / "train-000000.tar", b"lost")
-            with replaced_together(tmp_path, last="manifest.json") as new:
-                write_bytes(new / "train-000000.tar", b"new")
-                write_bytes(lost / "train-000001.tar", b"lost")
-                write_bytes(new / "manifest.json", b"new")
-            if not touches_nothing_more:
-                (lost / "train-000000.tar").stat()
-
-    with pytest.raises(StageError, match="is being written by another process, which began later"):
-        lost_and_new()
-    assert all_bytes(tmp_path) == {name: hashlib.sha256(b"new").hexdigest() for name in ("train-000000.tar", "manifest.json")}
-    assert not leftovers(tmp_path)
