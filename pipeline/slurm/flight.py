@@ -41,7 +41,7 @@ class Task:
     @property
     def is_ending(self) -> bool:
         """It still runs, but what it has not made by now it never makes: it was taken out of the queue."""
-        return self.entry is not None and self.entry.is_ending and self.submission.state in ("abandoned", "cancelled")
+        return self.entry is not None and self.entry.is_ending and self.submission.is_withdrawn
 
 
 def tasks(submissions: Iterable[Submission], queue: Iterable[QueueEntry]) -> Iterator[Task]:

@@ -13,6 +13,8 @@ from pipeline.slurm.flight import Task, tasks
 from pipeline.slurm.submission import Submission
 from pipeline.survey import changed_settings, survey
 
+MAX_NAMED = 5  # job ids, nodes
+
 
 def refuse_queued(plan: RunPlan) -> None:
     """For whoever works on the run on this machine. Raises ConfigError if tasks of it are in Slurm's queue, StageError if they may be."""
@@ -53,7 +55,16 @@ def refuse_changed(plan: RunPlan, all_tasks: Iterable[Task]) -> None:
 
 
 def _still_ending(plan: RunPlan, ending: Collection[Task]) -> ConfigError:
-    return ConfigError(f"{len(ending)} cancelled tasks of {plan.paths.root} are still being ended by Slurm; try again in a minute")
+    jobs, nodes = [task.slurm_id for task in ending], sorted({task.entry.node for task in ending if task.entry})
+    return ConfigError(
+        f"{len(ending)} cancelled tasks of {plan.paths.root} are still being ended by Slurm; try again in a minute. If they stay "
+        f"({_first(jobs)} on {_first(nodes)}), see `scontrol show job {jobs[0]}` and ask the cluster's administrators to end them, "
+        "or give this run another run.name"
+    )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
 
 
 def _refuse_unknown(plan: RunPlan, known: list[Submission], err: StageError) -> None:

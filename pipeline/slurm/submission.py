@@ -50,6 +50,11 @@ class Submission:
     jobs: list[Job]
     checks: dict[str, str] = field(default_factory=dict)  # stage -> what its output must have passed; earlier versions recorded none
 
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether its tasks were taken out of the queue: what they have not made they are not to make."""
+        return self.state in ("abandoned", "cancelled")
+
     def job(self, name: str) -> Job:
         """Raises ContractError if there is none of that name."""
         for job in self.jobs:

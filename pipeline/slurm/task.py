@@ -56,18 +56,24 @@ class Place:
         return self.submission.units(self.job, self.element)
 
     def left(self) -> list[int]:
-        """Units that are to be made. Raises ContractError if what they are made from is not there."""
-        return [unit for unit in self.units if not self._is_done(unit)]
+        """Units that are to be made, or checked. Raises ContractError if what they are made from is not there."""
+        return [unit for unit in self.units if not self._is_done(unit, self.submission.checks)]
 
-    def _is_done(self, unit: int) -> bool:
-        """In the stage, or in all stages that the job covers; and checked, where that is asked for."""
+    def unmade(self) -> list[int]:
+        """`left` once the worker has ended well: it has checked what its config asks for now, which may be more or less than when the
+        task was sent.
+        """
+        return [unit for unit in self.units if not self._is_done(unit, {})]
+
+    def _is_done(self, unit: int, checks: Mapping[str, str]) -> bool:
+        """In the stage, or in all stages that the job covers; and it has passed these checks."""
         sent = self.submission
         for spec in graph.covered(self.job.stage):  # behind a stage that is not done nothing is looked at: its input may not be there
             inputs = input_digest(self.paths, graph.sources(spec, unit, sent.num_units))
             record = read_record(self.paths, spec.name, unit)
             if unit_state(self.paths, record, sent.digests[spec.name], inputs) is not State.DONE:
                 return False
-            if not is_checked(self.paths, spec.name, sent.checks.get(spec.name)):
+            if not is_checked(self.paths, spec.name, checks.get(spec.name)):
                 return False
         return True
 
@@ -119,7 +125,7 @@ def run(place: Place) -> int:
 def _work(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) -> int:
     killed_before = oom_kills()
     code = _command(place, asked, file) if asked.look() is None else Stopped.exit_code
-    missing = place.left()
+    missing = place.left() if code else place.unmade()
     if not missing:
         return _end(file, attempt, "done")
     if code == Stopped.exit_code or asked.look() is not None:
@@ -173,7 +179,8 @@ def _leave(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) ->
         return _requeue(place, file, attempt, Cause.TIME, "requeued before the time limit")
     state, reason = client.job_state(place.job_id)
     log.info("Slurm's view of this job: %s, %s", state or "no answer", reason)
-    if state == "CANCELLED" or reason == "JobUser":
+    # without an answer the record tells: `cancel` has written it while we and the worker took our time
+    if state == "CANCELLED" or reason == "JobUser" or (not state and read(place.file).is_withdrawn):
         return _end(file, attempt, "left", Cause.CANCELLED)
     if state == "PENDING":  # Slurm requeues it by itself
         _end(file, attempt, "requeued", Cause.PREEMPTED)

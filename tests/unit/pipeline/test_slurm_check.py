@@ -56,6 +56,17 @@ def test_a_check_that_is_asked_for_later_is_made_by_the_task(sent: FakeSlurm, tm
         assert survey(checked)[0].missing == ([0] if code else [])
 
 
+def test_a_check_that_is_changed_while_the_task_waits_is_made_by_it(sent: FakeSlurm, tmp_path: Path) -> None:
+    for name, text in {"prompts": "a man in a long green raincoat", "a": "somebody", "b": "somebody else"}.items():
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": text}) + "\n")
+    number = submit(describe(recipe(tmp_path, "a.jsonl")), SiteConfig()).number
+    changed = describe(recipe(tmp_path, "a.jsonl", "b.jsonl"))
+    assert submit(changed, SiteConfig()).jobs == []
+    assert number is not None
+    assert run_prompts(changed, number) == 0
+    assert survey(changed)[0].missing == []
+
+
 def test_a_shard_job_waits_for_the_check_if_nothing_else_is_to_be_made(run: SlurmRun) -> None:
     run.make()
     run.lose("shard", 0)

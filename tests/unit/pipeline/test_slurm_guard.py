@@ -61,8 +61,9 @@ def test_what_is_being_ended_is_neither_in_flight_nor_gone(run):
     run.slurm.set("prompts", "COMPLETED")
     run.slurm.set("generate-0", "RUNNING")
     assert cancel(run.plan) == 16
-    with pytest.raises(ConfigError, match=r"3 cancelled tasks of .* are still being ended by Slurm; try again in a minute"):
+    with pytest.raises(ConfigError, match=r"3 cancelled tasks of .* are still being ended by Slurm; try again in a minute") as refused:
         refuse_queued(run.plan)
+    assert "(110_0, 110_1, 110_2 on n1), see `scontrol show job 110_0` and ask" in str(refused.value)
     write_config(run.folder, num_units=6, salt={"caption": 1})
     assert run.submit(dry_run=True).num_units == 6, "what is being ended makes pictures, which have not changed"
     write_config(run.folder, num_units=6, salt={"generate": 1})

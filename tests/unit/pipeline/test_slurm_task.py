@@ -1,5 +1,6 @@
 """What a task does on its node, in this process: Slurm is fake, workers are real processes that move prepared records into place."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -163,6 +164,21 @@ def test_asked_to_go_at_once_it_drops_the_unit_and_comes_back_only_if_slurm_want
     assert len(left(place)) == 4
     assert (last(place).outcome, last(place).cause) == (outcome, cause)
     assert (["scontrol", "requeue", "110_0"] in slurm.calls) is requeues
+
+
+@pytest.mark.parametrize("state", ["submitted", "cancelled"])
+def test_asked_to_go_while_slurm_does_not_answer_it_comes_back_unless_the_run_was_cancelled(place, slurm, monkeypatch, state):
+    def asks_in_vain(arguments):
+        if arguments[0] == "requeue":
+            return _text("")
+        submission.write(place.paths, dataclasses.replace(place.submission, state=state))  # meanwhile
+        raise StageError("`scontrol show job` gave no answer in 10 s")
+
+    monkeypatch.setattr(slurm, "_scontrol", asks_in_vain)
+    when_started(place, signal.SIGTERM)
+    assert run(with_step(place, 30)) == 75
+    assert last(place).outcome == ("left" if state == "cancelled" else "requeued")
+    assert (["scontrol", "requeue", "110_0"] in slurm.calls) is (state == "submitted")
 
 
 def _text(text):
