@@ -46,6 +46,8 @@ def export_checkpoint(checkpoint: Path, out: Path, encoders: bool = False) -> di
     folder = resolve(find_checkpoint(checkpoint))
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the checkpoint itself; give another folder")
+    if (out / TRAINING_STATE).exists():
+        raise ConfigError(f"--out {out} is the checkpoint of a training, which could not go on; give another folder")
     searcher = open_searcher(folder, torch.device("cpu"))  # half a model, or another's, must not be given away
     try:
         out.mkdir(parents=True, exist_ok=True)
