@@ -81,7 +81,7 @@ def captions_of(value: Any, where: str) -> tuple[str, ...]:
 
 def safe_name(name: str, where: str) -> str:
     """A picture's path as it may be joined to a folder: relative, without "..". Raises ContractError for any other."""
-    if name not in (".", "..") and not set(name) & set("/\\\0"):
+    if name not in ("", ".", "..") and not set(name) & set("/\\\0"):
         return name  # most are; taking a path apart is slow
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:

@@ -14,7 +14,7 @@ from finetune.datasets.catalog import data_set
 from finetune.datasets.challenge_records import read_challenge
 from finetune.datasets.pa100k import PA_26, read_pa100k
 from finetune.datasets.person import CUHK_PEDES, ICFG_PEDES, RSTPREID
-from finetune.datasets.records import Record
+from finetune.datasets.records import Record, safe_name
 from pipeline.contracts.errors import ConfigError, ContractError
 
 RAW = [
@@ -85,6 +85,8 @@ def changed(**fields):
         (changed(captions=["a", " "]), "entry 2: caption ' '"),
         (changed(file_path="../../etc/passwd"), "entry 2: picture '../../etc/passwd' would lie outside"),
         (changed(file_path="/a.jpg"), "entry 2: picture '/a.jpg' would lie outside"),
+        (changed(file_path=""), "entry 2: field 'file_path' is ''; accepted: a str that is not empty"),
+        (changed(file_path=".."), "entry 2: picture '..' would lie outside"),
         (changed(file_path="cam_a/1.jpg", id=9), "picture 'cam_a/1.jpg' is given with identity '1' and '9'"),
         ([RAW[0], 7], "entry 2 is a int"),
         ({"a": 1}, "holds a dict"),
@@ -235,3 +237,9 @@ def test_pictures_of_pa100k_that_are_not_there_are_named_before_a_training_begin
     (root / "test_1.jpg").unlink()
     with pytest.raises(ContractError, match=r"lacks 1 of the 2 pictures that .*pa100k_test\.json names, the first is test_1\.jpg"):
         tasks.test_task(data)
+
+
+@pytest.mark.parametrize("name", ["", ".."])
+def test_a_name_that_names_no_picture_is_refused(name):
+    with pytest.raises(ContractError, match="would lie outside the picture folder"):
+        safe_name(name, "list.mat: row 3")
