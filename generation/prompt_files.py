@@ -65,7 +65,7 @@ def text_lines(path: Path) -> Iterator[str]:
 
 
 def distinct_texts(path: Path) -> set[bytes]:
-    """All of text_lines, normalised, in UTF-8. Raises the same. Takes a megabyte of lines at once where it can: twice as fast."""
+    """All of text_lines, normalised, in UTF-8. Raises the same. Takes a megabyte of lines at once where all are ASCII and none is blank."""
     found: set[bytes] = set()
     number = 1
     for block in _blocks(path):
