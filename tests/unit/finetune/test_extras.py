@@ -231,7 +231,7 @@ def test_the_matrix_scores_every_training_on_every_data_set(people, tmp_path):
     cost = cost_of(configs[0], tmp_path / "icfg-pedes", "test")
     assert cost["shortlist"] == 0
     assert cost["gallery"] == 2
-    assert 0 < cost["cosine_ms"] <= cost["reranked_ms"]
+    assert min(cost["cosine_ms"], cost["reranked_ms"]) > 0
 
 
 @pytest.mark.parametrize("name", ["aptm", "irra", "blip"])
