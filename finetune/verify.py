@@ -15,6 +15,7 @@ from finetune.datasets.records import PEDESTRIAN, SPLITS, Split
 from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.challenge_sentences import mentioned
 from pipeline.contracts.errors import ContractError
+from pretrain.pictures import UNREADABLE, as_rgb
 
 MAX_LISTED = 20
 
@@ -88,12 +89,12 @@ def _check_pictures(split: Split) -> tuple[list[Finding], dict[str, str]]:
         try:
             data = path.read_bytes()
             with Image.open(io.BytesIO(data)) as image:
-                image.load()
+                as_rgb(image)
         except FileNotFoundError:
             missing.append(record.image)
         except UnidentifiedImageError:
             broken.append(f"{path}: no picture of a known format")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+        except UNREADABLE as err:
             broken.append(f"{path}: {err}")
         else:
             digests[hashlib.sha256(data).hexdigest()] = record.image

@@ -1,13 +1,15 @@
 """Encoded pictures to arrays of the model's size."""
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.contracts.errors import ContractError
 
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_MALFORMED = (SyntaxError, ValueError, TypeError, LookupError, EOFError, AssertionError, struct.error)
+UNREADABLE = (UnidentifiedImageError, OSError, *_MALFORMED, Image.DecompressionBombError)
 """What Pillow raises for broken files, and for one whose header promises more pixels than it decodes."""
 
 
@@ -26,11 +28,16 @@ def decode_resized(data: bytes, height: int, width: int, where: str) -> np.ndarr
 def as_rgb(image: Image.Image) -> Image.Image:
     """What is transparent shows white, not the colour that lies under it; grey of 16 bits is scaled, where Pillow would cut it off.
 
-    Integers of 32 bits say nothing of their range: they are taken for 16 bits if one exceeds 255.
+    Integers of 32 bits say nothing of their range, but in files that hold 16: they are taken for 16 bits if one exceeds 255.
     """
+    image.load()  # what is said of a picture may stand behind its pixels
+    if isinstance(image.info.get("transparency"), str):
+        del image.info["transparency"]  # a text of that name, and no colour
+    if image.mode == "P" and image.palette is None:
+        raise SyntaxError("its pixels are numbers of colours, and it does not say which")  # Pillow would convert it to black
     if image.mode.startswith("I"):
         grey, clear = np.asarray(image), image.info.get("transparency")
-        scale = 1 if image.mode == "I" and grey.max() <= 255 else 257
+        scale = 1 if image.mode == "I" and image.format not in ("PNG", "PPM") and grey.max() <= 255 else 257
         image = Image.fromarray((grey.clip(0, 65535) // scale).astype(np.uint8))
         if clear is not None:
             image.putalpha(Image.fromarray(np.where(grey == clear, 0, 255).astype(np.uint8)))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
@@ -116,9 +117,28 @@ def test_integers_of_32_bits_are_scaled_only_where_8_do_not_hold_them() -> None:
         image = Image.fromarray(np.linspace(0, top, 64).astype(np.int32)[None].repeat(8, 0))
         assert image.mode == "I"
         assert np.array_equal(np.asarray(as_rgb(image))[0, :, 1], np.asarray(image)[0] // expected)
+        sink = io.BytesIO()
+        image.save(sink, "PPM")  # this format has 16 bits
+        assert np.array_equal(decode_resized(sink.getvalue(), 8, 64, "x")[0, :, 1], np.asarray(image)[0] // 257)
 
 
 def test_a_16_bit_grey_that_stands_for_transparent_is_white(tmp_path) -> None:
     image = Image.fromarray(np.array([[1000, 1001, 60000]], np.uint16))
     image.save(tmp_path / "grey.png", transparency=1000)
     assert decode_resized((tmp_path / "grey.png").read_bytes(), 1, 3, "x")[0, :, 0].tolist() == [255, 3, 233]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_text_that_is_named_transparency_is_no_colour(mode) -> None:
+    image, sink, text = Image.new("RGB", (4, 4), "red").convert(mode), io.BytesIO(), PngInfo()
+    text.add_text("transparency", "yes")
+    image.save(sink, "PNG", pnginfo=text)
+    assert np.array_equal(decode_resized(sink.getvalue(), 4, 4, "x"), np.asarray(image.convert("RGB")))
+
+
+def test_a_picture_without_its_palette_is_refused_by_name() -> None:
+    data = png(Image.new("P", (4, 4)))
+    start = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[start : start + 4], "big") + 12
+    with pytest.raises(ContractError, match="k1: not a readable picture"):
+        decode_resized(data[:start] + data[start + length :], 4, 4, "k1")
