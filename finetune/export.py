@@ -26,7 +26,7 @@ from finetune.methods.start import open_searcher
 from finetune.models import clip
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.fileio import read_json, sha256_file, write_bytes
-from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, resolve
+from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, check_foreign, resolve
 from pretrain.engine import pick_device
 
 IMAGE_PROGRAM, TEXT_PROGRAM = "image_encoder.pt2", "text_encoder.pt2"
@@ -41,13 +41,13 @@ def from_pretrained(folder: str | Path, device: str = "auto") -> Searcher:
 def export_checkpoint(checkpoint: Path, out: Path, encoders: bool = False) -> dict[str, Any]:
     """Copy what searching needs, write the card.
 
-    Raises StageError if an exported encoder differs from the model it came from, ContractError for a checkpoint that is not whole.
+    Raises ConfigError if a training keeps its checkpoints in `out`, StageError if an exported encoder differs from the model it came from,
+    ContractError for a checkpoint that is not whole.
     """
     folder = resolve(find_checkpoint(checkpoint))
     if out.resolve() == folder.resolve():
         raise ConfigError(f"--out {out} is the checkpoint itself; give another folder")
-    if (out / TRAINING_STATE).exists():
-        raise ConfigError(f"--out {out} is the checkpoint of a training, which could not go on; give another folder")
+    check_foreign(out)
     searcher = open_searcher(folder, torch.device("cpu"))  # half a model, or another's, must not be given away
     try:
         out.mkdir(parents=True, exist_ok=True)

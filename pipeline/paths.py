@@ -72,4 +72,5 @@ class RunPaths:
 
 def is_training(folder: Path) -> bool:
     """Whether a pre-training or fine-tuning has begun to write there."""
-    return (folder / "metrics.jsonl").is_file() or any(folder.glob("checkpoint/*/metadata.json"))
+    checkpoints = (folder.glob(f"checkpoint/{kind}-*/metadata.json") for kind in ("step", "best"))
+    return (folder / "metrics.jsonl").is_file() or any(any(found) for found in checkpoints)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, write_bytes, write_json
+from pipeline.paths import is_training
 from pipeline.version import code_version
 from pretrain.distributed import rank
 from pretrain.models.aptm import APTM
@@ -106,6 +107,14 @@ def resolve(folder: Path) -> Path:
     if newest := latest(folder) or latest(folder / "checkpoint"):
         return newest
     raise ConfigError(f"{folder} is no checkpoint (no {METADATA_FILE}) and holds none; give a folder that a training wrote")
+
+
+def check_foreign(out: Path) -> None:
+    """Raises ConfigError if a checkpoint from elsewhere in `out` would be taken for one of a training: OUT, OUT/checkpoint, below it."""
+    place = out.resolve()
+    owners = (place, *(folder.parent for folder in (place, *place.parents) if folder.name == "checkpoint"))
+    if (place / TRAINING_STATE).exists() or any(map(is_training, owners)):
+        raise ConfigError(f"--out {out} is where a training keeps its own checkpoints, and it could not go on; give another folder")
 
 
 def latest(root: Path) -> Path | None:

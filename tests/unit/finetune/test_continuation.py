@@ -9,10 +9,11 @@ import pytest
 from finetune.best import best_folder
 from finetune.config import FinetuneConfig
 from finetune.datasets.lines import TrainingLines
+from finetune.export import export_checkpoint
 from finetune.tasks import RetrievalTask
 from finetune.train import train
 from pipeline.config import build, to_dict
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest
 from pipeline.signals import Stopped, StopRequest
 from pretrain.checkpoint import METADATA_FILE
@@ -62,6 +63,17 @@ def test_a_best_checkpoint_that_names_no_training_is_refused_where_none_is_conti
     without_identity(train_and_keep_the_best_alone(config))
     with pytest.raises(ContractError, match="holds the best checkpoint of another config"):
         train(config, StopRequest())
+
+
+def test_an_export_leaves_the_checkpoints_of_trainings_alone(tiny_tree, tmp_path):
+    config = configured(tiny_tree, tmp_path / "out")
+    best, given = train_and_keep_the_best_alone(config), tmp_path / "given"
+    export_checkpoint(best, given)
+    for place in (tmp_path / "out", best.parent, best, best.parent / "new"):
+        with pytest.raises(ConfigError, match="is where a training keeps its own checkpoints"):
+            export_checkpoint(given, place)
+    export_checkpoint(tmp_path / "out", tmp_path / "out" / "export")
+    assert best_folder(best.parent) == best
 
 
 @pytest.mark.parametrize("log_every", [1, 3])

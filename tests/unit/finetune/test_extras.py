@@ -251,7 +251,7 @@ def test_an_exported_folder_opens_and_its_encoders_agree(name, miniature, tmp_pa
     assert {path.name for path in (tmp_path / "given").iterdir()} == {*(p.name for p in (tmp_path / "checkpoint").iterdir()), "README.md"}
     export_checkpoint(tmp_path / "checkpoint", tmp_path / "given", encoders=True)
     (tmp_path / "other" / "training_state").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="is the checkpoint of a training, which could not go on"):
+    with pytest.raises(ConfigError, match="is where a training keeps its own checkpoints"):
         export_checkpoint(tmp_path / "checkpoint", tmp_path / "other")
 
     opened = from_pretrained(tmp_path / "given", "cpu")

@@ -186,6 +186,9 @@ def test_the_config_of_a_training_means_the_folder_that_it_lies_in(tmp_path):
     assert of_training(file, ["seed=1"]) == (file, ["seed=1"])
     (tmp_path / "checkpoint").mkdir()  # of something else
     assert of_training(file, ["seed=1"]) == (file, ["seed=1"])
+    (tmp_path / "checkpoint" / "aptm").mkdir(parents=True)
+    (tmp_path / "checkpoint" / "aptm" / "metadata.json").touch()  # fetched from elsewhere, beside a recipe
+    assert of_training(file, ["seed=1"]) == (file, ["seed=1"])
     (tmp_path / "metrics.jsonl").touch()
     for path in (file, tmp_path):
         assert of_training(path, ["seed=1"]) == (file, [f'out="{tmp_path}"', "seed=1"])

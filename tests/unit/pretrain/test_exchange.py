@@ -83,3 +83,7 @@ def test_nothing_to_import_and_a_folder_in_use_are_refused(tmp_path: Path) -> No
     import_weights(config, file, None, None, tmp_path / "in")
     with pytest.raises(ConfigError, match="holds a checkpoint already"):
         import_weights(config, file, None, None, tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "metrics.jsonl").touch()
+    with pytest.raises(ConfigError, match="is where a training keeps its own checkpoints"):
+        import_weights(config, file, None, None, tmp_path / "out")
