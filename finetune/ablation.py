@@ -31,7 +31,8 @@ SCORES = ("official", "map@10", "recall@1", "map")
 
 
 def run_ablation(config: AblationConfig, stop: StopRequest, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Train what is not trained yet and return {"seeds", "queries", "guessing", "starts": {start: {row: {group: {score: values}}}}}.
+    """Train what is not trained yet and return {"seeds", "queries", "guessing", "protocol", "starts": {start: {row: {group: {score:
+    values}}}}}.
 
     values are {mean, std, values} over the seeds. group is a kind, or "all": the mean over the queries of all kinds, as one submission of
     both models would score. guessing: the same of random rankings. Raises ConfigError for data whose answers are not known.
@@ -53,7 +54,7 @@ def run_ablation(config: AblationConfig, stop: StopRequest, say: Callable[[str],
                 runs.append(scores | {"all": _together(scores, queries)})
             starts[start][row.name] = spread(runs)
     guessing = spread([scores | {"all": _together(scores, queries)} for scores in guesses])
-    result = {"seeds": list(config.seeds), "queries": queries, "guessing": guessing, "starts": starts}
+    result = {"seeds": list(config.seeds), "queries": queries, "guessing": guessing, "starts": starts, "protocol": _protocol(config)}
     write_bytes(out / "ablation.md", table(result).encode())
     write_json(out / "ablation.json", result)
     return result
@@ -107,6 +108,11 @@ def _start(config: AblationConfig, start: str, kind: str, stop: StopRequest, say
         train(recipe, stop)
         found = folder
     return found
+
+
+def _protocol(config: AblationConfig) -> str:
+    recipes = (config.recipe(kind, row, "unused", {}) for kind in config.recipes for row in range(len(config.rows)))
+    return ", ".join(dict.fromkeys(recipe.eval.selection for recipe in recipes))
 
 
 def _together(scores: dict[str, Scores], queries: dict[str, int]) -> Scores:

@@ -32,7 +32,7 @@ def verdict(before: list[float], after: list[float], guess: float = 0.0) -> str:
 def table(result: dict[str, Any]) -> str:
     """One table a start, percent, mean and sample standard deviation over the seeds; the verdicts below it are on AP@10."""
     seeds, queries = result["seeds"], ", ".join(f"{number} {kind}" for kind, number in result["queries"].items())
-    parts = [f"Test queries: {queries}. Mean (sd) of {len(seeds)} seeds, percent.\n"]
+    parts = [f"Test queries: {queries}. Mean (sd) of {len(seeds)} seeds, percent. Checkpoints: {result['protocol']}.\n"]
     for start, rows in result["starts"].items():
         columns = [(group, score) for group, score in COLUMNS if group in next(iter(rows.values()))]
         head = ["row", *(f"{group} {TITLES[score]}" for group, score in columns)]

@@ -20,6 +20,8 @@ _FREE = {
 """Fields that may change between a training and its continuation, beside `out`: they change no
 result, or nothing but the order in which numbers are added."""
 
+VALIDATION, PAPER = "selected on validation", "paper protocol: selected on test"
+
 _ONCE_BOUND = {"engine": ("kind", "zero_stage"), "eval": ("batch_size",)}
 """Those of them that earlier versions bound: with them, their checkpoints are known again."""
 
@@ -87,6 +89,11 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         check_ranges("eval", self, batch_size=COUNT, shortlist=COUNT, memory_mb=COUNT, times=COUNT, expand=NOT_NEGATIVE)
+
+    @property
+    def selection(self) -> str:
+        """What every table says of the checkpoint, with `paper_protocol`."""
+        return PAPER if self.paper_protocol else VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)

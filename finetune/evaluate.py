@@ -10,6 +10,7 @@ import torch
 
 from finetune import tasks
 from finetune.config import EvalConfig, FinetuneConfig
+from finetune.datasets.lines import has_validation
 from finetune.datasets.retrieval_split import RetrievalSplit, of_kinds, read_test
 from finetune.gallery_kinds import rerouted
 from finetune.methods.aptm_searcher import AptmSearcher
@@ -71,7 +72,15 @@ def open_aptm(folder: Path, device: torch.device) -> AptmSearcher:
 
 
 def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
-    """Scores of a checkpoint on "val" or "test". A pre-trained checkpoint that was never fine-tuned is scored as it is."""
+    """Scores of a checkpoint on "val" or "test". A pre-trained checkpoint that was never fine-tuned is scored as it is.
+
+    Raises ConfigError for validation on identities that the checkpoint was trained on.
+    """
+    if split_name == "val" and eval_of(folder).paper_protocol and not has_validation(config.data):
+        raise ConfigError(
+            f"--split val: data.name={config.data.name} has no validation split, and {folder} was trained with eval.paper_protocol=true, "
+            f"for which no identity is held out; score --split test"
+        )
     searcher = open_for(config, folder)
     task = tasks.validation_task(config.data) if split_name == "val" else tasks.test_task(config.data)
     if task is None:

@@ -16,6 +16,7 @@ from torch.export import Dim
 
 from finetune.best import find_checkpoint
 from finetune.colour import FILE as COLOURS_FILE
+from finetune.evaluate import eval_of
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.blip_searcher import BlipSearcher
@@ -143,7 +144,7 @@ def _card(folder: Path, report: dict[str, Any]) -> str:
     scores = facts.get("val", {}).get("all", {})
     table = "".join(f"| {name} | {100 * value:.2f} % |\n" for name, value in scores.items())
     measured = (
-        f"Scores of the validation that chose it:\n\n| score | value |\n|---|---|\n{table}"
+        f"Scores that chose it ({eval_of(folder).selection}):\n\n| score | value |\n|---|---|\n{table}"
         if table
         else "No scores are recorded for this checkpoint.\n"
     )

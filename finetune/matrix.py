@@ -7,7 +7,6 @@ from typing import Any
 from finetune.evaluate import open_for
 from finetune.recipes import Recipe
 from finetune.tasks import test_task
-from finetune.train import PAPER, VALIDATION
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json
 
@@ -36,7 +35,7 @@ def _protocol(config: Recipe) -> str:
     path = Path(config.out) / "summary.json"
     if not path.is_file():
         raise ConfigError(f"{config.out} holds no finished training (no summary.json); train it first")
-    return read_json(path).get("protocol", PAPER if config.eval.paper_protocol else VALIDATION)
+    return read_json(path).get("protocol", config.eval.selection)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ from pipeline.signals import StopRequest
 
 
 def train_seeds(config: Recipe, seeds: Sequence[int], stop: StopRequest) -> dict[str, Any]:
-    """Train in OUT/seed-N for each seed and write OUT/seeds.json: "val" and, where its answers are known, "test" -> kind -> score ->
-    {mean, std, values}.
+    """Train in OUT/seed-N for each seed and write OUT/seeds.json: "protocol", how the checkpoints were selected; "val" and, where its
+    answers are known, "test" -> kind -> score -> {mean, std, values}.
 
     std is the sample standard deviation (n - 1). Trainings that are finished are not repeated. Raises ConfigError for fewer than two seeds.
     """
@@ -24,7 +24,8 @@ def train_seeds(config: Recipe, seeds: Sequence[int], stop: StopRequest) -> dict
     if not all(summaries):  # on the first rank alone
         return {}
     known = [split for split in ("val", "test") if summaries[0][split]]
-    result = {"seeds": list(seeds), **{split: spread([summary[split] for summary in summaries]) for split in known}}
+    scores = {split: spread([summary[split] for summary in summaries]) for split in known}
+    result = {"seeds": list(seeds), "protocol": config.eval.selection, **scores}
     write_json(Path(config.out) / "seeds.json", result)
     return result
 

@@ -35,7 +35,6 @@ from pretrain.objective import weighted_total
 
 log = logging.getLogger("finetune")
 REPORTS = 10  # progress lines per training
-VALIDATION, PAPER = "selected on validation", "paper protocol: selected on test"
 
 
 def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
@@ -120,7 +119,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         "device": str(device),
         "world_size": world_size(),
         "method": config.method,
-        "protocol": PAPER if config.eval.paper_protocol else VALIDATION,
+        "protocol": config.eval.selection,
     }
     summary = write_summary(out, tuple(weights), {**summary, **_final_scores(config, root, method, test)})
     barrier()

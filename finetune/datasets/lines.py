@@ -67,11 +67,16 @@ def numbered(names: Iterable[str]) -> list[int]:
     return [numbers.setdefault(name, len(numbers)) for name in names]
 
 
+def has_validation(data: DataConfig) -> bool:
+    """Else identities of the train split are held out for it, but for a checkpoint that is chosen on test."""
+    return "val" in data_set(data.name).splits(Path(data.folder))
+
+
 def train_split(data: DataConfig, hold_out: bool = True) -> Split:
     """The train split, with hold_out less the identities that are held out for validation, where the data set has no validation split."""
     chosen, root = data_set(data.name), Path(data.folder)
     split = chosen.read(root, "train")
-    if not hold_out or "val" in chosen.splits(root):
+    if not hold_out or has_validation(data):
         return split
     return _part(split, "train", [record for record in split.records if not held_out(record, data.val_share)])
 
@@ -79,7 +84,7 @@ def train_split(data: DataConfig, hold_out: bool = True) -> Split:
 def validation_split(data: DataConfig) -> Split:
     """The validation split, or, where there is none, the identities held out of the train split."""
     chosen, root = data_set(data.name), Path(data.folder)
-    if "val" in chosen.splits(root):
+    if has_validation(data):
         return chosen.read(root, "val")
     split = chosen.read(root, "train")
     kept = [record for record in split.records if held_out(record, data.val_share)]

@@ -145,6 +145,7 @@ def test_the_table_has_a_line_per_row_and_a_verdict_per_step(tree, trained):
     assert text.count("| base |") == text.count("| guessing |") == 2
     assert "- + IRM: pedestrian helped (+40.0, sd 0.0); vehicle same model" in text
     assert "### again against random weights" in text
+    assert "Checkpoints: selected on validation." in text
 
 
 @pytest.mark.parametrize(

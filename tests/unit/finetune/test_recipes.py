@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from finetune.recipes import IrraRecipe, load_recipe, recipe_of
-from finetune.train import PAPER, VALIDATION, train
+from finetune.train import train
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
 from pipeline.signals import StopRequest
@@ -44,7 +44,7 @@ def test_the_recipe_runs_two_steps(path, people, miniature, tmp_path):
     config = build(type(load_recipe(path)), tree, str(path))
     summary = train(config, StopRequest())
     assert summary["steps"] == 2
-    assert summary["protocol"] == VALIDATION
+    assert summary["protocol"] == "selected on validation"
     assert all(np.isfinite(list(loss.values())).all() for loss in summary["losses"].values())
     assert 0 <= summary["test"]["all"][config.eval.select] <= 1
 
@@ -53,7 +53,7 @@ def test_the_paper_protocol_selects_on_test_and_says_so(people, miniature, tmp_p
     tree = tiny(ROOT / "configs" / "finetune" / "irra.yaml", people, miniature, tmp_path / "out")
     tree["eval"] |= {"paper_protocol": True}
     summary = train(build(IrraRecipe, tree, "test"), StopRequest())
-    assert summary["protocol"] == PAPER
+    assert summary["protocol"] == "paper protocol: selected on test"
     assert summary["val"] == summary["test"]
 
 

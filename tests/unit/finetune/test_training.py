@@ -163,6 +163,7 @@ def test_several_seeds_give_mean_and_spread(tiny_tree):
     config = build(FinetuneConfig, tiny_tree | {"train": {"steps": 1, "global_batch": 8}, "eval": {"times": 1}}, "test")
     report = train_seeds(config, (0, 1), StopRequest())
     assert [best_metadata(Path(config.out) / f"seed-{seed}" / "checkpoint")["seed"] for seed in (0, 1)] == [0, 1]
+    assert report["protocol"] == "selected on validation"
     values = report["test"]["all"]["map"]["values"]
     assert len(values) == 2
     assert report["test"]["all"]["map"]["mean"] == pytest.approx(np.mean(values))
@@ -185,7 +186,7 @@ def test_seeds_report_validation_where_the_answers_of_the_test_are_not_known(tin
     short = {"data": {"folder": str(tmp_path / "data")}, "train": {"steps": 1, "global_batch": 8}, "eval": {"times": 1}}
     config = build(FinetuneConfig, tiny_tree | short, "test")
     report = train_seeds(config, (0, 1), StopRequest())
-    assert list(report) == ["seeds", "val"]
+    assert list(report) == ["seeds", "protocol", "val"]
     assert len(report["val"]["all"]["map"]["values"]) == 2
     assert json.loads((Path(config.out) / "seeds.json").read_text()) == report
 
