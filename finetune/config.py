@@ -124,7 +124,6 @@ class FinetuneConfig:
         if self.model and self.text.max_tokens > self.model.text.max_positions:
             raise ConfigError(f"text.max_tokens={self.text.max_tokens} exceeds model.text.max_positions={self.model.text.max_positions}")
         check_selection(self.data, self.eval)
-        check_expansion(self.method, self.eval)
 
     def training_tree(self) -> dict[str, Any]:
         return training_tree(self)
@@ -134,12 +133,6 @@ class FinetuneConfig:
 
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
-
-
-def check_expansion(method: str, config: EvalConfig) -> None:
-    """Raises ConfigError for an expansion of queries that a re-ranking would leave unused."""
-    if config.expand:
-        raise ConfigError(f"eval.expand={config.expand} is for models without a matching head (irra, clip); method: {method} accepts 0")
 
 
 def check_selection(data: DataConfig, config: EvalConfig) -> None:

@@ -3,7 +3,9 @@
 The field `method` of a YAML file says which one it is. No torch here.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +15,6 @@ from finetune.config import (
     DataConfig,
     EvalConfig,
     FinetuneConfig,
-    check_expansion,
     check_selection,
     training_digests,
     training_tree,
@@ -21,9 +22,12 @@ from finetune.config import (
 from finetune.models.clip_settings import ClipConfig
 from pipeline.config import apply_overrides, build, of_training, read_yaml
 from pipeline.contracts.errors import ConfigError
+from pipeline.paths import is_training
 from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import TrainConfig
 from pretrain.settings import EngineConfig, OptimConfig
+
+log = logging.getLogger("finetune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,15 +233,6 @@ class BlipRecipe(_Recipe):
     model: BlipModel = field(default_factory=BlipModel)
     objective: BlipObjective = field(default_factory=BlipObjective)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_expansion(self.method, self.eval)
-        if self.objective.colour_patch and "pedestrian" in self.data.kinds:
-            raise ConfigError(
-                f"objective.colour_patch=true with data.kinds={list(self.data.kinds)}: every picture that is searched gets the patch, and "
-                f"in training vehicles alone have one; set data.kinds=[vehicle], or colour_patch=false"
-            )
-
 
 Recipe = FinetuneConfig | IrraRecipe | ClipRecipe | BlipRecipe
 RECIPES: dict[str, type] = {"aptm": FinetuneConfig, "irra": IrraRecipe, "clip": ClipRecipe, "blip": BlipRecipe}
@@ -250,8 +245,36 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_of(data: Mapping[str, Any], where: str) -> Recipe:
-    """Raises ConfigError naming `where` for an unknown method or field."""
+    """Raises ConfigError naming `where` for an unknown method or field, and for settings that do not go together."""
     method = data.get("method", "aptm")
     if method not in RECIPES:
         raise ConfigError(f"{where}: method={method!r}; accepted: {', '.join(RECIPES)}")
-    return build(RECIPES[method], data, where)
+    config: Recipe = build(RECIPES[method], data, where)
+    if problem := _idle(config):
+        if not _was_begun_so(config):
+            raise ConfigError(f"{where}: {problem}")
+        log.warning("%s: %s; the training in `out` was begun so, and remains as it is", where, problem)
+    return config
+
+
+def _idle(config: Recipe) -> str:
+    """What would do nothing, or in search something else than in training."""
+    method, data = config.method, config.data
+    if config.eval.expand and method in ("aptm", "blip"):
+        return f"eval.expand={config.eval.expand} is for models without a matching head (irra, clip); method: {method} accepts 0"
+    if isinstance(config, BlipRecipe) and config.objective.colour_patch and "pedestrian" in data.kinds:
+        return (
+            f"objective.colour_patch=true with data.kinds={list(data.kinds)}: every picture that is searched gets the patch, and "
+            f"in training vehicles alone have one; set data.kinds=[vehicle], or colour_patch=false"
+        )
+    return ""
+
+
+def _was_begun_so(config: Recipe) -> bool:
+    """A training of an earlier version, which took these settings, goes on and is scored with them; from several seeds, too."""
+    out = Path(config.out)
+    for folder in filter(is_training, (out, *out.glob("seed-*"))):
+        with suppress(ConfigError):
+            if _idle(build(RECIPES[config.method], read_yaml(folder / "config.yaml"), str(folder))) == _idle(config):
+                return True
+    return False
