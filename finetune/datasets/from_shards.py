@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from finetune.datasets.own import ATTRIBUTES, JSONL
+from finetune.datasets.own import ATTRIBUTES, FILES, JSONL
 from finetune.datasets.records import SPLITS
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import atomic_open, read_json, write_bytes, write_json
@@ -42,7 +42,8 @@ def _claim(out: Path, digest: str) -> None:
     """Leave a note in `out` of the shards that are unpacked there, before anything else: pictures of two sets must not mix."""
     note = {"shards": digest}
     found = read_json(out / ORIGIN) if (out / ORIGIN).is_file() else None
-    if found != note and (found is not None or (out / JSONL).is_file()):
+    held = {name for name in FILES if (out / name).is_file()}
+    if held - {JSONL} or (found != note and (found is not None or held)):
         raise ConfigError(f"{out} holds a data set of another origin than these shards; give a new folder, or delete it")
     write_json(out / ORIGIN, note)
 

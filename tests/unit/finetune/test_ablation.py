@@ -17,6 +17,7 @@ from finetune.ablation_table import table, verdict
 from finetune.cli import finetune
 from finetune.datasets.catalog import data_set
 from finetune.datasets.from_shards import unpack_shards
+from finetune.datasets.own import FILES
 from finetune.recipes import BlipRecipe, IrraRecipe
 from finetune.tasks import test_task as task_on_test
 from pipeline.config import build, load
@@ -196,10 +197,12 @@ def test_generated_shards_become_a_data_set_with_captions_and_attributes(tmp_pat
     from finetune.config import DataConfig
 
     assert task_on_test(DataConfig(name="own", folder=str(tmp_path / "own"))) is None
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "captions.jsonl").write_text("{}\n")
-    with pytest.raises(ConfigError, match="of another origin"):
-        unpack_shards(shards, tmp_path / "other")
+    for name in FILES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("{}\n")
+        with pytest.raises(ConfigError, match="of another origin"):
+            unpack_shards(shards, tmp_path / name)
+        assert [path.name for path in (tmp_path / name).iterdir()] == [name]
 
 
 def test_pictures_are_on_the_disk_before_the_file_that_names_them(tmp_path, monkeypatch):
