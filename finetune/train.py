@@ -75,7 +75,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
     began = time.monotonic() - progress.seconds
-    if newest and judge.is_due(progress.step) and loop.owes_scores(metrics, progress.step):
+    if newest and judge.is_due(progress.step) and loop.owes_scores(metrics, progress.step, lost=best_folder(root) is None):
         judge.validate(progress.step, metrics)
     for step in range(progress.step, num_steps):
         started = time.monotonic()

@@ -125,12 +125,12 @@ def restore(folder: Path, engine: Engine, load: Callable[[Path], object]) -> Pro
     return Progress(metadata["step"], metadata["position"], metadata["seconds"])
 
 
-def owes_scores(metrics: MetricsLog | None, step: int) -> bool:
+def owes_scores(metrics: MetricsLog | None, step: int, lost: bool = False) -> bool:
     """Was the training left after `step`, which is one of a validation, without its scores? Then it is made up first.
 
-    Every rank calls it; `metrics` of the first rank says so.
+    lost: what the scores have chosen is no longer there. Every rank calls it; the first one, which has `metrics`, says so.
     """
-    return bool(gather_objects(metrics is not None and not metrics.has_scores(step))[0])
+    return bool(gather_objects(metrics is not None and (lost or not metrics.has_scores(step)))[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,18 @@ def test_a_training_that_is_asked_to_leave_or_killed_at_its_last_validation_does
     assert (summary["best_step"], summary["val"], summary["test"]) == (4, expected["val"], expected["test"])
 
 
+def test_a_finished_training_that_has_lost_its_best_checkpoint_validates_the_last_one(tiny_tree, tmp_path):
+    config, out = configured(tiny_tree, tmp_path / "out"), tmp_path / "out"
+    train(config, StopRequest())
+    (out / "summary.json").unlink()
+    shutil.rmtree(best_folder(out / "checkpoint") or out)
+    summary = train(config, StopRequest())
+    assert summary["best_step"] == 4
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["val/map"] == summary["val"]["all"]["map"]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+
+
 def test_engine_and_batches_of_evaluation_may_change_between_a_training_and_its_continuation(tiny_tree, tmp_path):
     config = configured(tiny_tree, tmp_path / "out")
     with pytest.raises(Stopped):
