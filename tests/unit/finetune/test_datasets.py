@@ -168,7 +168,7 @@ def test_ones_own_table_and_jsonl_give_the_same_records(tmp_path):
     for form, mark, first in (("csv", ",", '"a man, tall"'), ("tsv", "\t", "a man, tall")):
         cells = [header, ("a.jpg", first, "7", "train"), ("a.jpg", "a tall man", "7", "train"), ("b.jpg", quoted, "", "")]
         write(tmp_path / form / f"captions.{form}", "".join(mark.join(row) + "\n" for row in cells))
-    lines = [{"image": i, "caption": c} | ({"identity": p, "split": s} if p else {}) for i, c, p, s in rows]
+    lines = [{"image": i, "caption": c, "captions": None} | ({"identity": p, "split": s} if p else {}) for i, c, p, s in rows]
     write(tmp_path / "jsonl" / "captions.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
     own = data_set("own")
     expected = (Record(image="a.jpg", identity="7", captions=("a man, tall", "a tall man")),)
