@@ -22,6 +22,7 @@ from pipeline.contracts.challenge import COLOURS, TYPES, VehicleTag
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import write_bytes
 from pretrain.models.layout import load_published
+from pretrain.pictures import read_picture
 
 FORMS = ("This is {article} {words}", "{article_capital} {words}")
 
@@ -84,4 +85,4 @@ def _features(searcher: ClipSearcher, folder: Path, records: Sequence[Vehicle], 
         paths = [folder / record.image for record in chunk]
         if absent := [path for path in paths if not path.is_file()]:
             raise ContractError(f"{absent[0]} is named by the label file and missing; `passerby verify-data challenge` lists all such")
-        yield chunk, searcher.embed_images(torch.from_numpy(np.stack([searcher.pixels(p.read_bytes(), str(p)) for p in paths]))).feat
+        yield chunk, searcher.embed_images(torch.from_numpy(np.stack([searcher.pixels(read_picture(p), str(p)) for p in paths]))).feat

@@ -28,7 +28,7 @@ from pretrain.loading import load
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
 from pretrain.order import Place
-from pretrain.pictures import UNREADABLE, as_rgb, resized
+from pretrain.pictures import UNREADABLE, as_rgb, read_picture, resized
 from pretrain.tokenizer import CaptionTokenizer
 
 
@@ -98,11 +98,7 @@ class PictureFolder:
         if name in self._kept:
             return self._kept[name]
         path = self._folder / name
-        try:
-            data = path.read_bytes()
-        except OSError as err:
-            raise ContractError(f"{path} cannot be read: {err.strerror}") from err
-        picture = decode(data, self._size, str(path), self._square)
+        picture = decode(read_picture(path), self._size, str(path), self._square)
         if self._room >= picture.nbytes:
             self._room -= picture.nbytes
             self._kept[name] = picture

@@ -21,6 +21,7 @@ from finetune.methods.base import Searcher, embed, rank
 from finetune.scores import measure
 from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ConfigError, ContractError
+from pretrain.pictures import read_picture
 from pretrain.retrieval.attributes import attribute_metrics, balanced_accuracies, predicted_labels
 from pretrain.retrieval.encode import ImageFeatures
 from pretrain.retrieval.gallery import TEXT_BATCH, Gallery
@@ -169,7 +170,7 @@ def _pixels(searcher: Searcher, paths: Sequence[Path], workers: int = 0) -> Tens
     """Threads suffice: Pillow decodes and resizes outside the interpreter's lock."""
 
     def read(path: Path) -> np.ndarray:
-        return searcher.pixels(path.read_bytes(), str(path))
+        return searcher.pixels(read_picture(path), str(path))
 
     if workers:
         with ThreadPoolExecutor(workers) as pool:

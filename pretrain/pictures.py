@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -11,6 +12,14 @@ from pipeline.contracts.errors import ContractError
 _MALFORMED = (SyntaxError, ValueError, TypeError, LookupError, EOFError, AssertionError, struct.error)
 UNREADABLE = (UnidentifiedImageError, OSError, *_MALFORMED, Image.DecompressionBombError)
 """What Pillow raises for broken files, and for one whose header promises more pixels than it decodes."""
+
+
+def read_picture(path: Path) -> bytes:
+    """As it lies in the file. Raises ContractError naming a file that cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise ContractError(f"{path} cannot be read: {err.strerror}") from err
 
 
 def decode_resized(data: bytes, height: int, width: int, where: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from finetune.datasets.retrieval_split import RetrievalSplit, inclusion_matrix, 
 from finetune.evaluate import Protocol, measure, predict_submission, rank_split, ranked_names
 from finetune.initialize import start_model
 from finetune.submission import find_problems, read_submission
-from finetune.tasks import validation_task
+from finetune.tasks import pixel_batches, validation_task
 from pipeline.contracts.challenge import includes
 from pipeline.contracts.errors import ContractError
 from pretrain.checkpoint import save_model
@@ -127,6 +128,12 @@ def test_a_model_whose_numbers_are_not_finite_is_refused_where_it_ranks(miniatur
         loaded.model.text_proj.weight.fill_(torch.nan)
     with pytest.raises(ContractError, match=r"query '.*has a score of nan"):
         rank_split(loaded.model, loaded.tokenizer, split, Protocol())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_vanishes_while_a_split_is_evaluated_is_named(tmp_path, workers):
+    with pytest.raises(ContractError, match=r"gone\.jpg cannot be read: No such file"):
+        next(pixel_batches(SimpleNamespace(pixels=None), tmp_path, ["gone.jpg"], 1, workers))
 
 
 def test_a_predicted_submission_is_valid(miniature, checkpoint, tmp_path):
