@@ -14,10 +14,11 @@ _REFUSAL = re.compile(  # of vision-language models; a caption does not speak of
     + r"(?:assist|comply|describe|fulfil|fulfill|help|identify|provide|recognize|recognise)\b",
     re.IGNORECASE,
 )
-_HIDDEN = re.compile(  # what is not to be seen, up to "wears" or the sentence's end, to which all of "whether he wears ..." belongs
+_HIDDEN = re.compile(  # what is not to be seen, up to the clause that says what is: a garment within it is worn by nobody
     _CANNOT
     + r"(?:determine|discern|make out|see|tell|view)\b"
-    + r"(?:\s(?:if|whether|what|which|how)\b[^.;]*|.*?(?=\b(?:wears|wearing|dressed)\b|[.;]|$))",
+    + r"[^.;]*?(?=[.;]|$|\b(?:but|though|although|however)\b"
+    + r"|,\s(?:is|wears|the\s(?:boy|girl|man|person|woman))\b|(?:,|\band)\s(?:he|she|they)\b)",
     re.IGNORECASE,
 )
 
