@@ -104,11 +104,17 @@ class _Builder:
         """Jobs before the chain; what the chain waits for."""
         after: list[str] = []
         for stage in FIRST:
-            if queued := flight.jobs.get(stage):
-                after = [f"afterok:{job.job_id}" for job in queued]
+            queued = flight.jobs.get(stage, [])
+            if enough := [job for job in queued if self.makes_checks(job, flight)]:
+                after = [f"afterok:{job.job_id}" for job in enough]
             elif missing[stage]:
-                after = [f"afterok:{{{self.add(stage, None, 1, after).name}}}"]
+                after = [f"afterok:{{{self.add(stage, None, 1, [*after, *(f'afterany:{job.job_id}' for job in queued)]).name}}}"]
         return after
+
+    def makes_checks(self, job: Job, flight: Flight) -> bool:
+        """Whether a queued job of a single stage will have made the checks of this plan when it ends well."""
+        assert job.job_id is not None, "flight.in_flight gives every job its id"
+        return flight.begun.get(job.job_id, self.plan.checks).get(job.stage) == self.plan.checks.get(job.stage)
 
     def chain(self, group: int, start: str, size: int, before: list[str]) -> None:
         after = before

@@ -1,7 +1,7 @@
 """What earlier submissions still have in the queue: which units of which stage somebody is going to make."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pipeline.slurm.client import RUNNING, QueueEntry
 from pipeline.slurm.submission import Job, Submission
@@ -69,24 +69,29 @@ class Flight:
     """units: those with a task in the queue, in whatever stage. jobs: stage -> the queued jobs of it, all with their ids.
 
     Tasks that are being ended count for neither. A task that begins with their units meanwhile meets the same settings (guard.py refuses
-    others), so that both write the same bytes, each file whole. given: units of any submission.
+    others), so that both write the same bytes, each file whole. given: units of any submission. begun: id of a running job -> the checks it
+    was sent with; one that waits will make those that it then finds in the config.
     """
 
     units: frozenset[int]
     jobs: dict[str, list[Job]]
     given: frozenset[int]
+    begun: dict[int, Mapping[str, str]] = field(default_factory=dict)
 
 
 def in_flight(all_tasks: Sequence[Task]) -> Flight:
     units: set[int] = set()
     given: set[int] = set()
     jobs: dict[str, dict[str, Job]] = {}
+    begun: dict[int, Mapping[str, str]] = {}
     for task in all_tasks:
         is_unit_stage = task.job.group is not None
         if is_unit_stage:
             given.update(task.units)
         if task.entry and task.is_queued and not task.is_ending:
             jobs.setdefault(task.job.stage, {})[task.job.job_name] = replace(task.job, job_id=task.entry.array_id)
+            if task.is_running:
+                begun[task.entry.array_id] = task.submission.checks
             if is_unit_stage:
                 units.update(task.units)
-    return Flight(frozenset(units), {stage: list(named.values()) for stage, named in jobs.items()}, frozenset(given))
+    return Flight(frozenset(units), {stage: list(named.values()) for stage, named in jobs.items()}, frozenset(given), begun)

@@ -67,6 +67,33 @@ def test_a_check_that_is_changed_while_the_task_waits_is_made_by_it(sent: FakeSl
     assert survey(changed)[0].missing == []
 
 
+def test_a_check_that_is_asked_for_while_the_task_runs_is_made_by_a_second_one(sent: FakeSlurm, tmp_path: Path) -> None:
+    for name in ("prompts", "leak"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": "a man in a long green raincoat"}) + "\n")
+    submit(describe(recipe(tmp_path)), SiteConfig())
+    begun_with = load(GenerationConfig, recipe(tmp_path))
+    sent.set("prompts", "RUNNING")
+    running = sent.job("prompts").job_id
+    changed = describe(recipe(tmp_path, "leak.jsonl"))
+    again = submit(changed, SiteConfig())
+    assert [job.name for job in again.jobs] == ["prompts", "shard"]
+    assert sent.job("prompts").dependency == f"afterany:{running}"
+    assert f"afterok:{sent.job('prompts').job_id}" in sent.job("shard").dependency.split(",")
+    assert submit(changed, SiteConfig()).jobs == []
+    run_stage("prompts", begun_with)
+    assert again.number is not None
+    assert run_prompts(changed, again.number) == 1
+    assert survey(changed)[0].missing == [0]
+
+
+@pytest.mark.parametrize("checks", [{}, {"prompts": "captions of today"}])
+def test_a_task_that_runs_with_the_checks_of_the_plan_is_waited_for(run: SlurmRun, checks: dict[str, str]) -> None:
+    run.checks = checks
+    run.submit()
+    run.slurm.set("prompts", "RUNNING")
+    assert run.submit().jobs == []
+
+
 def test_a_shard_job_waits_for_the_check_if_nothing_else_is_to_be_made(run: SlurmRun) -> None:
     run.make()
     run.lose("shard", 0)
