@@ -73,7 +73,7 @@ def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_faile
         refuse_any_foreign(plan, stages)
         write_config(plan)
         remember(plan.paths, known, queue)
-        made = _draft(plan, site, stages, known, queue, site.max_array_size or client.max_array_size(), only_failed)
+        made = _draft(plan, site, stages, known, queue, site.max_array_size or client.max_array_size(), only_failed, say)
         # there are dead ones only where a site has switched off --kill-on-invalid-dep
         dead = [task for task in flight.tasks(known, queue) if task.entry and task.entry.is_dead]
         _take_out([task.slurm_id for task in dead], "tasks that wait for what cannot happen any more", say)
@@ -94,7 +94,7 @@ def _dry(plan: RunPlan, site: SiteConfig, only_failed: bool, say: Say) -> Sent:
         say(f"Slurm does not answer, so that nothing is taken to be in the queue, and arrays to have at most {size} tasks: {err}")
     known = submission.read_all(plan.paths)
     refuse_changed(plan, flight.tasks(known, queue))
-    made = _draft(plan, site, stages, known, queue, size, only_failed)
+    made = _draft(plan, site, stages, known, queue, size, only_failed, say)
     scripts = {}
     for job in made.submission.jobs:
         after = [_with_ids(text, {j.name: f"<id of {j.name}>" for j in made.submission.jobs}) for text in job.after]
@@ -110,10 +110,14 @@ def _draft(
     queue: list[client.QueueEntry],
     max_array_size: int,
     only_failed: bool,
+    say: Say,
 ) -> Draft:
     now = flight.in_flight(list(flight.tasks(known, queue)))
     only = now.given if only_failed else None
-    return draft(plan, stages, site, now, number=submission.next_number(known), max_array_size=max_array_size, only=only)
+    made = draft(plan, stages, site, now, number=submission.next_number(known), max_array_size=max_array_size, only=only)
+    if made.num_waiting and any(plan.checks.get(job.stage) for job in made.submission.jobs):
+        say(f"{made.num_waiting} units are in the queue already and do not wait for the check of the prompts; the shards do")
+    return made
 
 
 def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:

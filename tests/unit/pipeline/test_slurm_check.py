@@ -116,7 +116,10 @@ def test_a_shard_job_in_the_queue_gives_way_to_one_that_waits_for_the_check(run:
     if is_underway:
         waits_for.append(f"afterany:{run.slurm.job('annotate-0').job_id}")
     assert run.slurm.job("shard").dependency == ",".join(waits_for)
+    said = "6 units are in the queue already and do not wait for the check of the prompts; the shards do"
+    assert run.said == ([said] if is_underway else [])
     assert run.submit().jobs == []
+    assert len(run.said) == is_underway
 
 
 def test_submissions_of_versions_that_recorded_no_checks_are_read(run: SlurmRun) -> None:
