@@ -9,10 +9,12 @@ from typing import Any
 
 from pipeline.contracts.errors import ConfigError, first_line
 
+_ANYWHERE = ("auto", "native")  # native is torch's own, which all others compute by
+
 
 def check_attention(backend: str, denoiser: str, *, sliceable: bool = True, has_backends: bool = True) -> None:
     """denoiser: name of its class. sliceable, has_backends: what it takes. Raises ConfigError. Reads diffusers' table of backends only."""
-    if backend in ("auto", "native") or (backend == "sliced" and sliceable):  # native is torch's own, which all others compute by
+    if backend in _ANYWHERE or (backend == "sliced" and sliceable):
         return
     accepted = f"accepted with {denoiser}: {_accepted(sliceable, has_backends)}"
     if backend == "sliced" or not has_backends:
@@ -24,10 +26,12 @@ def check_attention(backend: str, denoiser: str, *, sliceable: bool = True, has_
 
 def check_attention_of_parts(backend: str, classes: Mapping[str, str]) -> None:
     """The same as far as it can be known before anything is loaded. classes: of the pipeline's parts, by the parts' names."""
+    if backend in _ANYWHERE:
+        return
     if classes.get("unet") == "UNet2DConditionModel":
         check_attention(backend, "UNet2DConditionModel", has_backends=False)
     elif "transformer" in classes:
-        check_attention(backend, classes["transformer"], sliceable=False)
+        check_attention(backend, classes["transformer"], sliceable=False, has_backends=_may_have_backends(classes["transformer"]))
     else:
         check_attention(backend, "this model")
 
@@ -54,12 +58,25 @@ def _has_backends(denoiser: Any) -> bool:
     return any(hasattr(getattr(module, "processor", None), "_attention_backend") for module in denoiser.modules())
 
 
+def _may_have_backends(transformer: str) -> bool:
+    """Whether the class's module of diffusers, or one beside it whose attention it takes, knows backends; True if there is none."""
+    modules = _modules("transformers/*.py")
+    own = next((text for text in modules.values() if f"\nclass {transformer}(" in text), None)
+    if own is None:
+        return True
+    beside = [modules.get(name, "") for name in re.findall(r"^from \.(\w+) import", own, re.MULTILINE)]
+    return any("_attention_backend" in text for text in (own, *beside))
+
+
 @cache
 def _backend_names() -> tuple[str, ...]:
     """Empty where diffusers is not installed, or too old to have any: then nobody can say."""
-    spec = importlib.util.find_spec("diffusers")
-    table = Path(spec.origin).parent / "models" / "attention_dispatch.py" if spec and spec.origin else None
-    if table is None or not table.is_file():
-        return ()
-    _, _, rest = table.read_text(encoding="utf-8").partition("class AttentionBackendName")
+    _, _, rest = _modules("attention_dispatch.py").get("attention_dispatch", "").partition("class AttentionBackendName")
     return tuple(re.findall(r'^    \w+ = "(\w+)"$', rest.partition("\nclass ")[0], re.MULTILINE))
+
+
+def _modules(pattern: str) -> dict[str, str]:
+    """Name -> source of those below diffusers.models, as text: importing them takes seconds. None where diffusers is not installed."""
+    spec = importlib.util.find_spec("diffusers")
+    files = (Path(spec.origin).parent / "models").glob(pattern) if spec and spec.origin else ()
+    return {path.stem: path.read_text(encoding="utf-8") for path in files}

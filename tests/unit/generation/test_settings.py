@@ -12,6 +12,7 @@ from typing import Any
 import diffusers
 import pytest
 
+from generation.backends.attention import check_attention_of_parts
 from generation.backends.diffusion import DiffusionModel
 from generation.backends.schedulers import check_family
 from generation.config import GenerateConfig, GenerationConfig, RunConfig
@@ -19,7 +20,7 @@ from generation.digests import stage_digests
 from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_json
-from tests.unit.generation.tiny_diffusion import save_diffusion, save_flux
+from tests.unit.generation.tiny_diffusion import save_diffusion, save_flux, save_sana
 
 NO_GUIDANCE = GenerateConfig(guidance=1.0, negative_prompt="grey")
 
@@ -27,7 +28,7 @@ NO_GUIDANCE = GenerateConfig(guidance=1.0, negative_prompt="grey")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {"sd": save_diffusion(folder / "sd"), "flux": save_flux(folder / "flux")}
+    return {"sd": save_diffusion(folder / "sd"), "flux": save_flux(folder / "flux"), "sana": save_sana(folder / "sana")}
 
 
 def refusal(ask: Callable[[], Any]) -> str:
@@ -47,6 +48,7 @@ def refusal(ask: Callable[[], Any]) -> str:
         ("flux", "scheduler", "DDIMScheduler", "DEISMultistepScheduler"),
         ("flux", "attention", "sliced", "auto, native, a backend of diffusers"),
         ("flux", "attention", "warp", "auto, native, a backend of diffusers"),
+        ("sana", "attention", "flash", "auto, native"),
     ],
 )
 def test_what_a_model_does_not_take_is_refused_before_it_is_loaded(
@@ -69,6 +71,11 @@ def test_what_a_model_does_not_take_is_refused_before_it_is_loaded(
 )
 def test_what_it_takes_or_nobody_knows_is_accepted(folders: dict[str, Path], model: str, change: dict[str, Any]) -> None:
     stage_digests(GenerationConfig(generate=GenerateConfig(model=str(folders.get(model, model)), **change)))
+
+
+@pytest.mark.parametrize("transformer", ["ChromaTransformer2DModel", "QwenImageTransformer2DModel", "TransformerOfTomorrow"])
+def test_backends_are_taken_by_a_transformer_that_borrows_its_attention_or_that_nobody_knows(transformer: str) -> None:
+    check_attention_of_parts("flash", {"transformer": transformer})
 
 
 def test_nothing_heavy_is_loaded_for_it(folders: dict[str, Path]) -> None:
