@@ -35,7 +35,7 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove(leftovers(folder))
+        _take_over(folder)
         own = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
     except OSError as err:
         raise _cannot_write(folder, err) from err
@@ -56,8 +56,17 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     except OSError as err:
         raise (_cannot_write(folder, err) if claim.exists() else _taken_over(folder)) from err
     finally:
-        with suppress(OSError):  # the claim goes last of all: what stays now the next writer removes
+        with suppress(OSError):  # what stays now the next writer removes
             _remove([*_moved(claim), own])
+
+
+def _take_over(folder: Path) -> None:
+    """Whoever else writes `folder`, or was killed at it, moves nothing more: its own folder has another name before it is looked at."""
+    for other in sorted(folder.glob(f"{_BUILDING}*")):
+        renamed = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
+        with suppress(FileNotFoundError):  # it has just ended
+            other.replace(renamed)
+        _remove([*_moved(renamed / "claim"), renamed])
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -69,11 +78,12 @@ def leftovers(folder: Path) -> list[Path]:
 def _moved(claim: Path) -> list[Path]:
     """What the writer of this claim has moved, unless that is all. Nothing once the claim is gone: it has ended, or was taken over."""
     try:
-        names = claim.read_text(encoding="utf-8").splitlines()
+        names = [Path(name).name for name in claim.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
-    paths = [claim.parents[1] / Path(name).name for name in names]
-    return [path for path in paths if path.exists()] if paths and not paths[-1].exists() else []
+    waiting = {path.name for path in claim.with_name("files").glob("*")}
+    moved = [claim.parents[1] / name for name in names if name not in waiting]  # until then what lies there is somebody else's
+    return [path for path in moved if path.exists()] if len(moved) < len(names) else []
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,46 @@ def test_a_failure_between_the_moves_leaves_nothing(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "replace", fails_at_the_last)
     with pytest.raises((KeyboardInterrupt, StageError)):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_arrived_meanwhile_stays_when_it_is_in_the_way(tmp_path: Path) -> None:
+    def write() -> None:
+        with replaced_together(tmp_path, last="README.md") as building:
+            for own in ("about.txt", "data/train-000000.tar", "README.md"):
+                write_bytes(building / own, b"")
+            write_bytes(tmp_path / "data" / "mine", b"")
+
+    with pytest.raises(StageError, match="cannot write"):
+        write()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {"data", "data/mine"}
+
+
+def test_a_writer_that_is_overtaken_moves_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    move, unlink = Path.replace, Path.unlink
+    last: list[tuple[Path, Path]] = []
+
+    def overtaken(path: Path, target: Path) -> Path:
+        if path.name == "manifest.json":
+            last.append((path, target))
+            monkeypatch.setattr(Path, "unlink", while_another_begins)
+            with suppress(KeyboardInterrupt), replaced_together(tmp_path, last="manifest.json"):
+                raise KeyboardInterrupt
+        return move(path, target)
+
+    def while_another_begins(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        with suppress(FileNotFoundError, IndexError):
+            move(*last.pop())
+
+    def write() -> None:
+        with replaced_together(tmp_path, last="manifest.json") as building:
+            for name in ("train-000000.tar", "manifest.json"):
+                write_bytes(building / name, b"")
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    with pytest.raises(StageError, match="is being written by another process"):
         write()
     assert not list(tmp_path.iterdir())
 
