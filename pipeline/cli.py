@@ -321,7 +321,8 @@ def evaluation_module(arguments: Sequence[str]) -> str:
     from pipeline.config import of_training, read_yaml
     from pipeline.contracts.errors import ConfigError
 
-    named = pairwise(["", *arguments])
+    split = [part for argument in arguments for part in (argument.split("=", 1) if argument.startswith("--") else [argument])]
+    named = pairwise(["", *split])
     words = [word for before, word in named if not word.startswith("-") and before not in ("--checkpoint", "--set", "--split")]
     try:
         tree = read_yaml(of_training(Path(words[0]))[0]) if words else {}

@@ -121,6 +121,7 @@ def test_the_challenge_is_scored_by_kind(pretrained: Path, miniature: Path, tmp_
 def test_passerby_evaluate_finds_out_whether_shards_or_a_benchmark_are_meant(tmp_path: Path) -> None:
     recipe = _recipe(tmp_path, "own", tmp_path)
     assert evaluation_module([str(recipe), "--checkpoint", "c"]) == evaluation_module(["--config", str(recipe)]) == "finetune"
+    assert evaluation_module(["--checkpoint=c", f"--config={recipe}"]) == "finetune"
     assert evaluation_module([str(ROOT / "configs" / "pretrain" / "demo.yaml")]) == "pretrain"
     (tmp_path / "training").mkdir()
     recipe.rename(tmp_path / "training" / "config.yaml")
