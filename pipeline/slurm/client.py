@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT_S = 60.0
 STATE_TIMEOUT_S = 10.0  # for a task that was told to go: its worker took as long, and Slurm ends it KillWait (30 s) after the word
 REQUEUE_POLL_S = 5.0
+REQUEUE_TIMEOUT_S = 5.0  # a second attempt is to fit in before KillWait is over
 # Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_WAIT,
 # SBATCH_TIMELIMIT, SBATCH_JOB_NAME ...) would overrule lines of the script that tasks rely on.
 _SBATCH_MAY = ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_CONSTRAINT", "SBATCH_RESERVATION", "SBATCH_EXPORT")
@@ -135,7 +136,7 @@ def requeue(job_id: str, patience_s: float) -> str:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            _run(["scontrol", "requeue", job_id])
+            _run(["scontrol", "requeue", job_id], REQUEUE_TIMEOUT_S)
             return ""
         except StageError as err:
             if time.monotonic() + REQUEUE_POLL_S > deadline:

@@ -96,6 +96,13 @@ def test_no_answer_about_a_job_is_no_error(tmp_path, monkeypatch, scontrol):
     assert client.job_state("7") == ("", "")
 
 
+def test_a_requeue_without_an_answer_is_asked_for_again(tmp_path, monkeypatch):
+    on_path(tmp_path, monkeypatch, scontrol=f"[ -e {tmp_path}/asked ] || {{ touch {tmp_path}/asked; exec sleep 60; }}")
+    monkeypatch.setattr(client, "REQUEUE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(client, "REQUEUE_POLL_S", 0.01)
+    assert client.requeue("7", 30) == ""
+
+
 def test_slurms_own_words_reach_the_user(tmp_path, monkeypatch):
     on_path(tmp_path, monkeypatch, sbatch="echo 'sbatch: error: invalid partition' >&2; exit 1", squeue="echo hello; exit 0")
     with pytest.raises(StageError, match="invalid partition"):
