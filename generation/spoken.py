@@ -1,25 +1,31 @@
 """What a vision-language model says around the sentence it was asked for: thoughts, a preamble, lists, sentences that it did not finish."""
 
+import json
 import re
 
 from generation.caption_gate import names_clothing
 
 _THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
-_SIGNS = re.compile(r"(?:[-*•>_{\"\s]+|\d+[.)]\s)\s*")  # of a list, a quotation, JSON
+_JSON = re.compile(r"[{\[]\s*\"")
+_JSON_STRING = re.compile(  # models leave quotation marks within it as they are; the last string may be cut off; a colon follows a key
+    r"\"((?:[^\"\\]|\\.|\"(?!\s*(?:[:}\]]|,\s*\"|,?\s*$)))*)\"?(\s*:)?", re.DOTALL
+)
+_SIGNS = re.compile(r"(?:[-*•>_\"\s]+|\d+[.)]\s)\s*")  # of a list, a quotation
+_MARKUP = re.compile(r"\*\*|</?\w+>")
 _POLITENESS = re.compile(r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|great)[,.!]\s*", re.IGNORECASE)
-_NAMED = r"(?:descriptions?|sentences?|captions?|answers?|options?)\b"
-_HERE = (  # bounded, as all that follows: a model in a loop says it hundreds of times. Not: "Here is a man"
-    r"[^:.!]{0,120}?\bhere(?:['’]s| is| are)\b(?:(?!\b(?:wearing|with)\b)[^,:.!]){0,120}?\b(?:describ(?:es|ing)\b|" + _NAMED + ")"
+_NAMED = r"(?:descriptions?|sentences?|captions?|answers?|options?|outputs?|responses?)\b"
+_HERE = (  # or an offer. Bounded, as all that follows: a model in a loop says it hundreds of times. Not: "Here is a man"
+    r"(?:[^:.!]{0,120}?\bhere(?:['’]s| is| are)\b(?:(?!\b(?:wearing|with)\b)[^,:.!]){0,120}?\b(?:describ(?:es|ing)\b|" + _NAMED + ")"
+    r"|(?:let me|let['’]s|i['’](?:d|ll)|i will|i can help|happy to|glad to)\b)"
 )
 _TITLE = r"(?:(?!(?:with|cannot|not)\b)[\w-]+(?:['’]s)?\s){0,3}" + _NAMED  # not: "A shirt with the caption", "I cannot provide captions"
 _OF_WHAT = r"(?:\s\d+)?(?:\s\([^)]{0,40}\))?(?:\s(?:of|for|about|describ(?:es|ing))\b[^,:.!]{0,120}?)?(?:\s(?:is|are)(?:\sas follows)?)?"
-_COLON = r"(?:\"\s*:\s*|[*_]*:[*_]*(?:\s+|$))"
+_COLON = r"[*_]*:[*_]*(?:\s+|$)"
 _LABEL = re.compile(rf"(?P<by>{_HERE})[^:.!]{{0,120}}{_COLON}|(?P<title>{_TITLE}){_OF_WHAT}(?:{_COLON}|\s[-–—]\s)", re.IGNORECASE)
 _ANNOUNCEMENT = re.compile(  # a sentence with another behind it, or all of the line
     rf"{_HERE}[^,:.!]{{0,120}}[.!]\s+(?=\S)|(?:{_HERE}[^:.!]{{0,120}}|{_TITLE}{_OF_WHAT})[.!]?$", re.IGNORECASE
 )
 _ANY_CLOTHES = re.compile(r"\b(?:clothes|clothing|outfits?|attire)\b", re.IGNORECASE)  # which an announcement may name; a coat it does not
-_OFFER = re.compile(r"(?:let me|let['’]s|i['’](?:d|ll)|i will|i can help|happy to|glad to)\b", re.IGNORECASE)
 _FEWEST_WORDS = 4  # not "Here you go!", "Person", "```json"
 _SENTENCE_END = re.compile(  # its mark is the group; abbreviations and initials are passed over
     r"\b(?:(?i:(?:mr|mrs|ms|dr|st|jr|sr|prof|nos?|vs|approx)\.|[a-z]\.(?:\s?[a-z]\.)+)|etc\.(?=\s+[a-z]))"
@@ -37,13 +43,13 @@ def one_sentence(text: str) -> str:
 
     Where all lines look like one: the first of them.
     """
-    lines = _lines(text)
+    lines = _lines(_said(text))
     return _first_caption(lines) or next(iter(lines), "")
 
 
 def finished(text: str) -> str | None:
     """one_sentence of a text that was cut off, as far as it stands there in whole sentences; None if it ends in the first of them."""
-    *before, last = without_thoughts(text).strip().splitlines() or [""]
+    *before, last = _said(text).strip().splitlines() or [""]
     if sentence := _first_caption(_lines("\n".join(before))):
         return sentence
     last = _plain(last)
@@ -51,13 +57,28 @@ def finished(text: str) -> str | None:
     return last[: ends[-1]] if ends else None
 
 
+def _said(text: str) -> str:
+    """Without thoughts; of JSON, which may be cut off, the strings that are no keys, as lines."""
+    text = without_thoughts(text)
+    if found := _JSON.search(text):
+        return "\n".join(_decoded(string) for string, key in _JSON_STRING.findall(text, found.start()) if not key)
+    return text
+
+
+def _decoded(string: str) -> str:
+    try:
+        return str(json.loads(f'"{string}"', strict=False)).encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
+    except ValueError:
+        return string
+
+
 def _first_caption(lines: list[str]) -> str:
     """Empty if there is none."""
-    return next((s for s in lines if len(s.split()) >= _FEWEST_WORDS and _announced(s) < len(s) and not _OFFER.match(s)), "")
+    return next((s for s in lines if len(s.split()) >= _FEWEST_WORDS and _announced(s) < len(s)), "")
 
 
 def _lines(text: str) -> list[str]:
-    return list(filter(None, map(_plain, without_thoughts(text).splitlines())))
+    return list(filter(None, map(_plain, text.splitlines())))
 
 
 def _plain(line: str) -> str:
@@ -65,9 +86,9 @@ def _plain(line: str) -> str:
     line = line.strip()
     if line.rstrip("*_").endswith(":") or line.startswith("#"):
         return ""
-    line = _after(_POLITENESS, _after(_SIGNS, line.replace("**", "")))
+    line = _after(_POLITENESS, _after(_SIGNS, _MARKUP.sub("", line)))
     end = _announced(line)
-    return " ".join((line[end:] if end < len(line) else line).strip("\"'“”‘’*_{}, ").split())
+    return " ".join((line[end:] if end < len(line) else line).strip("\"'“”‘’*_, ").split())
 
 
 def _announced(line: str) -> int:

@@ -142,6 +142,8 @@ def test_a_caption_that_speaks_of_its_task_keeps_its_first_sentence(caption: str
         "The person's description: ",
         "The description of the person in the image is as follows: ",
         "The answer is: ",
+        "Response: ",
+        "Let me describe the person. ",
         "Here is a one-sentence description of the person's clothing. ",
         "Here is a sentence describing the person, based on the picture: ",
         "Here is a sentence describing the person, based on the picture.\n",
@@ -157,6 +159,23 @@ def test_preambles_are_left_out(preamble: str) -> None:
 )
 def test_the_sentence_is_found_in_json(reply: str) -> None:
     assert one_sentence(reply % MAN) == MAN
+
+
+@pytest.mark.parametrize(
+    ("reply", "caption"),
+    [
+        (r'{"caption": "A man in a \"Boss\" shirt and a caf\u00e9 apron."}', 'A man in a "Boss" shirt and a café apron.'),
+        ('{"caption": "A man in a "Boss" shirt, a "Cap", and jeans.", "n": 1}', 'A man in a "Boss" shirt, a "Cap", and jeans.'),
+        (f'{{"gender": "man", "caption": "{MAN}", "colours": ["blue", "black"]}}', MAN),
+        (f'["{MAN}"]', MAN),
+        (f'Here is the JSON:\n{{"caption": "{MAN}\\n{WOMAN}"}}\nI hope "this" helps you a lot!', MAN),
+        (r'["A man in a red coat and jeans \ud83d"]', "A man in a red coat and jeans ?"),
+        (f"<answer>{MAN}</answer>", MAN),
+        (r'{"caption": "A man in a coat. He has a caf\u00', "A man in a coat. He has a caf" + r"\u00"),
+    ],
+)
+def test_strings_and_markup_are_read_as_what_they_stand_for(reply: str, caption: str) -> None:
+    assert one_sentence(reply) == caption
 
 
 def test_a_model_in_a_loop_holds_nobody_up() -> None:
