@@ -1,7 +1,6 @@
 """Do the shards of a run hold what index and manifest say? Every tar, every picture, every JSON; one shard in memory at a time."""
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pipeline.contracts.attributes import MISSING, AttributeSpace
+from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import (
@@ -22,18 +21,15 @@ from pipeline.contracts.sample import (
     SCHEMA_VERSION,
     SHARD_PATTERN,
     decode_meta,
-    half_character,
 )
 from pipeline.contracts.stage import Row
 from pipeline.fileio import sha256_file
+from pipeline.lint_meta import NUM_NAMED, meta_problems, named
 from pipeline.manifests import read_manifest
 from pipeline.pictures import jpeg_problem
 from pipeline.tables import iter_rows
 from pipeline.tars import Member, read_tar
 
-NUM_NAMED = 5  # keys that one finding names at most
-PID_LIMIT = 2**48  # persons of several shard sets are told apart by a multiple of it
-_FLOATS = ("measures", "generator", "captioner", "crop_xyxy_px", "view", "seed")
 Problem = tuple[str, str]  # file name below the folder of shards, what is wrong
 
 
@@ -102,9 +98,9 @@ class _Index:
         if self._num_odd:
             yield "index.parquet", f"{self._num_odd} rows whose key or split is no text, or whose shard is no name of a tar file beside it"
         if self._doubled:
-            yield "index.parquet", f"keys stand twice: {_named(sorted(self._doubled))}"
+            yield "index.parquet", f"keys stand twice: {named(sorted(self._doubled))}"
         if self._scattered:
-            yield "index.parquet", f"rows of one shard do not stand together: {_named(sorted(self._scattered))}"
+            yield "index.parquet", f"rows of one shard do not stand together: {named(sorted(self._scattered))}"
         if self._splits != Counter(manifest.split_counts):
             yield "manifest.json", f"split_counts {manifest.split_counts}, but the index holds {dict(self._splits)}"
         if manifest.counts.kept != self._num_rows:
@@ -170,78 +166,37 @@ def _shard_problems(shard: _Shard, space: AttributeSpace, decode: bool) -> list[
             for problem in _sample_problems(row, image, meta, space, decode):
                 keys.setdefault(problem, []).append(row["key"])
     for problem, samples in keys.items():
-        found += [f"{key}: {problem}" for key in samples] if len(samples) <= NUM_NAMED else [f"{_named(samples)}: {problem}"]
+        found += [f"{key}: {problem}" for key in samples] if len(samples) <= NUM_NAMED else [f"{named(samples)}: {problem}"]
     return found
 
 
 def _name_problems(names: list[str], keys: list[str]) -> Iterator[str]:
     """Members against the keys of the index."""
     if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
-        yield f"members stand twice: {_named(repeated)}"
+        yield f"members stand twice: {named(repeated)}"
     if names != sorted(names):
         yield "members are not sorted"
     wanted = {f"{key}.{ext}" for key in keys for ext in (IMAGE_EXTENSION, META_EXTENSION)}
     if missing := sorted(wanted - set(names)):
-        yield f"lacks members that the index names: {_named(missing)}"
+        yield f"lacks members that the index names: {named(missing)}"
     if extra := sorted(set(names) - wanted):
-        yield f"holds members that the index does not name: {_named(extra)}"
+        yield f"holds members that the index does not name: {named(extra)}"
 
 
 def _sample_problems(row: Row, image: Member, meta: Member, space: AttributeSpace, decode: bool) -> Iterator[str]:
     found = (image.offset, len(image.data), meta.offset, len(meta.data))
     if found != (row["image_offset"], row["image_bytes"], row["meta_offset"], row["meta_bytes"]):
         yield "offsets or lengths in the index are not those in the tar"
+    if not row["shard"].startswith(f"{row['split']}-"):  # readers choose samples by that column, exports choose shards by their name
+        yield f"the index says split {row['split']!r}, which is not that of its shard"
     if hashlib.sha256(image.data + meta.data).hexdigest() != row["sha256"]:
         yield "sha256 in the index is not that of the contents"
     if decode and (problem := jpeg_problem(image.data)):
         yield f"the picture {problem}"
     try:
-        yield from _meta_problems(row, meta, space)
+        sample = decode_meta(meta.data, meta.name)
+        if sample.key != row["key"]:
+            yield f"its JSON names key {sample.key}"
+        yield from meta_problems(sample, space)
     except ContractError as err:
         yield str(err)
-
-
-def _meta_problems(row: Row, meta: Member, space: AttributeSpace) -> Iterator[str]:
-    sample = decode_meta(meta.data, meta.name)
-    if sample.key != row["key"]:
-        yield f"its JSON names key {sample.key}"
-    if not sample.caption.strip():
-        yield "its caption is empty"
-    elif sample.captions[:1] != [sample.caption]:
-        yield "captions does not begin with caption"
-    yield from _caption_problems(sample.captions)
-    if type(sample.pid) is not int or abs(sample.pid) >= PID_LIMIT:
-        yield f"pid {sample.pid!r}; accepted: a whole number below 2**48"
-    labels = space.to_named(sample.labels)
-    if outside := {name: value for name, value in labels.items() if type(value) is not int or value not in (0, 1, MISSING)}:
-        yield f"labels out of range: {outside}; accepted: 0, 1, -1"
-    elif labels != sample.attributes or any(type(value) is not int for value in sample.attributes.values()):
-        yield "labels and named attributes differ"
-    if numbers := [said for name in _FLOATS for said in _not_finite(getattr(sample, name), name)]:
-        yield f"{_named(numbers)}: not finite, which JSON does not know; readers other than Python's refuse the whole file"
-
-
-def _caption_problems(captions: Sequence[Any]) -> Iterator[str]:
-    """A training may take any of them."""
-    for number, caption in enumerate(captions, 1):
-        if not isinstance(caption, str) or (number > 1 and not caption.strip()):
-            yield f"caption {number} of captions is {caption!r}; accepted: text with a word"
-        elif half_character(caption) is not None:
-            yield f"caption {number} of captions holds half a character (a lone surrogate), which cannot be written as UTF-8"
-
-
-def _not_finite(value: Any, name: str) -> Iterator[str]:
-    """The names of numbers in a JSON value that are NaN or infinite, with their values."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield f"{name} {value}"
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _not_finite(inner, f"{name}.{key}")
-    elif isinstance(value, list):
-        for number, inner in enumerate(value, 1):
-            yield from _not_finite(inner, f"{name} {number}")
-
-
-def _named(items: Sequence[str]) -> str:
-    more = f" and {len(items) - NUM_NAMED} more" if len(items) > NUM_NAMED else ""
-    return ", ".join(items[:NUM_NAMED]) + more

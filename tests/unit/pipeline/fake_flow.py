@@ -74,7 +74,7 @@ class FakeStage:
         if self.name == "filter" and number % 7 == 6:
             return Fail("unreadable_image", "made up")
         if self.name == "recrop":
-            return Keep({"crop_xyxy_px": [0, 0, number, 9]}, jpeg_with(item.image[8:]))
+            return Keep({"crop_xyxy_px": [0, 0, number + 1, 9]}, jpeg_with(item.image[8:]))
         fields = {"filter": {"measures": {"blur": number / 3}}, "caption": {"caption": f"person {number}"}}
         return Keep(fields.get(self.name, {"labels": [-1] * 27}))
 
