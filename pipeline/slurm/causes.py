@@ -34,7 +34,7 @@ _STATES = {
 _LOG = (  # what slurmstepd writes into the log of a job that it ends
     (re.compile(r"DUE TO TIME LIMIT"), Cause.TIME),
     (re.compile(r"DUE TO NODE FAILURE"), Cause.NODE),
-    (re.compile(r"DUE TO PREEMPTION"), Cause.PREEMPTED),
+    (re.compile(r"DUE TO (PREEMPTION|JOB REQUEUE)"), Cause.PREEMPTED),
     (re.compile(r"oom[-_]kill|Exceeded job memory limit|exceeded memory limit"), Cause.MEMORY),
     (re.compile(r"CANCELLED AT \S+ \*\*\*"), Cause.CANCELLED),
 )
@@ -52,10 +52,8 @@ def cause_of(task: Task, attempt: Attempt | None, inputs_done: bool, log: list[s
         return Cause(attempt.cause)
     if state in _STATES:
         return _STATES[state]
-    text = "\n".join(log)  # no pattern spans lines
-    for pattern, cause in _LOG:
-        if pattern.search(text):
-            return cause
+    if cause := cause_in_log(log):
+        return cause
     if attempt is None:
         return _not_started(task, state, reason, inputs_done)
     if attempt.cause:
@@ -63,6 +61,12 @@ def cause_of(task: Task, attempt: Attempt | None, inputs_done: bool, log: list[s
     if state == "CANCELLED" or task.submission.state == "cancelled":
         return Cause.CANCELLED
     return Cause.KILLED if state == "FAILED" else Cause.UNKNOWN
+
+
+def cause_in_log(lines: list[str]) -> Cause | None:
+    """What slurmstepd has said in these lines of the end of a start, None if nothing."""
+    text = "\n".join(lines)  # no pattern spans lines
+    return next((cause for pattern, cause in _LOG if pattern.search(text)), None)
 
 
 def _not_started(task: Task, state: str, reason: str, inputs_done: bool) -> Cause:

@@ -44,7 +44,7 @@ def failures(
         told = starts.get(task.key, [])
         attempt = told[-1][0] if told else None
         log = log_file(plan.paths, task.submission.number, task.job, task.element)
-        lines = _last_start(log)
+        lines = starts_in(log)[-1]
         ready = all(states[stage][source] is State.DONE for unit in units for stage, source in plan.sources(spec, unit))
         cause = cause_of(task, attempt, ready, lines)
         failure = found.setdefault(cause, Failure(spec.name, cause))
@@ -62,11 +62,11 @@ def failures(
     return sorted(found.values(), key=lambda failure: -failure.units)
 
 
-def _last_start(log: Path) -> list[str]:
-    """What the last start of a task has written: all its starts share one file, and earlier ones ended for reasons of their own."""
+def starts_in(log: Path) -> list[list[str]]:
+    """What the last starts of a task have written, oldest first, at least one: they share a file, each ended for a reason of its own."""
     try:
         lines = last_lines(log, MAX_LINES)
     except OSError:
-        return []
-    begin = max((i for i, line in enumerate(lines) if START in line), default=0)
-    return lines[begin:]
+        return [[]]
+    begins = [i for i, line in enumerate(lines) if START in line] or [0]
+    return [lines[begin:end] for begin, end in zip(begins, [*begins[1:], len(lines)], strict=True)]

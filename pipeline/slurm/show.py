@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Any
 from pipeline.progress import clock
 from pipeline.report import print_table
 from pipeline.slurm.failures import Failure
+from pipeline.slurm.restarts import Restarts
 from pipeline.slurm.status import SlurmStatus, StageStatus
 from pipeline.slurm.waiting import Waiting
 
 if TYPE_CHECKING:
     from pipeline.slurm.submit import Sent
 
+NUM_NODES = 5  # shown for one cause of restarts
+
 
 def print_slurm(status: SlurmStatus) -> None:
-    """The table by stage, then why tasks wait, then the causes with the last lines of a log each."""
+    """The table by stage, then why tasks wait, why they came back, then the causes with the last lines of a log each."""
     columns = ("stage", "done", "running", "waiting", "failed", "not sent", "images/s", "ETA", "GPU h", "restarts")
     title = f"on Slurm: {status.active} tasks wait or run" if status.queue == "asked" else f"the queue did not answer: {status.queue}"
     print_table(title, columns, [_row(stage) for stage in status.stages])
     _print_waiting(status.waiting)
+    for group in status.restarts:
+        _print_restarts(group)
     for failure in status.failures:
         _print_failure(failure)
 
@@ -51,6 +56,13 @@ def _print_waiting(groups: Sequence[Waiting]) -> None:
         if group.way_out:
             more = ", ..." if group.tasks > len(group.jobs) else ""
             print(f"{group.stage}: {group.tasks} tasks wait ({group.reason}), job {', '.join(group.jobs)}{more}: {group.way_out}")
+
+
+def _print_restarts(group: Restarts) -> None:
+    nodes = sorted(group.nodes.items(), key=lambda node: (-node[1], node[0]))
+    more = ", ..." if len(nodes) > NUM_NODES else ""
+    where = ", ".join(f"{name} ({times})" for name, times in nodes[:NUM_NODES])
+    print(f"{group.stage}: {group.times} restarts, {group.cause}: on {where}{more}")
 
 
 def _print_failure(failure: Failure) -> None:

@@ -15,6 +15,7 @@ from pipeline.slurm.attempts import Attempt
 from pipeline.slurm.ended import remember
 from pipeline.slurm.failures import Failure, Starts, failures
 from pipeline.slurm.flight import Task, tasks
+from pipeline.slurm.restarts import Restarts, restarts
 from pipeline.slurm.waiting import Waiting, waiting
 from pipeline.survey import StageSurvey
 
@@ -26,6 +27,7 @@ class StageStatus:
     """Units of one stage. running: in hand, one a running task; failed: their task is over; not_submitted: never, or taken back.
 
     images_per_s: over the last ten minutes, None if nothing was finished. eta_s: for what waits or runs, None if nothing runs.
+    restarts: how often tasks went back into the queue; SlurmStatus.restarts says why.
     """
 
     stage: str
@@ -44,12 +46,13 @@ class StageStatus:
 
 @dataclass(slots=True)
 class SlurmStatus:
-    """queue: "asked", or why it could not be. active: tasks that wait or run. waiting: why those wait."""
+    """queue: "asked", or why it could not be. active: tasks that wait or run. waiting: why those wait. restarts: why tasks came back."""
 
     queue: str
     active: int
     stages: list[StageStatus]
     waiting: list[Waiting]
+    restarts: list[Restarts]
     failures: list[Failure]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,16 +75,20 @@ def status(plan: RunPlan, surveys: Sequence[StageSurvey]) -> SlurmStatus | None:
     }
     states = {survey.spec.name: survey.states for survey in surveys}
     newest = {(spec.name, unit): task for task in every for spec in covered(task.job.stage) for unit in task.units}
-    rows, failed, told = [], list[Failure](), set[Task]()
+    rows, failed, again, told = [], list[Failure](), list[Restarts](), set[Task]()
     for survey in surveys:
         row, lost = _count(survey, newest, answer == "asked")
         _speed(row, survey)
         # a task that makes several stages stands with the first of them, and its end is told once
-        _time(row, [task for task in every if covered(task.job.stage)[0].name == row.stage], starts)
+        own = [task for task in every if covered(task.job.stage)[0].name == row.stage]
+        _time(row, own, starts)
+        came_back = restarts(plan, row.stage, own, starts)
+        row.restarts = sum(group.times for group in came_back)
+        again += came_back
         rows.append(row)
         failed += failures(plan, survey.spec, {task: units for task, units in lost.items() if task not in told}, states, starts)
         told.update(lost)
-    return SlurmStatus(answer, sum(task.is_queued for task in every), rows, waiting(every), failed)
+    return SlurmStatus(answer, sum(task.is_queued for task in every), rows, waiting(every), again, failed)
 
 
 def _count(survey: StageSurvey, newest: dict[tuple[str, int], Task], asked: bool) -> tuple[StageStatus, dict[Task, list[int]]]:
@@ -123,12 +130,11 @@ def _speed(row: StageStatus, survey: StageSurvey) -> None:
 
 
 def _time(row: StageStatus, own: Sequence[Task], starts: Starts) -> None:
-    """GPU hours and restarts, of all submissions."""
+    """GPU hours and starts, of all submissions."""
     seconds = 0.0
     for task in own:
         told: list[tuple[Attempt, float]] = starts.get(task.key, [])
         row.starts += len(told)
-        row.restarts += max(0, len(told) - 1)
         for number, (attempt, last_sign) in enumerate(told):
             is_running = task.is_running and number == len(told) - 1
             seconds += task.job.gpus * attempts.duration(attempt, last_sign, is_running)

@@ -63,8 +63,8 @@ def test_a_dead_node_costs_its_tasks_a_restart_and_nothing_else(cluster: Cluster
         flow.finish()
     finally:
         cluster.start_node(node)
-    row = next(row for row in flow.status().stages if row.stage == "annotate")
-    assert row.restarts >= 1
+    lost = [group for group in flow.status().to_json()["restarts"] if group["cause"] == "node lost"]
+    assert [(group["stage"], list(group["nodes"])) for group in lost] == [("annotate", [node])]
     wait_for(lambda: cluster.states()[node] == "idle", PATIENCE_S, f"{node} to come back")
 
 
@@ -77,8 +77,9 @@ def test_preempted_and_requeued_tasks_go_on(cluster: Cluster, tmp_path: Path) ->
     flow.wait_for_starts("annotate-0", 0, 2)
     cluster.command("scontrol", "requeue", f"{flow.job_id('annotate-0')}_0")
     flow.finish()
-    row = next(row for row in flow.status().stages if row.stage == "annotate")
-    assert row.restarts >= 2
+    (again,) = flow.status().restarts
+    assert (again.stage, again.cause) == ("annotate", "preempted")
+    assert again.times >= 2
 
 
 def test_tasks_of_a_partition_that_preempts_by_cancelling_come_back_and_cancelled_ones_do_not(cluster: Cluster, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from pipeline.fileio import read_json, write_json
-from pipeline.slurm import show
+from pipeline.slurm import show, submission
+from pipeline.slurm.attempts import Attempt, attempt_file, write
 from tests.unit.pipeline.slurm_run import fail_caption_of_task_1
 
 
@@ -47,6 +48,37 @@ def test_status_tells_units_causes_and_gpu_hours_apart(run, capsys):
     out = capsys.readouterr().out
     assert "caption: program error: 2 units, job " in out
     assert "ValueError: no model" in out
+
+
+def test_restarts_are_told_by_cause_with_their_nodes(run, capsys):
+    """Only a start that another followed, or will, was a restart; what says nothing of its end was lost with its node."""
+    run.submit()
+    run.make("prompts")
+    folder = submission.folder(run.paths, 1)
+    ends = {
+        0: [("n1", None, None), ("n2", "requeued", "preempted"), ("n1", None, None), ("n3", None, None)],  # runs
+        1: [("n1", None, None)],  # back in the queue
+        2: [("n2", None, None), ("n2", "requeued", "killed"), ("n2", "done", None)],
+    }
+    for element, starts in ends.items():
+        for number, (node, outcome, cause) in enumerate(starts):
+            told = Attempt(job_id="1", node=node, started=1e9, left=2, ended=outcome and 1e9 + 1, outcome=outcome, cause=cause)
+            write(attempt_file(folder, "generate-0", element, number), told)
+    head = "INFO task: submission 1, job generate-0"
+    ended = "slurmstepd: error: *** JOB 112 ON n2 CANCELLED AT 2026-11-21T17:00:00 DUE TO PREEMPTION ***"
+    log = run.paths.logs / "slurm-0001" / "generate-0-000002.log"
+    log.write_text("\n".join((head, ended, head, "killed", head)) + "\n")
+    for element, state in enumerate(("RUNNING", "PENDING", "COMPLETED")):
+        run.slurm.set("generate-0", state, elements=[element])
+    status = run.status()
+    assert {(group["cause"], group["times"], tuple(group["nodes"].items())) for group in status.to_json()["restarts"]} == {
+        ("node lost", 3, (("n1", 3),)),
+        ("preempted", 2, (("n2", 2),)),
+        ("killed", 1, (("n2", 1),)),
+    }
+    assert [(row.stage, row.restarts) for row in status.stages if row.restarts] == [("generate", 6)]
+    show.print_slurm(status)
+    assert "generate: 3 restarts, node lost: on n1 (3)\n" in capsys.readouterr().out
 
 
 def test_status_says_why_tasks_wait_and_the_way_out_where_they_never_start(run, capsys):
