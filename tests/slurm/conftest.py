@@ -1,9 +1,10 @@
 """One private Slurm for all tests of this folder; they are skipped with the reason where none can be started."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.slurm import tally
 from tests.slurm.cluster import Cluster, why_not
 
 
@@ -16,6 +17,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.start()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(autouse=True)
+def tallies(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Hands the tallies of a test to the summary (tests/conftest.py)."""
+    tally.TOLD.clear()
+    yield
+    for line in tally.TOLD:
+        record_property("tally", line)
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 import os
 import signal
 import sys
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import graph
-from pipeline.completion import read_record
 from pipeline.config import read_yaml
 from pipeline.describe import RunPlan
 from pipeline.paths import RunPaths
@@ -19,8 +17,8 @@ from pipeline.slurm.status import SlurmStatus, status
 from pipeline.slurm.submission import folder, read_all
 from pipeline.slurm.submit import Sent, submit
 from pipeline.survey import survey
-from pipeline.tables import read_rows
 from tests.slurm.cluster import Cluster, wait_for
+from tests.slurm.tally import tell
 from tests.unit.pipeline.fake_flow import run_stage, snapshot, stage_digests, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +100,7 @@ class Flow:
 
     def pids(self, job: str, element: int = 0) -> list[int]:
         """The process of a task and then its workers, as seen from here."""
-        return [pid for kind in ("pipeline.slurm.task", "fake_flow") for pid in _pids(kind, str(self.paths.root), job, element)]
+        return [pid for kind in ("pipeline.slurm.task", "fake_flow") for pid in task_pids(kind, str(self.paths.root), job, element)]
 
     def job_id(self, job: str) -> int:
         """Of the newest submission."""
@@ -135,29 +133,11 @@ class Flow:
         found = snapshot(self.paths.root)
         assert sorted(found) == sorted(self.expected), self.status().failures
         assert found == self.expected
-        print(self.tally())
-
-    def tally(self) -> str:
-        """Counts by stage from records and from ledgers, which must agree."""
-        lines = []
-        for spec in graph.STAGES:
-            counts: Counter[str] = Counter()
-            ledger: Counter[str] = Counter()
-            for unit in self.plan.units(spec):
-                record = read_record(self.paths, spec.name, unit)
-                assert record is not None
-                for name in ("seen", "kept", "dropped", "failed"):
-                    counts[name] += getattr(record.counts, name)
-                ledger.update(row["status"] for row in read_rows(self.paths.ledger(spec.name, unit)))
-            assert counts["seen"] == counts["kept"] + counts["dropped"] + counts["failed"] == sum(ledger.values())
-            assert all(ledger[name] == counts[name] for name in ("kept", "dropped", "failed"))
-            lines.append(
-                f"{spec.name:<9} seen {counts['seen']} == kept {counts['kept']} + dropped {counts['dropped']} + failed {counts['failed']}"
-            )
-        return "\n".join(lines)
+        tell(self.paths)
 
 
-def _pids(kind: str, run: str, job: str, element: int) -> list[int]:
+def task_pids(kind: str, run: str, job: str, element: int) -> list[int]:
+    """Processes whose command line names this kind and this run, of a task of this job, as seen from here."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
