@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pipeline.contracts.errors import ConfigError, StageError
@@ -109,7 +110,8 @@ def job_state(job_id: str) -> tuple[str, str]:
     """(state, reason) of a job from scontrol, ("", "") if Slurm does not answer. Used on the nodes, by a task about itself.
 
     While its processes are being ended scontrol says COMPLETING whatever comes next; here the state is what comes next: PENDING for a job
-    that Slurm has put back into the queue (it has no end), TIMEOUT, PREEMPTED where a partition preempts by cancelling, else CANCELLED.
+    that Slurm has put back into the queue (it has no end, or one that the backfill scheduler expects), TIMEOUT, PREEMPTED where a partition
+    preempts by cancelling, else CANCELLED.
     """
     try:
         text = _run(["scontrol", "--oneliner", "show", "job", job_id], STATE_TIMEOUT_S)
@@ -122,11 +124,12 @@ def job_state(job_id: str) -> tuple[str, str]:
 
 
 def _next_state(said: Mapping[str, str]) -> str:
-    if said.get("EndTime") == "Unknown":
+    later = datetime.now() + timedelta(seconds=30)  # clocks differ; an expected end is a time limit away, a minute or more
+    if said.get("EndTime", "") > later.isoformat():  # times sort as text, and all before "Unknown"
         return "PENDING"
     if said.get("Reason") == "TimeLimit":
         return "TIMEOUT"
-    preempted = said.get("PreemptTime", "None")  # or of an earlier start; times sort as text
+    preempted = said.get("PreemptTime", "None")  # or of an earlier start
     is_preempted = preempted[:1].isdigit() and preempted >= said.get("StartTime", "")
     return "PREEMPTED" if is_preempted else "CANCELLED"
 

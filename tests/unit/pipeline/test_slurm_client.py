@@ -73,14 +73,15 @@ def test_the_users_variables_of_slurm_neither_hide_jobs_nor_overrule_the_script(
 @pytest.mark.parametrize(
     ("said", "state"),
     [
-        ("JobState=RUNNING Reason=None EndTime=2026-11-21T17:00:00", "RUNNING"),
+        ("JobState=RUNNING Reason=None EndTime=2025-11-21T17:00:00", "RUNNING"),
         ("JobState=COMPLETING Reason=None Restarts=1 EndTime=Unknown", "PENDING"),
-        ("JobState=COMPLETING Reason=None EndTime=2026-11-21T16:46:43", "CANCELLED"),
-        ("JobState=COMPLETING Reason=TimeLimit EndTime=2026-11-21T16:46:43", "TIMEOUT"),
-        ("JobState=COMPLETING StartTime=2026-11-21T16:40:00 EndTime=2026-11-21T16:46:43 PreemptTime=None", "CANCELLED"),
-        ("JobState=COMPLETING StartTime=2026-11-21T16:40:00 EndTime=2026-11-21T16:46:43 PreemptTime=2026-11-21T16:46:42", "PREEMPTED"),
-        ("JobState=COMPLETING StartTime=2026-11-21T16:40:00 EndTime=2026-11-21T16:46:43 PreemptTime=2026-11-21T16:20:00", "CANCELLED"),
-        ("JobState=COMPLETING Reason=None PreemptTime=2026-11-21T16:46:42 EndTime=Unknown", "PENDING"),
+        ("JobState=COMPLETING Reason=None Restarts=1 EndTime=2199-11-21T16:46:43", "PENDING"),  # when backfill expects it to end
+        ("JobState=COMPLETING Reason=None EndTime=2025-11-21T16:46:43", "CANCELLED"),
+        ("JobState=COMPLETING Reason=TimeLimit EndTime=2025-11-21T16:46:43", "TIMEOUT"),
+        ("JobState=COMPLETING StartTime=2025-11-21T16:40:00 EndTime=2025-11-21T16:46:43 PreemptTime=None", "CANCELLED"),
+        ("JobState=COMPLETING StartTime=2025-11-21T16:40:00 EndTime=2025-11-21T16:46:43 PreemptTime=2025-11-21T16:46:42", "PREEMPTED"),
+        ("JobState=COMPLETING StartTime=2025-11-21T16:40:00 EndTime=2025-11-21T16:46:43 PreemptTime=2025-11-21T16:20:00", "CANCELLED"),
+        ("JobState=COMPLETING Reason=None PreemptTime=2025-11-21T16:46:42 EndTime=Unknown", "PENDING"),
     ],
 )
 def test_a_job_whose_processes_are_being_ended_is_told_by_what_comes_next(tmp_path, monkeypatch, said, state):

@@ -151,7 +151,7 @@ def test_our_own_clock_warns_where_no_signal_comes_and_drops_a_unit_that_takes_t
         ("JobState=CANCELLED Reason=None", "left", Cause.CANCELLED, False),
         ("JobState=PENDING Reason=BeginTime", "requeued", Cause.PREEMPTED, False),
         ("JobState=TIMEOUT Reason=TimeLimit", "requeued", Cause.TIME, True),
-        ("JobState=COMPLETING Reason=None EndTime=2026-11-21T17:00:00 PreemptTime=2026-11-21T16:59:30", "requeued", Cause.PREEMPTED, True),
+        ("JobState=COMPLETING Reason=None EndTime=2025-11-21T17:00:00 PreemptTime=2025-11-21T16:59:30", "requeued", Cause.PREEMPTED, True),
     ],
 )
 def test_asked_to_go_at_once_it_drops_the_unit_and_comes_back_only_if_slurm_wants_it(

@@ -106,11 +106,11 @@ def test_the_first_rank_that_ended_decides_whether_the_job_comes_back(
 @pytest.mark.parametrize(
     ("state", "comes_back"),
     [
-        ("JobState=COMPLETING Reason=None EndTime=2026-11-21T16:46:43", False),
+        ("JobState=COMPLETING Reason=None EndTime=2025-11-21T16:46:43", False),
         ("JobState=COMPLETING Reason=None EndTime=Unknown", False),
-        ("JobState=COMPLETING Reason=TimeLimit EndTime=2026-11-21T16:46:43", True),
-        ("JobState=COMPLETING Reason=None EndTime=2026-11-21T16:46:43 PreemptTime=2026-11-21T16:46:13", True),
-        ("JobState=RUNNING Reason=None EndTime=2026-11-21T17:46:43", True),
+        ("JobState=COMPLETING Reason=TimeLimit EndTime=2025-11-21T16:46:43", True),
+        ("JobState=COMPLETING Reason=None EndTime=2025-11-21T16:46:43 PreemptTime=2025-11-21T16:46:13", True),
+        ("JobState=RUNNING Reason=None EndTime=2025-11-21T17:46:43", True),
     ],
 )
 def test_after_sigterm_a_job_comes_back_unless_it_was_cancelled_or_slurm_sees_to_it(
