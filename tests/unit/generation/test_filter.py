@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import signal
 import struct
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +86,35 @@ def test_fused_a_dying_pose_process_costs_its_picture_and_a_signal_loses_nothing
     assert snapshot(one.root) == snapshot(other.root)
     rows = [row for unit in (0, 1) for row in read_rows(one.ledger("filter", unit))]
     assert [row["reason"] for row in rows] == [None, None, None, "pose_worker_died", None, None, None, None]
+
+
+class Watched(PosePool):
+    """Works in this process, and counts the pictures that are alive when a batch begins."""
+
+    most_alive = 0
+
+    def __init__(self) -> None:
+        super().__init__(Path("unused"), 0, work=lambda image: [standing()], load=load_nothing)
+        self._seen: list[weakref.ref[Image]] = []
+
+    def begin(self, images: Sequence[Image]) -> Callable[[], list[Any]]:
+        self._seen += [weakref.ref(image) for image in images]
+        self.most_alive = max(self.most_alive, sum(seen() is not None for seen in self._seen))
+        return super().begin(images)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_no_more_pictures_than_a_batch_are_unpacked_at_a_time(tmp_path: Path, fused: bool) -> None:
+    links = drawn_and_filtered(paths := RunPaths(tmp_path))
+    pool = links[1].stage._pool = Watched()  # type: ignore[attr-defined]
+    units = [*range(6)]
+    if fused:
+        run_fused(links, paths, units)
+    else:
+        for link in links:
+            run_units(link.stage, paths, units, config_digest=link.config_digest, inputs=link.inputs)
+    assert len(pool._seen) == 1 + 24, "one to warm up"
+    assert pool.most_alive == 2
 
 
 # ---- the stage ------------------------------------------------------------------------------------------------------------------------
