@@ -1,6 +1,8 @@
 """Is a caption usable? Pure text rules: no refusal, long enough, no loop, names a garment. Reasons to drop, or None."""
 
 import re
+from itertools import groupby
+from operator import eq
 
 from generation.annotation.tokens import tokenise
 from generation.config import CaptionConfig
@@ -22,6 +24,9 @@ _HIDDEN = re.compile(  # what is not to be seen, up to the clause that says what
     re.IGNORECASE,
 )
 
+_WORD = re.compile(r"\w+")
+_JOINERS = frozenset(("a", "an", "the", "and", "or", "with"))  # stand between the repeats of a loop, in some of them or in all
+
 
 def caption_reason(caption: str, config: CaptionConfig) -> str | None:
     """One of REASONS, or None if the caption may stay."""
@@ -30,22 +35,40 @@ def caption_reason(caption: str, config: CaptionConfig) -> str | None:
         return "caption_refusal"
     if len(words) < config.min_words:
         return "caption_short"
-    if longest_loop(words, config.max_loop_words) > config.max_loop_repeats:
+    if is_loop(caption, config):
         return "caption_loop"
     if config.require_clothing and not names_clothing(caption):
         return "caption_no_clothing"
     return None
 
 
-def longest_loop(words: list[str], max_words: int) -> int:
-    """How often in a row a stretch of 1..max_words words stands at most: 1 without repeats, 3 for "a hat a hat a hat"."""
-    longest = 1
-    for period in range(1, max_words + 1):
-        matching = 0
-        for i in range(period, len(words)):
-            matching = matching + 1 if words[i] == words[i - period] else 0
-            longest = max(longest, 1 + matching // period)
-    return longest
+def is_loop(caption: str, config: CaptionConfig) -> bool:
+    """A stretch of words comes too often in a row, whatever joiners and punctuation stand between.
+
+    Up to max_loop_words words may come max_loop_repeats times ("a hat and a hat"), more words once less: nobody says the same five twice.
+    """
+    words = telling_words(caption)
+    short = range(1, config.max_loop_words + 1)
+    long = range(config.max_loop_words + 1, len(words) // 2 + 1)
+    fewer = max(config.max_loop_repeats - 1, 1)
+    return most_repeats(words, short) > config.max_loop_repeats or most_repeats(words, long) > fewer
+
+
+def telling_words(caption: str) -> list[str]:
+    """Lower-case words without joiners; "a a a a" stays, which is a loop of its own."""
+    words = _WORD.findall(caption.lower())
+    neighbours = zip(["", *words], words, [*words[1:], ""], strict=False)
+    return [word for before, word, after in neighbours if word not in _JOINERS or word in (before, after)]
+
+
+def most_repeats(words: list[str], lengths: range) -> int:
+    """How often in a row a stretch of so many words stands at most: 1 without repeats, 3 for "hat on hat on hat on"."""
+    longest = 0
+    for length in lengths:
+        same = list(map(eq, words, words[length:]))  # as the word `length` later
+        if sum(same) >= length:  # else no whole stretch comes again
+            longest = max(longest, *(sum(group) // length for _, group in groupby(same)))
+    return 1 + longest
 
 
 def names_clothing(caption: str) -> bool:

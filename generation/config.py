@@ -200,8 +200,8 @@ class CaptionConfig:
     repetition_penalty: float = 1.0  # above 1 discourages words that were used; 1.1-1.5 helps stock BLIP
     no_repeat_ngram_size: int = 0  # 0: off. 3 or 4 helps stock BLIP
     min_words: int = 5  # shorter captions are dropped
-    max_loop_words: int = 3  # a stretch of up to so many words that comes this often ...
-    max_loop_repeats: int = 2  # ... in a row makes a loop: "and a hat and a hat and a hat" (3 > 2)
+    max_loop_words: int = 3  # a stretch of up to so many words (joiners like "and a" aside), of which more than ...
+    max_loop_repeats: int = 2  # ... so many in a row make a loop: "a hat and a hat and a hat" (3 > 2); of longer stretches one less
     require_clothing: bool = True  # drop captions that name no garment
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from generation.candidates import Candidate, Description, choose
 from generation.caption import CaptionStage
-from generation.caption_gate import REASONS, caption_reason, longest_loop
+from generation.caption_gate import REASONS, caption_reason
 from generation.config import CaptionConfig
 from generation.images import encode_jpeg
 from pipeline.contracts.errors import ConfigError
@@ -91,7 +91,15 @@ def test_dropped_captions_are_stored(config: CaptionConfig) -> None:
         ("a person standing on a street near a car", "caption_no_clothing"),
         ("a woman in a hat and a hat and a hat and a hat", "caption_loop"),
         ("a man in a black jacket and black black black pants", "caption_loop"),
-        ("a man with his hands on his hips and his hands on his hips wearing a suit", None),
+        ("a man with his hands on his hips and his hands on his hips wearing a suit", "caption_loop"),
+        ("a man wearing a black shirt and black pants" + " and a black shirt and black pants" * 2, "caption_loop"),
+        ("a woman in a red dress with a bag on her shoulder and a bag on her shoulder", "caption_loop"),
+        ("a man in a blue shirt, in a blue shirt, in a blue shirt", "caption_loop"),
+        ("a girl in a T-shirt, a t - shirt and a t shirt", "caption_loop"),
+        ("a man in a a a coat", "caption_loop"),
+        ("a girl in a t - shirt and a t - shirt and shorts and shorts", None),
+        ("a man in a black shirt and black pants and a woman in a black shirt and black pants", None),
+        ("a man wearing a white shirt, white pants and white shoes with a white bag", None),
         ("a woman wearing a dress with a hat with a backpack", None),
     ],
 )
@@ -100,11 +108,16 @@ def test_gate(text: str, reason: str | None) -> None:
     assert reason is None or reason in REASONS
 
 
-def test_a_loop_of_the_configured_length_is_found() -> None:
-    text = "a man with " + "his hands on his hips and " * 3 + "a shirt"
-    assert longest_loop(text.split(), 3) == 1
-    assert longest_loop(text.split(), 6) == 3
-    assert caption_reason(text, CaptionConfig(max_loop_words=6)) == "caption_loop"
+def test_loops_are_of_the_configured_length_and_number() -> None:
+    def reason(text: str, **settings: int) -> str | None:
+        return caption_reason(f"a man in a coat with {text}", CaptionConfig(**settings))
+
+    stretch = "his hands on his hips"  # five words: longer than 3
+    assert reason(f"{stretch} and {stretch}", max_loop_words=5) is None
+    assert reason(f"{stretch}, {stretch} and {stretch}", max_loop_words=5) == "caption_loop"
+    assert reason(" and ".join([stretch] * 3), max_loop_repeats=4) is None
+    assert reason(" and ".join([stretch] * 4), max_loop_repeats=4) == "caption_loop"
+    assert reason("a hat and a hat", max_loop_repeats=1) == "caption_loop"
 
 
 def test_missing_or_wrong_folders_are_refused(config: CaptionConfig, tmp_path: Path) -> None:
