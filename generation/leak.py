@@ -17,8 +17,7 @@ from generation.prompt_files import normalised, read_table_prompts, read_text_pr
 
 KINDS = ("exact", "normalised", "contained", "near")
 NUM_HASHES = 128
-_FAVOUR_RECALL = (0.1, 0.9)  # weights of false positives, which are checked again, and of false negatives, which are lost
-_MAX_LSH_THRESHOLD = 0.95  # of the search for candidates; datasketch finds no bands for 1
+MIN_RECALL = 0.9998  # of the search for candidates, at the threshold itself; what it finds beside them is compared again
 _MIN_CONTAINED = 8  # words of a caption that may not stand within a prompt; "a man in a red shirt" is nobody's
 _WORDS = re.compile(r"\w+")
 
@@ -61,7 +60,7 @@ class LeakIndex:
             if len(words) >= _MIN_CONTAINED:
                 self._starts.setdefault(words[:_MIN_CONTAINED], []).append(i)
         self._pairs = [word_pairs(text) for _, text in self._captions]
-        self._lsh = MinHashLSH(threshold=min(min_similarity, _MAX_LSH_THRESHOLD), num_perm=NUM_HASHES, weights=_FAVOUR_RECALL)
+        self._lsh = MinHashLSH(num_perm=NUM_HASHES, params=lsh_bands(min_similarity))
         with self._lsh.insertion_session() as session:
             for i, pairs in enumerate(self._pairs):
                 session.insert(i, self._signature(pairs))
@@ -98,6 +97,16 @@ class LeakIndex:
     def _leak(self, index: int, prompt: str, kind: str, similarity: float, caption: int) -> Leak:
         file, text = self._captions[caption]
         return Leak(index, prompt, kind, similarity, text, file)
+
+
+def lsh_bands(similarity: float) -> tuple[int, int]:
+    """(bands, hashes in each) with the fewest false candidates that miss at most 1 - MIN_RECALL of the pairs of this similarity.
+
+    Two texts are candidates if all hashes of a band agree: 1 - (1 - s^hashes)^bands of the pairs of similarity s.
+    """
+    splits = [(NUM_HASHES // hashes, hashes) for hashes in range(NUM_HASHES // 2, 0, -1)]
+    recall = ((1 - (1 - similarity**hashes) ** bands, (bands, hashes)) for bands, hashes in splits)
+    return next((split for share, split in recall if share >= MIN_RECALL), splits[-1])
 
 
 def find_leaks(prompts: Iterable[str], files: Sequence[str], min_similarity: float) -> list[Leak]:

@@ -1,6 +1,7 @@
 """Prompts that stand in a test set are found, and stop the run."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,27 @@ def test_kinds_of_leaks(captions: Path, prompt: str, kind: str | None) -> None:
     assert [(leak.index, leak.kind, leak.caption, leak.file) for leak in found] == ([(1, kind, SECRET, "f")] if kind else [])
 
 
-def test_near_pairs_are_found_as_plain_comparison_finds_them() -> None:
-    """MinHash against the slow way on captions that differ in one to eight words."""
-    words = SECRET.split()
-    tests = [" ".join([*words[:k], *(f"x{i}{k}" for i in range(n)), *words[k + n :]]) for k in range(0, 14, 2) for n in range(1, 6)]
-    found = {leak.index for leak in LeakIndex({"f": [SECRET]}, 0.7).find(tests)}
-    slow = {i for i, text in enumerate(tests) if jaccard(word_pairs(text), word_pairs(SECRET)) >= 0.7}
-    assert found <= slow
-    assert len(found) >= 0.95 * len(slow) > 0
-    assert len(slow) < len(tests)
+@pytest.mark.parametrize("similarity", [0.5, 0.7, 0.8, 0.95, 1.0])
+def test_near_pairs_are_found_as_plain_comparison_finds_them(similarity: float) -> None:
+    """MinHash against the slow way: captions of 6 to 45 words of which some were replaced, most of them close to the threshold."""
+    rng = random.Random(0)
+    captions = [" ".join(f"w{rng.randrange(60)}" for _ in range(rng.randint(6, 45))) for _ in range(300)]
+    prompts = []
+    for words in (caption.split() for caption in captions):
+        for place in rng.sample(range(len(words)), rng.randint(0, len(words) // 4)):
+            words[place] = f"x{rng.randrange(60)}"
+        prompts.append(" ".join(words))
+    found = {leak.index for leak in LeakIndex({"f": captions}, similarity).find(prompts)}
+    own, others = [word_pairs(text) for text in prompts], [word_pairs(text) for text in captions]
+    slow = {i for i, pairs in enumerate(own) if max(jaccard(pairs, other) for other in others) >= similarity}
+    assert found == slow
+    assert 20 < len(slow) < 300
+
+
+def test_one_word_of_fourteen_is_near() -> None:
+    prompt = "A tall boy walks along the street with a green cap and grey shorts."
+    (leak,) = LeakIndex({"f": [prompt.replace("grey", "gray")]}, 0.7).find([prompt])
+    assert (leak.kind, leak.similarity) == ("near", 0.7647)
 
 
 def config(folder: Path, captions: Path, *lines: str) -> GenerationConfig:
