@@ -12,6 +12,7 @@ from generation.images import Image, encode_jpeg, resize_to_height
 NORMAL_HEIGHT_PX = 256
 JPEG_QUALITY = 95
 _NOISE_KERNEL = np.array(((1, -2, 1), (-2, 4, -2), (1, -2, 1)), np.float32)
+_NEIGHBOURS = np.array(((1, 1, 1), (1, 0, 1), (1, 1, 1)), np.uint8)
 
 Plane = npt.NDArray[np.float32]
 
@@ -21,7 +22,7 @@ def measure_image(image: Image, encoded_bytes: int) -> dict[str, float]:
 
     Returns: width_px, height_px; encoded_bytes (the file as it came); luma_std (0-128); entropy_bits (0-8, of the luma histogram);
     channel_variance (mean over pixels of the variance over R, G, B); colour_variance (see `colour_variance`); laplacian_variance;
-    noise_sigma (grey levels); jpeg_bytes_per_px (information content, independent of the file's format).
+    noise_sigma (grey levels, see there); jpeg_bytes_per_px (information content, independent of the file's format).
     """
     normal = resize_to_height(image, NORMAL_HEIGHT_PX)
     luma = _luma(normal)
@@ -67,13 +68,19 @@ def laplacian_variance(luma: Plane) -> float:
 
 
 def noise_sigma(luma: Plane) -> float:
-    """Standard deviation of pixel noise: median response of Immerkaer's kernel, which edges and plane slopes do not move."""
+    """Standard deviation of pixel noise, of grain and of single wrong pixels together; edges and plane slopes do not move it.
+
+    Grain: median response of Immerkaer's kernel, which does not see what befalls few pixels (salt and pepper). These: by how much a pixel
+    is brighter or darker than all of its neighbours.
+    """
     import cv2
 
     if min(luma.shape) < 3:
         return 0.0
     response = np.abs(cv2.filter2D(luma, -1, _NOISE_KERNEL)[1:-1, 1:-1])
-    return float(np.median(response)) / 0.6745 / 6.0  # 0.6745: median of |N(0, 1)|; 6: norm of the kernel
+    grain = float(np.median(response)) / 0.6745 / 6.0  # 0.6745: median of |N(0, 1)|; 6: norm of the kernel
+    lonely = np.maximum(luma - cv2.dilate(luma, _NEIGHBOURS), cv2.erode(luma, _NEIGHBOURS) - luma).clip(0)
+    return float(np.hypot(grain, np.sqrt(np.square(lonely).mean())))
 
 
 def _luma(image: Image) -> Plane:

@@ -21,3 +21,14 @@ def standing(height: int = 100, left: float = 50.0) -> np.ndarray:
         person[point, 1] = 40 + share * height
     person[11, 0], person[12, 0] = left + 10, left - 10
     return person
+
+
+def grainy(image: Image, sigma: float, rng: np.random.Generator) -> Image:
+    """With Gaussian noise of so many grey levels."""
+    return np.clip(image + rng.normal(0, sigma, image.shape), 0, 255).astype(np.uint8)
+
+
+def salted(image: Image, share: float, rng: np.random.Generator) -> Image:
+    """With so many pixels white or black."""
+    drawn = rng.random(image.shape[:2])[..., None]
+    return np.where(drawn < share / 2, 0, np.where(drawn < share, 255, image)).astype(np.uint8)

@@ -30,7 +30,7 @@ from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.signals import Stopped
 from pipeline.tables import read_rows
-from tests.unit.generation.figures import figure, standing
+from tests.unit.generation.figures import figure, grainy, salted, standing
 from tests.unit.generation.pose_workers import die_on_white, load_nothing
 from tests.unit.pipeline.fake_flow import snapshot
 
@@ -178,6 +178,24 @@ def test_nine_in_ten_drawn_people_are_kept_and_failures_dropped(stage: FilterSta
     for kind, least in {"no_person": 3, "half_body": 2, "two_people": 2, "gray": 3, "blank": 3, "blurred": 3}.items():
         items = [Item(str(i), {}, encode_png(render_failure(kind, rng))) for i in range(3)]
         assert sum(isinstance(o, Drop) for o in stage.process(items)) >= least, kind
+
+
+def test_noisy_pictures_are_dropped_as_noise_and_clean_ones_of_the_same_people_kept(stage: FilterStage) -> None:
+    rng = np.random.default_rng(1)
+    people = [figure(seed, ("front", "side", "back")[seed % 3]) for seed in (1, 3, 5)]
+    large = [np.repeat(np.repeat(person, 4, axis=0), 4, axis=1) for person in people]
+    noisy = [spoilt for p in [*people, *large] for spoilt in (grainy(p, 20, rng), salted(p, 0.05, rng), salted(p, 0.02, rng))]
+    outcomes = stage.process([Item(str(i), {}, encode_png(picture)) for i, picture in enumerate([*people, *noisy])])
+    assert [o.reason if isinstance(o, Drop) else type(o) for o in outcomes] == [Keep] * len(people) + ["noisy_image"] * len(noisy)
+
+
+def test_a_picture_that_holds_next_to_nothing_is_dropped_as_tiny(stage: FilterStage) -> None:
+    bands = 20 + np.arange(256)[:, None, None] // 32 * 24 * np.array((1, 0.6, 0.3))  # light and dark, coloured, with a few sharp edges
+    drawn = np.repeat(bands, 128, axis=1).astype(np.uint8)
+    drawn[64:192, 32:96] = (200, 40, 40)
+    (outcome,) = stage.process([Item("0", {}, encode_png(drawn))])
+    assert isinstance(outcome, Drop)
+    assert outcome.reason == "tiny_file"
 
 
 def test_a_header_that_promises_more_pixels_than_memory_is_a_corrupt_picture() -> None:

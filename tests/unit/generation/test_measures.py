@@ -10,7 +10,7 @@ from generation.filter_decision import REASONS, Thresholds, decide
 from generation.image_measures import colour_variance, entropy_bits, laplacian_variance, measure_image, noise_sigma
 from generation.pose_measures import distinct_persons, measure_persons
 from pipeline.contracts.errors import ConfigError
-from tests.unit.generation.figures import figure, standing
+from tests.unit.generation.figures import figure, grainy, salted, standing
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,16 @@ def test_noise_is_measured_in_grey_levels_and_edges_do_not_count() -> None:
     edges = np.where(np.arange(100) < 50, 20.0, 200.0) * np.ones((100, 1))
     assert noise_sigma(edges.astype(np.float32)) == 0
     assert noise_sigma((edges + rng.normal(0, 8, edges.shape)).astype(np.float32)) == pytest.approx(8, rel=0.15)
+
+
+def test_wrong_pixels_are_noise_however_few() -> None:
+    rng = np.random.default_rng(0)
+    flat = np.full((100, 100, 3), 128, np.uint8)
+    for share in (0.01, 0.05):
+        expected = salted(flat, share, rng)[..., 0].astype(np.float32)
+        assert noise_sigma(expected) == pytest.approx(expected.std(), rel=0.25)
+    both = grainy(salted(flat, 0.01, rng), 8, rng)[..., 0].astype(np.float32)
+    assert noise_sigma(both) == pytest.approx(both.std(), rel=0.25)
 
 
 def test_laplacian_variance_falls_with_blur() -> None:
