@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from generation.config import EMBEDDED
 from generation.exchange.origins import IMPORTED
 from pipeline.contracts.attributes import MISSING, AttributeSpace
 from pipeline.contracts.manifest import ShardManifest
@@ -20,6 +21,7 @@ class CardFacts:
         self.space = AttributeSpace.from_json(manifest.attribute_space)
         self.num_samples = self.num_words = self.num_imported = self.num_with_prompt = 0
         self.sources, self.licences, self.generators, self.captioners = (Counter[str]() for _ in range(4))
+        self.foreign_models: set[str] = set()  # whose licences are not known here
         self.labels = [Counter[int]() for _ in self.space.names]
         self.pid_of_prompt: dict[int, int] = {}
         self.has_pid_per_prompt = True
@@ -31,6 +33,7 @@ class CardFacts:
         self.licences[meta.licence] += 1
         self.generators[_model(meta.generator)] += 1
         self.captioners[_model(meta.captioner)] += 1
+        self.foreign_models |= _foreign_models(meta.generator) | _foreign_models(meta.captioner)
         self.num_imported += meta.generator.get("model") == IMPORTED
         if meta.prompt:
             self.num_with_prompt += 1
@@ -56,7 +59,7 @@ def write_card(facts: CardFacts) -> str:
         _dropped(facts.stages),
         "## Licences",
         _counted("Licence of the prompts", facts.licences),
-        "The licences of the models bind the pictures too; look them up at the models' own cards.",
+        _model_licences(facts),
         "## Attributes",
         "0, 1, or -1 for not stated; for hats, bags and colours 0 means *has it*.",
         _table(("attribute", "label 0", "label 1", "0", "1", "not stated"), _attribute_rows(facts)),
@@ -86,9 +89,20 @@ def _texts(facts: CardFacts) -> str:
     return f"{prompts}; {facts.num_words / max(facts.num_samples, 1):.1f} words a caption on average."
 
 
+def _model_licences(facts: CardFacts) -> str:
+    if not facts.foreign_models:
+        return "The models are those of passerby, Apache-2.0: pictures and captions are under the licence of the prompts."
+    names = ", ".join(f"`{name}`" for name in sorted(facts.foreign_models))
+    return (
+        f"**The licences of the models bind what they made too**: {names}. They are stated where a model was published, for names like "
+        "`org/name` at `https://huggingface.co/org/name`; terms of use and of passing on outputs stand there."
+    )
+
+
 def _front_matter(facts: CardFacts, splits: list[str]) -> str:
+    """One licence only where it holds for all of the data: that of the prompts, if no model from elsewhere adds its own."""
     known = [_HUB_LICENCES.get(name) for name in facts.licences]
-    licence = known[0] if len(known) == 1 and known[0] else "other"
+    licence = known[0] if len(known) == 1 and known[0] and not facts.foreign_models else "other"
     size = next((name for limit, name in _SIZES if facts.num_samples < limit), "n>10M")
     files = "".join(f'\n  - split: {"validation" if split == "val" else split}\n    path: "data/{split}-*.tar"' for split in splits)
     return (
@@ -141,6 +155,13 @@ def _model(provenance: dict[str, Any]) -> str:
     if lora := provenance.get("lora"):
         parts += _lora(lora)
     return ", ".join(parts)
+
+
+def _foreign_models(provenance: dict[str, Any]) -> set[str]:
+    """Models and LoRA files that did not come with passerby."""
+    model, lora = provenance.get("model", "unknown"), provenance.get("lora")
+    file = lora.get("file", lora) if isinstance(lora, dict) else lora
+    return ({str(model)} - {EMBEDDED}) | ({f"LoRA {file}"} if lora else set())
 
 
 def _lora(lora: Any) -> list[str]:

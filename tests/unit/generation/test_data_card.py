@@ -15,15 +15,11 @@ from tests.unit.pipeline.fake_flow import meta_of
 ROW = {"caption": "a man", "prompt": "a man", "labels": [-1] * 27, "seed": 1, "crop_xyxy_px": [0, 0, 1, 1], "measures": {}}
 
 
-@pytest.mark.parametrize(
-    ("generator", "said"),
-    [
-        ({"model": "m", "lora": "theirs.safetensors"}, "m, LoRA theirs.safetensors (1)"),
-        ({"model": "m", "lora": {"name": "theirs"}}, "m, LoRA {'name': 'theirs'} (1)"),
-        ({"model": "m", "weights_sha256": 12}, "m, weights sha256 12… (1)"),
-    ],
-)
-def test_a_generator_of_other_fields_is_told_as_it_is(generator: dict[str, Any], said: str) -> None:
+EMBEDDED = {"model": "embedded"}
+
+
+def card(**fields: Any) -> str:
+    """Of one sample with these fields."""
     manifest = ShardManifest(
         schema=SCHEMA_VERSION,
         split_counts={"train": 1},
@@ -34,5 +30,43 @@ def test_a_generator_of_other_fields_is_told_as_it_is(generator: dict[str, Any],
         code_version="1",
     )
     facts = CardFacts("people", manifest, None)
-    facts.add(replace(meta_of(Item(make_key(0, 0), ROW)), generator=generator))
-    assert f"Pictures by: {said}." in write_card(facts)
+    facts.add(replace(meta_of(Item(make_key(0, 0), ROW)), **fields))
+    return write_card(facts)
+
+
+@pytest.mark.parametrize(
+    ("generator", "said"),
+    [
+        ({"model": "m", "lora": "theirs.safetensors"}, "m, LoRA theirs.safetensors (1)"),
+        ({"model": "m", "lora": {"name": "theirs"}}, "m, LoRA {'name': 'theirs'} (1)"),
+        ({"model": "m", "weights_sha256": 12}, "m, weights sha256 12… (1)"),
+    ],
+)
+def test_a_generator_of_other_fields_is_told_as_it_is(generator: dict[str, Any], said: str) -> None:
+    assert f"Pictures by: {said}." in card(generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("generator", "captioner", "bound_by"),
+    [
+        ({"model": "org/sd"}, EMBEDDED, "`org/sd`"),
+        (EMBEDDED, {"model": "org/blip"}, "`org/blip`"),
+        ({"model": "org/sd"}, {"model": "/models/blip"}, "`/models/blip`, `org/sd`"),
+        ({**EMBEDDED, "lora": {"file": "style.safetensors", "scale": 1.0, "sha256": "ab"}}, EMBEDDED, "`LoRA style.safetensors`"),
+        ({"model": "MALS"}, {"model": "MALS"}, "`MALS`"),
+        ({}, EMBEDDED, "`unknown`"),
+    ],
+)
+def test_models_from_elsewhere_bind_the_data_whatever_the_prompts_allow(
+    generator: dict[str, Any], captioner: dict[str, Any], bound_by: str
+) -> None:
+    said = card(licence="CC0-1.0", generator=generator, captioner=captioner)
+    assert "\nlicense: other\n" in said
+    assert f"**The licences of the models bind what they made too**: {bound_by}. " in said
+
+
+def test_data_of_the_embedded_models_has_the_licence_of_its_prompts() -> None:
+    said = card(licence="CC0-1.0", generator=EMBEDDED, captioner=EMBEDDED)
+    assert "\nlicense: cc0-1.0\n" in said
+    assert "under the licence of the prompts" in said
+    assert "\nlicense: other\n" in card(licence="research only", generator=EMBEDDED, captioner=EMBEDDED)

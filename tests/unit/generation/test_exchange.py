@@ -119,7 +119,7 @@ def test_an_export_that_is_imported_again_keeps_where_its_samples_come_from(shar
 
     export_hf(again, tmp_path / "hf", "again", None)
     card = (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
-    assert "license: cc0-1.0" in card
+    assert "Licence of the prompts: CC0-1.0 (12)." in card
     assert "made by passerby" in card
     assert "12 samples share 6 prompts; samples of one prompt have one `pid`" in card
 
@@ -349,7 +349,8 @@ def test_datasets_reads_the_export_and_the_card_says_what_is_in_it(
     assert main(["export-hf", str(shards), str(out), "--name", "tiny people"]) == 0
     assert json.loads(capsys.readouterr().out)["samples"] == 12
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert "license: cc0-1.0" in card
+    assert "license: other" in card  # CC0 prompts, but:
+    assert "The licences of the models bind what they made too**: `LoRA people.safetensors`, `blip`." in card
     assert "# tiny people" in card
     assert "| train | 10 |" in card
     assert "embedded (steps 20), weights sha256 abababababab… (9)" in card
