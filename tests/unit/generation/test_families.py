@@ -12,7 +12,7 @@ from generation.backends.diffusion import DiffusionModel
 from generation.config import GenerateConfig
 from pipeline.contracts.errors import ConfigError
 from tests.unit.generation.drawing import PROMPTS, pixels, run
-from tests.unit.generation.tiny_diffusion import save_diffusion, save_flux, save_qwen_image, save_sana, save_sdxl
+from tests.unit.generation.tiny_diffusion import save_diffusion, save_flux, save_lcm, save_lora, save_qwen_image, save_sana, save_sdxl
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,11 @@ from tests.unit.generation.tiny_diffusion import save_diffusion, save_flux, save
         (save_flux, "FluxPipeline", (32, 16)),
         (save_sana, "SanaPipeline", (64, 32)),
         (save_qwen_image, "QwenImagePipeline", (64, 32)),
+        (save_lcm, "LatentConsistencyModelPipeline", (32, 16)),
     ],
 )
 def test_other_families_run_by_their_own_pipeline_class(save: Any, name: str, size: tuple[int, int], tmp_path: Path) -> None:
-    negative = "" if save is save_flux else "grey"
+    negative = "" if save in (save_flux, save_lcm) else "grey"
     config = GenerateConfig(
         model=str(save(tmp_path)), device="cpu", steps=1, guidance=3.0, height=size[0], width=size[1], negative_prompt=negative
     )
@@ -35,6 +36,38 @@ def test_other_families_run_by_their_own_pipeline_class(save: Any, name: str, si
     alone = run(replace(config, batch_size=1), ("000000001_00",))
     assert np.abs(pixels(together[1]) - pixels(alone[0])).max() <= 1  # rounding only
     assert [o.image for o in run(config)] == [o.image for o in together]
+
+
+@pytest.mark.parametrize(("save", "size"), [(save_sdxl, (32, 16)), (save_flux, (32, 16)), (save_sana, (64, 32)), (save_lcm, (32, 16))])
+def test_a_lora_is_fused_into_every_family(save: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    model = save(tmp_path / "model")
+    config = GenerateConfig(model=str(model), device="cpu", steps=1, height=size[0], width=size[1])
+    styled = replace(config, lora=str(save_lora(model, tmp_path / "style.safetensors")))
+    made = [run(one, ("000000000_00",))[0] for one in (config, styled, replace(styled, lora_scale=0.0))]
+    plain, changed, unchanged = (pixels(outcome) for outcome in made)
+    assert np.abs(plain - changed).max() > 3
+    assert np.abs(plain - unchanged).max() <= 1
+    assert made[1].row["generator"]["lora"]["file"] == "style.safetensors"
+
+
+def test_a_latent_consistency_model_is_told_the_guidance_and_reads_no_negative_prompt(tmp_path: Path) -> None:
+    """It makes one pass: guidance of 1 or less is no half of the cost, but another picture."""
+    config = GenerateConfig(model=str(save_lcm(tmp_path)), device="cpu", steps=4, guidance=8.0, height=32, width=16)
+    strong, weak = (run(one, ("000000000_00",))[0] for one in (config, replace(config, guidance=1.0)))
+    assert [o.row["generator"]["guidance"] for o in (strong, weak)] == [8.0, 1.0]
+    assert strong.row["generator"]["scheduler"] == "LCMScheduler"
+    assert strong.image != weak.image
+    with pytest.raises(ConfigError, match=r"generate\.negative_prompt='grey': LatentConsistencyModelPipeline .*reads none"):
+        run(replace(config, negative_prompt="grey"))
+
+
+@pytest.mark.parametrize("scheduler", ["EulerDiscreteScheduler", "LCMScheduler"])
+def test_turbo_weights_draw_in_one_step_without_guidance(scheduler: str, tmp_path: Path) -> None:
+    for save in (save_diffusion, save_sdxl):
+        folder = save(tmp_path / save.__name__)
+        config = GenerateConfig(model=str(folder), device="cpu", steps=1, guidance=0.0, scheduler=scheduler, height=32, width=16)
+        assert run(config)[0].row["generator"]["guidance"] == 0.0
+        assert pixels(run(config)[0]).std() > 1
 
 
 def test_guidance_of_qwen_image_is_its_true_scale(tmp_path: Path) -> None:

@@ -62,18 +62,33 @@ def save_checker(folder: Path, *, flags: bool) -> Path:
 
 
 def save_lora(model: Path, file: Path) -> Path:
-    """A LoRA of rank 2 for a StableDiffusionPipeline folder, with weights large enough to see."""
+    """A LoRA of rank 2 for a pipeline's folder, by its own class, with weights large enough to see."""
     import torch
-    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import DiffusionPipeline
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
-    unet = UNet2DConditionModel.from_pretrained(model / "unet")
-    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    pipeline = DiffusionPipeline.from_pretrained(model)
+    part = "unet" if hasattr(pipeline, "unet") else "transformer"
+    denoiser = getattr(pipeline, part)
+    denoiser.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
     torch.manual_seed(0)
-    layers = {name: torch.randn_like(value) for name, value in get_peft_model_state_dict(unet).items()}
-    StableDiffusionPipeline.save_lora_weights(file.parent, unet_lora_layers=layers, weight_name=file.name)
+    layers = {name: torch.randn_like(value) for name, value in get_peft_model_state_dict(denoiser).items()}
+    type(pipeline).save_lora_weights(file.parent, **{f"{part}_lora_layers": layers}, weight_name=file.name)
     return file
+
+
+def save_lcm(folder: Path) -> Path:
+    """A LatentConsistencyModelPipeline folder: the UNet is told the guidance; pictures are 32x16."""
+    import torch
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    plain = StableDiffusionPipeline.from_pretrained(save_diffusion(folder))
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel.from_config({**plain.unet.config, "time_cond_proj_dim": 16})
+    parts = {**plain.components, "unet": unet, "scheduler": LCMScheduler()}
+    LatentConsistencyModelPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
+    return folder
 
 
 def save_sdxl(folder: Path) -> Path:
