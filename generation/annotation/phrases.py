@@ -254,10 +254,14 @@ class _State:
         return self.after_break if i == 0 else kind_at(self.tokens, i - 1) in _BREAKS
 
     def _is_on_garment(self, i: int) -> bool:
-        """ "no sleeves on her red top", "a badge on his coat"; but "a jacket on the bench"."""
-        if self.tokens[i].text != "on" or self.end != i or kind_at(self.tokens, i - 1) not in ("part", "sleeve", "accessory"):
+        """ "no sleeves on her red top", "sleeves rolled up on a shirt", "a badge on his coat"; but "a jacket on the bench"."""
+        before = i
+        while kind_at(self.tokens, before - 1) == "modifier":
+            before -= 1  # "sleeves rolled up | on"
+        what = kind_at(self.tokens, before - 1)
+        if self.tokens[i].text != "on" or self.end not in (before, i) or what not in ("part", "sleeve", "accessory"):
             return False
-        return kind_at(self.tokens, i + 1) == "pronoun" and is_before_garment(self.tokens, i)
+        return (what == "sleeve" or kind_at(self.tokens, i + 1) == "pronoun") and is_before_garment(self.tokens, i)
 
     def _is_of_garment(self, i: int) -> bool:
         """ "the train of her gown", "because of his hat"."""
