@@ -184,7 +184,7 @@ def test_noisy_pictures_are_dropped_as_noise_and_clean_ones_of_the_same_people_k
     rng = np.random.default_rng(1)
     people = [figure(seed, ("front", "side", "back")[seed % 3]) for seed in (1, 3, 5)]
     large = [np.repeat(np.repeat(person, 4, axis=0), 4, axis=1) for person in people]
-    noisy = [spoilt for p in [*people, *large] for spoilt in (grainy(p, 20, rng), salted(p, 0.05, rng), salted(p, 0.02, rng))]
+    noisy = [spoilt for p in [*people, *large] for spoilt in (grainy(p, 15, rng), salted(p, 0.05, rng), salted(p, 0.02, rng))]
     outcomes = stage.process([Item(str(i), {}, encode_png(picture)) for i, picture in enumerate([*people, *noisy])])
     assert [o.reason if isinstance(o, Drop) else type(o) for o in outcomes] == [Keep] * len(people) + ["noisy_image"] * len(noisy)
 
