@@ -50,14 +50,15 @@ def test_a_lora_is_fused_into_every_family(save: Any, size: tuple[int, int], tmp
     assert made[1].row["generator"]["lora"]["file"] == "style.safetensors"
 
 
-def test_a_latent_consistency_model_is_told_the_guidance_and_reads_no_negative_prompt(tmp_path: Path) -> None:
-    """It makes one pass: guidance of 1 or less is no half of the cost, but another picture."""
-    config = GenerateConfig(model=str(save_lcm(tmp_path)), device="cpu", steps=4, guidance=8.0, height=32, width=16)
-    strong, weak = (run(one, ("000000000_00",))[0] for one in (config, replace(config, guidance=1.0)))
-    assert [o.row["generator"]["guidance"] for o in (strong, weak)] == [8.0, 1.0]
+@pytest.mark.parametrize("as_stable_diffusion", [False, True])
+def test_a_latent_consistency_model_is_told_the_guidance_and_reads_no_negative_prompt(as_stable_diffusion: bool, tmp_path: Path) -> None:
+    folder = save_lcm(tmp_path, as_stable_diffusion=as_stable_diffusion)
+    config = GenerateConfig(model=str(folder), device="cpu", steps=4, guidance=8.0, height=32, width=16)
+    strong, weak = (run(one, ("000000000_00",))[0] for one in (config, replace(config, guidance=2.0)))
+    assert [o.row["generator"]["guidance"] for o in (strong, weak)] == [8.0, 2.0]
     assert strong.row["generator"]["scheduler"] == "LCMScheduler"
     assert strong.image != weak.image
-    with pytest.raises(ConfigError, match=r"generate\.negative_prompt='grey': LatentConsistencyModelPipeline .*reads none"):
+    with pytest.raises(ConfigError, match=r"generate\.negative_prompt='grey': \w+ with these weights reads none"):
         run(replace(config, negative_prompt="grey"))
 
 

@@ -78,16 +78,17 @@ def save_lora(model: Path, file: Path) -> Path:
     return file
 
 
-def save_lcm(folder: Path) -> Path:
-    """A LatentConsistencyModelPipeline folder: the UNet is told the guidance; pictures are 32x16."""
+def save_lcm(folder: Path, *, as_stable_diffusion: bool = False) -> Path:
+    """A LatentConsistencyModelPipeline folder, or one of StableDiffusionPipeline, as LCM-SDXL is published: the UNet is told the guidance.
+    Pictures are 32x16."""
     import torch
     from diffusers import LatentConsistencyModelPipeline, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
     plain = StableDiffusionPipeline.from_pretrained(save_diffusion(folder))
     torch.manual_seed(0)
     unet = UNet2DConditionModel.from_config({**plain.unet.config, "time_cond_proj_dim": 16})
-    parts = {**plain.components, "unet": unet, "scheduler": LCMScheduler()}
-    LatentConsistencyModelPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
+    made_by = StableDiffusionPipeline if as_stable_diffusion else LatentConsistencyModelPipeline
+    made_by(**{**plain.components, "unet": unet, "scheduler": LCMScheduler()}, requires_safety_checker=False).save_pretrained(folder)
     return folder
 
 
