@@ -36,9 +36,7 @@ class Thresholds:
     min_entropy_bits: float = 1.5  # blank pictures 0-0.4; the plainest render 5.1
     min_colour_variance: float = 10.0  # grey photographs 2-3, toned ones 0-16; kept photographs 190 and more, renders 13 and more
     min_laplacian_variance: float = 6.0  # blurred by 2.2 % of the height at most 2; by 0.5 % (1.2 px of 256) still 12 and more
-    max_noise_sigma: float | None = (
-        8.0  # kept photographs 0.3-3.1, renders 0-0.8; noise of 20 grey levels 12, one wrong pixel in 20: 18 and more
-    )
+    max_noise_sigma: float | None = 8.0  # kept photographs 0.3-3.1; noise of 20 grey levels 12, salt and pepper of 5 % 18 and more
     min_jpeg_bytes_per_px: float = 0.08  # blank 0.03; blurred renders 0.12; kept pictures 0.2-0.6. Replaces the "24 KB" of the literature
     max_persons: int = 1  # bystanders lower than 40 % of the main person are not counted
     min_visible_keypoints: int = 13  # of 33. Backs and profiles hide a face and an arm: whole bodies 16 and more, busts 12-17
