@@ -10,8 +10,6 @@ from generation.images import encode_png
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
 from pipeline.seeds import derive_seed
 
-REASONS = ("unsafe_image",)
-
 
 class GenerateStage:
     """One picture per item; the seed follows from the run's seed and the key, so that any one picture can be made again.

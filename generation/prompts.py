@@ -16,8 +16,8 @@ from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
 from pipeline.contracts.stage import Item, Row
 from pipeline.paths import RunPaths
-from pipeline.runner import ledger_rows
 from pipeline.tables import StoredRows, read_columns, write_rows
+from pipeline.unit_files import ledger_rows
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,6 @@ from generation.near_duplicates import perceptual_hash
 from generation.pose_measures import box_points
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
 
-REASONS = ("small_crop",)
-
 
 class RecropStage:
     """Adds `crop_xyxy_px` (in the generated picture; may reach outside it) and `phash`, by which `shard` finds near-duplicates."""

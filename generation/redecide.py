@@ -22,8 +22,8 @@ from pipeline.fileio import sha256_file, write_bytes, write_json
 from pipeline.lock import run_lock
 from pipeline.outputs import remove_stages
 from pipeline.paths import RunPaths
-from pipeline.runner import ledger_rows
 from pipeline.tables import read_rows, write_rows
+from pipeline.unit_files import ledger_rows
 from pipeline.version import code_version
 
 STAGE = "filter"

@@ -20,11 +20,10 @@ from pipeline.contracts.stage import Fail, Item, Row
 from pipeline.fileio import sha256_file, write_json
 from pipeline.inputs import read_items
 from pipeline.paths import RunPaths
-from pipeline.runner import ledger_rows
 from pipeline.tables import write_rows
+from pipeline.unit_files import ledger_rows
 from pipeline.version import code_version
 
-REASONS = ("near_duplicate",)
 _EARLIER = ("generate", "filter", "recrop", "caption", "annotate")
 
 

@@ -29,7 +29,6 @@ class Step:
 class LaneTimes:
     """Sums over the lanes, in seconds. waited: for room, because what comes behind was slower."""
 
-    busy: float = 0.0
     cpu: float = 0.0
     waited: float = 0.0
 
@@ -80,7 +79,6 @@ class Lanes:
                 computed = self._stage.compute(step.batch) if step.batch is not None else None
                 seconds = time.monotonic() - started
                 with self._changed:
-                    self.times.busy += seconds
                     self.times.cpu += time.thread_time() - cpu
                     self._results[number] = (step, computed, seconds)
                     self._changed.notify_all()

@@ -10,12 +10,10 @@ from pipeline.completion import State, read_record, refuse_foreign, unit_state
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.contracts.stage import Item, Outcome, Stage
 from pipeline.fileio import remove_temporaries
-from pipeline.inputs import UnitInput, chained_input, read_items
+from pipeline.inputs import UnitInput
 from pipeline.paths import RunPaths
 from pipeline.signals import StopRequest, stop_requests
-from pipeline.unit_files import MadeUnit, ledger_rows, mark, sweep
-
-__all__ = ["RunPaths", "UnitInput", "batches", "chained_input", "ledger_rows", "process", "read_items", "run_single", "run_units"]
+from pipeline.unit_files import MadeUnit, mark, sweep
 
 log = logging.getLogger(__name__)
 

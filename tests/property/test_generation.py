@@ -11,9 +11,10 @@ from generation.crop import crop, crop_to_size, person_box
 from generation.near_duplicates import find_repeats
 from generation.prompt_files import normalised
 from generation.prompts import image_items
-from generation.sampler import sample_look, stated_labels
+from generation.sampler import sample_look
 from generation.sentences import write_sentence
 from generation.split import assign_shards, prompt_identity, validation_prompts
+from tests.unit.generation.looks import stated_labels
 
 seeds = st.integers(0, 2**63 - 1)
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from pipeline.completion import partition
 from pipeline.contracts.stage import Drop, Fail, Item, Keep
+from pipeline.inputs import UnitInput, chained_input
 from pipeline.paths import RunPaths
-from pipeline.runner import UnitInput, chained_input, run_units
+from pipeline.runner import run_units
 from pipeline.seeds import derive_seed
 from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar, write_tar

@@ -78,14 +78,6 @@ class Vehicle:
                 raise ValueError(f"{name}={getattr(self, name)!r}: accepted are {', '.join(accepted)}")
 
 
-def sample_vehicle(rng: np.random.Generator, **fixed: str) -> Vehicle:
-    """A random Vehicle; `fixed` fields are kept."""
-    drawn = {
-        name: options[int(rng.integers(len(options)))] for name, options in (("color", VEHICLE_COLORS), ("brand", BRANDS), ("type", TYPES))
-    }
-    return Vehicle(**(drawn | fixed))
-
-
 def render_vehicle(vehicle: Vehicle, rng: np.random.Generator, height: int = 128, width: int = 128) -> np.ndarray:
     """(H, W, 3) uint8 RGB: the vehicle from the side, on a street, its brand mark large on the flank."""
     image = cv2.resize(draw_background("street" if rng.random() < 0.6 else "plain", rng, height, width), (2 * width, 2 * height))

@@ -17,7 +17,6 @@ import pytest
 
 from generation.backends.pose_pool import PosePool
 from generation.config import FilterConfig
-from generation.embedded.render.failures import render_failure
 from generation.filter import FilterStage, _num_workers
 from generation.images import Image, decode_item, encode_png
 from pipeline.contracts.errors import StageError
@@ -30,6 +29,7 @@ from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.signals import Stopped
 from pipeline.tables import read_rows
+from tests.unit.generation.failures import render_failure
 from tests.unit.generation.figures import figure, grainy, salted, standing
 from tests.unit.generation.pose_workers import die_on_white, load_nothing
 from tests.unit.pipeline.fake_flow import snapshot

@@ -13,11 +13,12 @@ from generation.embedded.render.captions import caption
 from generation.embedded.render.person import sample_person
 from generation.prompt_texts import count_prompts, make_prompts
 from generation.prompts import image_items, prompt_rows, write_prompts
-from generation.sampler import sample_look, stated_labels
+from generation.sampler import sample_look
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
+from tests.unit.generation.looks import stated_labels
 
 
 def texts(config: PromptsConfig, seed: int = 0) -> list[str]:

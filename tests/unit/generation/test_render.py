@@ -5,12 +5,12 @@ import pytest
 
 from generation.embedded.render.captions import caption
 from generation.embedded.render.degrade import surveillance
-from generation.embedded.render.failures import FAILURES, render_failure
 from generation.embedded.render.labels import bits21, labels27
 from generation.embedded.render.palette import LOWER_COLORS, UPPER_COLORS, VEHICLE_COLORS, nearest_color, sample_rgb
 from generation.embedded.render.person import DRESS_COLORS, VIEWS, sample_person
 from generation.embedded.render.scene import render_person
-from generation.embedded.render.vehicle import BRANDS, TYPES, Vehicle, emblem_code, render_vehicle, sample_vehicle
+from generation.embedded.render.vehicle import BRANDS, TYPES, Vehicle, emblem_code, render_vehicle
+from tests.unit.generation.failures import FAILURES, render_failure
 
 PLAIN = {
     "backpack": False,
@@ -232,7 +232,7 @@ def test_vehicle_types_colors_and_marks() -> None:
     assert len(VEHICLE_COLORS) == 11
     assert len({emblem_code(brand) for brand in BRANDS}) == 65
     rng = np.random.default_rng(2)
-    pictures = [render_vehicle(sample_vehicle(rng, type=kind), rng, 64, 96) for kind in TYPES]
+    pictures = [render_vehicle(Vehicle(str(rng.choice(VEHICLE_COLORS)), str(rng.choice(BRANDS)), kind), rng, 64, 96) for kind in TYPES]
     assert all(picture.shape == (64, 96, 3) and picture.dtype == np.uint8 for picture in pictures)
     same = [render_vehicle(Vehicle("red", "Audi", kind), np.random.default_rng(1), 64, 96) for kind in TYPES]
     assert all(not np.array_equal(a, b) for i, a in enumerate(same) for b in same[:i])

@@ -13,7 +13,6 @@ import pytest
 from generation.cli import main
 from generation.config import GenerationConfig
 from generation.digests import stage_digests
-from generation.embedded.render.failures import render_failure
 from generation.embedded.render.person import sample_person
 from generation.embedded.render.scene import render_person
 from generation.images import encode_png
@@ -28,6 +27,7 @@ from pipeline.inputs import UnitInput
 from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.tables import read_rows
+from tests.unit.generation.failures import render_failure
 from tests.unit.generation.tiny_diffusion import save_diffusion
 from tests.unit.generation.tiny_models import save_blip
 from tests.unit.pipeline.fake_flow import snapshot

@@ -17,9 +17,10 @@ from pipeline.demo.training import OBJECTIVES, SCORES
 from pipeline.fileio import sha256_file, write_json
 from pipeline.inputs import UnitInput, chained_input
 from pipeline.paths import RunPaths
-from pipeline.runner import ledger_rows, run_single, run_units
+from pipeline.runner import run_single, run_units
 from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar, write_tar
+from pipeline.unit_files import ledger_rows
 
 UNITS, UNIT_SIZE = 2, 10
 IMAGES = UNITS * UNIT_SIZE

@@ -24,10 +24,12 @@ from pipeline.contracts.sample import SCHEMA_VERSION, SampleMeta, encode_meta, m
 from pipeline.contracts.stage import Drop, Fail, Item, Keep
 from pipeline.fileio import digest, sha256_file, write_json
 from pipeline.fused import FusedReport, Link, run_fused
+from pipeline.inputs import UnitInput, chained_input, read_items
 from pipeline.paths import RunPaths
-from pipeline.runner import UnitInput, chained_input, ledger_rows, read_items, run_single, run_units
+from pipeline.runner import run_single, run_units
 from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar, write_tar
+from pipeline.unit_files import ledger_rows
 from pipeline.unit_list import parse_units
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -6,8 +6,9 @@ import pytest
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.stage import Item, Keep
+from pipeline.inputs import UnitInput, chained_input, read_items
 from pipeline.paths import RunPaths
-from pipeline.runner import UnitInput, chained_input, read_items, run_single, run_units
+from pipeline.runner import run_single, run_units
 from pipeline.signals import Stopped
 from pipeline.tables import read_rows, write_rows
 from pipeline.tars import read_tar
