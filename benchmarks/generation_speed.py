@@ -31,6 +31,8 @@ from typing import Any
 
 from machine import machine
 
+from pipeline.paths import set_path
+
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "generation" / "demo.yaml"
 
@@ -80,7 +82,7 @@ def own_threads(env: Mapping[str, str]) -> dict[str, str]:
 
 def flow(folder: Path, execution: str, images: int, settings: Sequence[str]) -> Timing:
     argv = [sys.executable, "-m", "pipeline", "run", str(RECIPE)]
-    for item in (f"run.folder={json.dumps(str(folder))}", f"run.execution={execution}", f"prompts.num_prompts={images}", *settings):
+    for item in (set_path("run.folder", folder), f"run.execution={execution}", f"prompts.num_prompts={images}", *settings):
         argv += ["--set", item]
     return timed(argv, folder.with_suffix(".log"))
 
@@ -90,7 +92,7 @@ def task(folder: Path, commands: Sequence[str], images: int, settings: Sequence[
     from pipeline.describe import describe
     from pipeline.local import write_config
 
-    plan = describe(RECIPE, [f"run.folder={json.dumps(str(folder))}", f"prompts.num_prompts={images}", *settings])
+    plan = describe(RECIPE, [set_path("run.folder", folder), f"prompts.num_prompts={images}", *settings])
     write_config(plan)
     worker = [sys.executable, "-m", "generation"]
     timings = []

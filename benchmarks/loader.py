@@ -25,6 +25,7 @@ from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import SampleMeta, encode_meta, make_key
 from pipeline.fileio import write_json
+from pipeline.paths import INDEX_FILE, MANIFEST_FILE
 from pipeline.tables import write_rows
 from pipeline.tars import read_tar, write_tar
 from pretrain.augment import normalise
@@ -47,13 +48,13 @@ def write_shards(folder: Path, samples: int, caption: Callable[[], str] = lambda
             row = {"key": image.name.removesuffix(".jpg"), "split": "train", "shard": shard, "image_offset": image.offset}
             row |= {"image_bytes": len(image.data), "meta_offset": meta.offset, "meta_bytes": len(meta.data)}
             rows.append(row | {"sha256": hashlib.sha256(image.data + meta.data).hexdigest()})
-    write_rows(folder / "index.parquet", rows)
+    write_rows(folder / INDEX_FILE, rows)
     counts = Counts(seen=samples, kept=samples, dropped=0, failed=0)
     space = PERSON_27.to_json()
     manifest = ShardManifest(
         schema=1, split_counts={"train": samples}, counts=counts, shards={}, config_digest="", attribute_space=space, code_version=""
     )
-    write_json(folder / "manifest.json", manifest.to_json())
+    write_json(folder / MANIFEST_FILE, manifest.to_json())
 
 
 def _members(number: int, rng: np.random.Generator, caption: str) -> list[tuple[str, bytes]]:

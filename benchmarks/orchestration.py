@@ -28,6 +28,7 @@ from pipeline.completion import records_digest
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.describe import RunPlan, describe
 from pipeline.local import write_config
+from pipeline.paths import set_path
 from pipeline.slurm import submission
 from pipeline.slurm.attempts import Attempt, attempt_file
 from pipeline.slurm.attempts import write as write_attempt
@@ -44,7 +45,7 @@ UNIT_SIZE = 256
 
 
 def describe_run(folder: Path, num_units: int, *more: str) -> RunPlan:
-    settings = [f"run.folder={json.dumps(str(folder))}", f"run.unit_size={UNIT_SIZE}", f"prompts.num_prompts={num_units * UNIT_SIZE}"]
+    settings = [set_path("run.folder", folder), f"run.unit_size={UNIT_SIZE}", f"prompts.num_prompts={num_units * UNIT_SIZE}"]
     plan = describe(RECIPE, [*settings, *more])
     assert plan.num_units == num_units
     return plan
@@ -55,7 +56,7 @@ def prompt_file(folder: Path, num_prompts: int) -> tuple[str, str]:
     file = folder / "prompts.txt"
     rest = "a woman with long hair walks in a red shirt, blue jeans and white shoes; she carries a black bag in her left hand."
     file.write_text("".join(f"Picture {i}: {rest}\n" for i in range(num_prompts)), encoding="utf-8")
-    return "prompts.kind=text", f"prompts.file={json.dumps(str(file))}"
+    return "prompts.kind=text", set_path("prompts.file", file)
 
 
 def lay_out(plan: RunPlan, num_done: int) -> None:

@@ -21,7 +21,7 @@ from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.manifest import Counts, DoneRecord, ShardManifest
 from pipeline.contracts.sample import SCHEMA_VERSION, make_key
 from pipeline.fileio import write_json
-from pipeline.paths import RunPaths
+from pipeline.paths import INDEX_FILE, MANIFEST_FILE, RunPaths
 from pipeline.tables import write_rows
 
 UNIT = 256
@@ -94,7 +94,7 @@ def make_index(paths: RunPaths, num_rows: int) -> None:
     names = [f"train-{i:06d}.tar" for i in range(-(-num_rows // 1000))]
     columns = {"split": "train", "image_offset": 512, "image_bytes": 20000, "meta_offset": 21504, "meta_bytes": 2000}
     rows = [{"key": make_key(i, 0), **columns, "shard": names[i // 1000], "sha256": f"{i:064d}"} for i in range(num_rows)]
-    write_rows(paths.stage("shard") / "index.parquet", rows)
+    write_rows(paths.stage("shard") / INDEX_FILE, rows)
     write_rows(paths.ledger("shard", 0), [{"key": row["key"], "status": "kept", "reason": None} for row in rows])
     counts = Counts(seen=num_rows, kept=num_rows, dropped=0, failed=0)
     shards = {name: {"sha256": "0", "bytes": 23_000_000, "samples": 1000} for name in names}
@@ -107,7 +107,7 @@ def make_index(paths: RunPaths, num_rows: int) -> None:
         attribute_space=PERSON_27.to_json(),
         code_version="v",
     )
-    write_json(paths.stage("shard") / "manifest.json", manifest.to_json())
+    write_json(paths.stage("shard") / MANIFEST_FILE, manifest.to_json())
     mark(paths, "shard", 0, counts)
 
 

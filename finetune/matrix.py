@@ -9,6 +9,7 @@ from finetune.recipes import Recipe
 from finetune.tasks import test_task
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json
+from pipeline.paths import SUMMARY_FILE
 
 
 def cross_domain(configs: Sequence[Recipe], score: str = "recall@1") -> dict[str, Any]:
@@ -32,7 +33,7 @@ def cross_domain(configs: Sequence[Recipe], score: str = "recall@1") -> dict[str
 
 
 def _protocol(config: Recipe) -> str:
-    path = Path(config.out) / "summary.json"
+    path = Path(config.out) / SUMMARY_FILE
     if not path.is_file():
         raise ConfigError(f"{config.out} holds no finished training (no summary.json); train it first")
     return read_json(path).get("protocol", config.eval.selection)

@@ -1,23 +1,17 @@
 """CONFIG or RUN on a command line -> the config of a run."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from generation.config import GenerationConfig
 from pipeline.config import load
 from pipeline.contracts.errors import ConfigError
-from pipeline.paths import RunPaths
+from pipeline.paths import of_run
 
 
 def load_recipe(source: Path, overrides: Sequence[str]) -> GenerationConfig:
     """A run folder stands for its config.yaml, wherever the folder lies now. Raises ConfigError if there is no such file."""
-    if not source.is_dir():
-        return load(GenerationConfig, source, overrides)
-    paths = RunPaths(source)
-    if not paths.config.exists():
-        raise ConfigError(f"{source} holds no config.yaml; accepted: a recipe or the folder of a run that was started")
-    return load(GenerationConfig, paths.config, [*overrides, f"run.folder={json.dumps(str(source))}"])  # JSON text is YAML
+    return load(GenerationConfig, *of_run(source, overrides))
 
 
 def load_started(source: Path) -> GenerationConfig:

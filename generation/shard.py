@@ -19,7 +19,7 @@ from pipeline.contracts.sample import SCHEMA_VERSION, Sample, SampleMeta, decode
 from pipeline.contracts.stage import Fail, Item, Row
 from pipeline.fileio import sha256_file, write_json
 from pipeline.inputs import read_items
-from pipeline.paths import RunPaths
+from pipeline.paths import INDEX_FILE, MANIFEST_FILE, RunPaths
 from pipeline.tables import write_rows
 from pipeline.unit_files import ledger_rows
 from pipeline.version import code_version
@@ -30,7 +30,7 @@ _EARLIER = ("generate", "filter", "recrop", "caption", "annotate")
 def write_shards(config: GenerationConfig, paths: RunPaths, num_units: int, config_digest: str) -> tuple[Counts, list[Path]]:
     """The `make` of the single stage "shard". Raises StageError, with what each stage dropped, if no sample is left."""
     folder = paths.stage("shard")
-    with replaced_together(folder, last="manifest.json") as building:
+    with replaced_together(folder, last=MANIFEST_FILE) as building:
         spool = Spool(building / "spool")
         try:
             rows, prompts = _gather(config, paths, num_units, spool)
@@ -42,8 +42,8 @@ def write_shards(config: GenerationConfig, paths: RunPaths, num_units: int, conf
             spool.close()
             (building / "spool").unlink()
         counts = Counts.of(rows)
-        write_rows(building / "index.parquet", index)
-        write_json(building / "manifest.json", _manifest(building, shards, counts, config_digest).to_json())
+        write_rows(building / INDEX_FILE, index)
+        write_json(building / MANIFEST_FILE, _manifest(building, shards, counts, config_digest).to_json())
         names = sorted(path.name for path in building.iterdir())
     write_rows(paths.ledger("shard", 0), ledger_rows(rows))
     return counts, [*(folder / name for name in names), paths.ledger("shard", 0)]

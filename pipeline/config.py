@@ -11,7 +11,7 @@ import yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.fields import convert
 from pipeline.fileio import digest
-from pipeline.paths import is_training
+from pipeline.paths import CONFIG_FILE, is_training, set_path
 
 T = TypeVar("T")
 _UNSET = object()  # a field that a tree does not have, which None is not
@@ -37,7 +37,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as err:
         raise ConfigError(f"config file {path} does not exist") from err
     except IsADirectoryError as err:
-        raise ConfigError(f"config file {path} is a folder; give the YAML file, of a run or training {path / 'config.yaml'}") from err
+        raise ConfigError(f"config file {path} is a folder; give the YAML file, of a run or training {path / CONFIG_FILE}") from err
     except OSError as err:
         raise ConfigError(f"config file {path} cannot be read: {err.strerror}") from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
@@ -104,9 +104,9 @@ def load(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 def of_training(path: Path, overrides: Sequence[str] = ()) -> tuple[Path, list[str]]:
     """A recipe, or a training's folder or config.yaml -> (YAML file, `--set` items). The latter two mean the training in that folder,
     wherever it lies now, unless an item says `out=`: what was moved or copied must not go on, or be scored, somewhere else."""
-    file = path / "config.yaml" if path.is_dir() else path
-    if file.name == "config.yaml" and is_training(file.parent):
-        return file, [f"out={json.dumps(str(file.parent))}", *overrides]  # JSON text is YAML
+    file = path / CONFIG_FILE if path.is_dir() else path
+    if file.name == CONFIG_FILE and is_training(file.parent):
+        return file, [set_path("out", file.parent), *overrides]
     return file, list(overrides)
 
 

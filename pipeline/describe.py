@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import graph
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
-from pipeline.paths import RunPaths, is_training
+from pipeline.paths import RunPaths, of_run
 
 GENERATION = (sys.executable, "-m", "generation")
 _OWN_NAMES = re.compile(r"^(?:Error: )?(?:\w+Error: )?")
@@ -41,29 +41,12 @@ class RunPlan:
         return graph.sources(spec, unit, self.num_units)
 
 
-def config_arguments(config: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
-    """CONFIG or RUN -> (YAML file, --set items). A run folder stands for its config.yaml, wherever the folder lies now.
-
-    Raises ConfigError if there is no such file.
-    """
-    if not config.is_dir():
-        if not config.exists():
-            raise ConfigError(f"{config} does not exist; accepted: a recipe (configs/generation/*.yaml) or the folder of a run")
-        return config, list(overrides)
-    paths = RunPaths(config)
-    if not paths.config.exists():
-        raise ConfigError(f"{config} holds no config.yaml; accepted: a recipe or the folder of a run that was started")
-    if is_training(config):
-        raise ConfigError(f"{config} is the folder of a training; accepted: a recipe or the folder of a generation run")
-    return paths.config, [*overrides, f"run.folder={json.dumps(str(config))}"]  # JSON text is YAML, whatever the folder's name
-
-
 def describe(config: Path, overrides: Sequence[str] = (), meanwhile: Callable[[], None] | None = None) -> RunPlan:
     """Raises ConfigError with the words of the stage package if it refuses the config, StageError if it breaks.
 
     meanwhile: called while the stage package is at it.
     """
-    file, items = config_arguments(config, overrides)
+    file, items = of_run(config, overrides)
     argv = [*GENERATION, "describe", "--config", str(file), *(part for item in items for part in ("--set", item))]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603 -- argv list, no shell
         try:

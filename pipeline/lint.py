@@ -12,7 +12,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import DoneRecord
 from pipeline.fileio import sha256_file
 from pipeline.lint_shards import shard_problems
-from pipeline.paths import RunPaths
+from pipeline.paths import MANIFEST_FILE, RunPaths
 from pipeline.tables import read_columns
 
 _LEDGER = ("key", "status", "reason")
@@ -32,7 +32,7 @@ def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding
     decode: also decode every picture of the shards. jobs: processes that look at shards. A folder that holds nothing but shards (a copy,
     a download) is accepted too. Raises ContractError if the folder is neither.
     """
-    if (paths.root / "manifest.json").exists():
+    if (paths.root / MANIFEST_FILE).exists():
         return _shard_findings(paths.root, "", decode, jobs)
     if not any(paths.done_units(spec.name) for spec in graph.STAGES):
         raise ContractError(f"{paths.root} holds no done record of any stage and no manifest.json; accepted: a started run, or its shards")

@@ -26,6 +26,7 @@ from pipeline.contracts.stage import Row
 from pipeline.fileio import sha256_file
 from pipeline.lint_meta import NUM_NAMED, meta_problems, named
 from pipeline.manifests import read_manifest
+from pipeline.paths import INDEX_FILE
 from pipeline.pictures import jpeg_problem
 from pipeline.tables import iter_rows
 from pipeline.tars import Member, read_tar
@@ -52,7 +53,7 @@ def shard_problems(folder: Path, *, decode: bool = True, jobs: int = 1) -> Itera
     if manifest.schema != SCHEMA_VERSION:
         yield "manifest.json", f"schema {manifest.schema}, this version reads {SCHEMA_VERSION}"
         return
-    index = _Index(folder / "index.parquet")
+    index = _Index(folder / INDEX_FILE)
     check = partial(_tar_problems, space=AttributeSpace.from_json(manifest.attribute_space), decode=decode)
     shards = (_Shard(folder / name, manifest.shards.get(name, {}), rows) for name, rows in index.by_shard())
     for found in _mapped(check, (shard for shard in shards if shard.path.exists()), jobs):

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import ShardManifest
-
-MANIFEST_FILE = "manifest.json"
+from pipeline.paths import MANIFEST_FILE
 
 
 def read_manifest(folder: Path) -> ShardManifest:

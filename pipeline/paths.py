@@ -1,8 +1,14 @@
-"""Where everything of a run lies (DESIGN.md 3). One place knows the names of folders and files; stages and orchestration ask it."""
+"""Where everything of a run lies (docs/architecture.md). One place knows the names of folders and files; all others ask it."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.contracts.errors import ConfigError
+
+CONFIG_FILE, MANIFEST_FILE, INDEX_FILE = "config.yaml", "manifest.json", "index.parquet"
+METRICS_FILE, SUMMARY_FILE = "metrics.jsonl", "summary.json"  # of a training
 _FOLDERS = {"shard": "shards"}  # the verb names the stage, the noun its product, which outlives the run
 
 
@@ -14,7 +20,7 @@ class RunPaths:
 
     @property
     def config(self) -> Path:
-        return self.root / "config.yaml"
+        return self.root / CONFIG_FILE
 
     @property
     def lock(self) -> Path:
@@ -73,4 +79,26 @@ class RunPaths:
 def is_training(folder: Path) -> bool:
     """Whether a pre-training or fine-tuning has begun to write there."""
     checkpoints = (folder.glob(f"checkpoint/{kind}-*/metadata.json") for kind in ("step", "best"))
-    return (folder / "metrics.jsonl").is_file() or any(any(found) for found in checkpoints)
+    return (folder / METRICS_FILE).is_file() or any(any(found) for found in checkpoints)
+
+
+def set_path(name: str, folder: Path) -> str:
+    """A `--set` item that gives a field this path."""
+    return f"{name}={json.dumps(str(folder))}"  # JSON text is YAML, whatever the folder's name
+
+
+def of_run(config: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
+    """CONFIG or RUN -> (YAML file, `--set` items). A run folder stands for its config.yaml, wherever the folder lies now.
+
+    Raises ConfigError if there is no such file.
+    """
+    if not config.is_dir():
+        if not config.exists():
+            raise ConfigError(f"{config} does not exist; accepted: a recipe (configs/generation/*.yaml) or the folder of a run")
+        return config, list(overrides)
+    paths = RunPaths(config)
+    if not paths.config.exists():
+        raise ConfigError(f"{config} holds no config.yaml; accepted: a recipe or the folder of a run that was started")
+    if is_training(config):
+        raise ConfigError(f"{config} is the folder of a training; accepted: a recipe or the folder of a generation run")
+    return paths.config, [*overrides, set_path("run.folder", config)]

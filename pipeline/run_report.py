@@ -10,7 +10,7 @@ from pipeline import graph
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.sample import decode_meta
 from pipeline.fileio import write_bytes
-from pipeline.paths import RunPaths
+from pipeline.paths import INDEX_FILE, RunPaths
 from pipeline.pictures import UnreadablePictureError, thumbnail
 from pipeline.stats import stats
 from pipeline.tables import column_names, num_rows, read_rows, rows_at
@@ -38,7 +38,7 @@ def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
     folder = paths.stage("shard")
     if not paths.done_units("shard") or not count:
         return
-    for row in _drawn(folder / "index.parquet", count):
+    for row in _drawn(folder / INDEX_FILE, count):
         shard = folder / row["shard"]
         try:
             with shard.open("rb") as tar:

@@ -1,6 +1,5 @@
 """The worker processes of one stage on this machine: start, watch, stop. Each is the very command that a Slurm array task runs."""
 
-import json
 import os
 import shutil
 import signal
@@ -16,7 +15,7 @@ from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.describe import GENERATION
 from pipeline.logs import last_lines
 from pipeline.machine import CPUS, WORKER_THREADS, gpus, num_cpus
-from pipeline.paths import RunPaths
+from pipeline.paths import RunPaths, set_path
 from pipeline.unit_list import format_units
 
 POLL_S = 0.1
@@ -88,8 +87,7 @@ def run_tasks(tasks: Sequence[Task], tick: Callable[[], None]) -> None:
 
 def stage_arguments(paths: RunPaths) -> tuple[str, ...]:
     """Arguments of a stage command that name the run, wherever its folder lies now."""
-    folder = json.dumps(str(paths.root))  # as YAML text, whatever the folder's name
-    return "--config", str(paths.config), "--set", f"run.folder={folder}"
+    return "--config", str(paths.config), "--set", set_path("run.folder", paths.root)
 
 
 def worker_environment(gpu: str | None) -> dict[str, str]:

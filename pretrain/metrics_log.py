@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.contracts.errors import ContractError, StageError
 from pipeline.fileio import write_bytes, write_json
+from pipeline.paths import METRICS_FILE, SUMMARY_FILE
 from pretrain.tensorboard_log import FOLDER, TensorBoardLog
 
 ENDS = 0.05  # share of the logged steps whose mean counts as first and last
@@ -72,11 +73,11 @@ class MetricsLog:
 def write_summary(folder: Path, terms: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
     """OUT/summary.json: `facts`, and losses.TERM.{first, last}, means over the first and last 5 % of the logged steps,
     null where nothing was logged. Lines without losses (a validation that was made up) are passed over."""
-    lines = [line for line in read_lines(folder / "metrics.jsonl") if "train/total" in line]
+    lines = [line for line in read_lines(folder / METRICS_FILE) if "train/total" in line]
     count = max(1, round(ENDS * len(lines)))
     losses = {name: {"first": _mean(lines[:count], name), "last": _mean(lines[-count:], name)} for name in (*terms, "total")}
     summary = {**facts, "losses": losses}
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY_FILE, summary)
     return summary
 
 

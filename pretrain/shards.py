@@ -11,10 +11,9 @@ from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import Sample, decode_meta
+from pipeline.paths import INDEX_FILE, MANIFEST_FILE
 from pretrain.shard_index import Entry, ShardIndex
 from pretrain.store import Span, Store, open_store
-
-INDEX_FILE, MANIFEST_FILE = "index.parquet", "manifest.json"
 
 
 class NoSamplesError(ContractError):

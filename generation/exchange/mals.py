@@ -21,6 +21,7 @@ from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import Sample, SampleMeta, make_key
 from pipeline.fileio import atomic_open, digest, read_json, write_bytes
 from pipeline.manifests import read_manifest
+from pipeline.paths import MANIFEST_FILE
 from pipeline.pictures import jpeg_problem, picture_size
 from pipeline.seeds import derive_seed
 
@@ -80,7 +81,7 @@ def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction
     origins = Origins.beside(folder)
     reasons: Counter[str] = Counter()
     seen = 0
-    with replaced_together(out, last="manifest.json") as building:
+    with replaced_together(out, last=MANIFEST_FILE) as building:
         series = ShardSeries(building, samples_per_shard, digest([path.name for path in lists]))
         with series:
             for path in lists:

@@ -10,7 +10,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SCHEMA_VERSION, Sample, decode_meta
 from pipeline.fileio import sha256_file, write_json
-from pipeline.paths import RunPaths
+from pipeline.paths import INDEX_FILE, MANIFEST_FILE, RunPaths
 from pipeline.tables import row_writer
 from pipeline.tars import read_tar
 from pipeline.version import code_version
@@ -23,7 +23,7 @@ def shards_folder(source: Path) -> Path:
     if not source.exists():
         raise ContractError(f"{source} does not exist; accepted: a run whose shard stage is done, or a folder of shards")
     for folder in (source, RunPaths(source).stage("shard")):
-        if (folder / "manifest.json").is_file():
+        if (folder / MANIFEST_FILE).is_file():
             return folder
     raise ContractError(f"{source} holds no manifest.json; accepted: a run whose shard stage is done, or a folder of shards")
 
@@ -80,7 +80,7 @@ class ShardSeries:
         self._waiting: dict[str, list[Sample]] = {}
         self._shards: dict[str, dict[str, object]] = {}
         self._splits: dict[str, int] = {}
-        self._index_context = row_writer(folder / "index.parquet")
+        self._index_context = row_writer(folder / INDEX_FILE)
 
     def __enter__(self) -> "ShardSeries":
         self._index = self._index_context.__enter__()
@@ -109,7 +109,7 @@ class ShardSeries:
             attribute_space=PERSON_27.to_json(),
             code_version=code_version(),
         )
-        write_json(self._folder / "manifest.json", manifest.to_json())
+        write_json(self._folder / MANIFEST_FILE, manifest.to_json())
         return manifest
 
     def _flush(self, split: str) -> None:

@@ -14,7 +14,7 @@ from pipeline.demo.report import DROPPED_PER_REASON, ReportData
 from pipeline.demo.training import compare, read_history, read_losses
 from pipeline.environment import describe_machine, library_versions
 from pipeline.fileio import read_json
-from pipeline.paths import RunPaths
+from pipeline.paths import MANIFEST_FILE, METRICS_FILE, RunPaths
 
 KEPT_CARDS, STRIP_CARDS = 18, 16
 
@@ -22,7 +22,7 @@ KEPT_CARDS, STRIP_CARDS = 18, 16
 def collect(paths: DemoPaths, steps: Sequence[str]) -> ReportData:
     """Everything about a finished demo; steps: names of those that ran, in order. Raises ContractError where a file is not as promised."""
     run = RunPaths(paths.generation)
-    space = AttributeSpace.from_json(read_json(run.stage("shard") / "manifest.json")["attribute_space"])
+    space = AttributeSpace.from_json(read_json(run.stage("shard") / MANIFEST_FILE)["attribute_space"])
     flow, rows = read_flow(run), kept_rows(run)
     records = {name: read_json(paths.record(name)) for name in steps}
     metrics = {
@@ -44,7 +44,7 @@ def collect(paths: DemoPaths, steps: Sequence[str]) -> ReportData:
         strip=kept_cards(run, rows[1:], space, STRIP_CARDS),
         kept=kept_cards(run, rows, space, KEPT_CARDS),
         dropped=dropped_cards(run, DROPPED_PER_REASON),
-        history=read_history(paths.pretrain / "metrics.jsonl"),
+        history=read_history(paths.pretrain / METRICS_FILE),
         queries=answered_queries(read_json(paths.submission), test / "test_gt.txt", test / "test_images"),
     )
 

@@ -14,7 +14,7 @@ from pipeline.contracts.stage import Row
 from pipeline.demo.flow import attributes_of, read_units
 from pipeline.demo.measures import Shown, split_measures
 from pipeline.graph import STAGES
-from pipeline.paths import RunPaths
+from pipeline.paths import INDEX_FILE, RunPaths
 from pipeline.tables import read_rows
 from pipeline.tars import image_extension, read_tar
 
@@ -41,7 +41,7 @@ class Card:
 def kept_cards(paths: RunPaths, rows: Sequence[Row], space: AttributeSpace, count: int) -> list[Card]:
     """Cards of `count` samples of the final shards; rows: those of `flow.kept_rows`."""
     chosen = {row["key"]: row for row in spread(rows, count)}
-    index = {row["key"]: row for row in read_rows(paths.stage("shard") / "index.parquet") if row["key"] in chosen}
+    index = {row["key"]: row for row in read_rows(paths.stage("shard") / INDEX_FILE) if row["key"] in chosen}
     return [
         Card(
             key=key,

@@ -1,6 +1,5 @@
 """The demo as a table of steps. Each is a command line that a user could type; nothing here imports a stage or a training."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pipeline.demo.training import read_lines
 from pipeline.describe import describe
 from pipeline.fileio import digest, sha256_file
 from pipeline.graph import STAGES, num_units
-from pipeline.paths import RunPaths
+from pipeline.paths import MANIFEST_FILE, METRICS_FILE, SUMMARY_FILE, RunPaths, set_path
 from pipeline.version import code_version
 
 _STAGE_SHARES = {"prompts": 0.01, "generate": 0.7, "filter": 0.12, "recrop": 0.02, "caption": 0.12, "annotate": 0.01, "shard": 0.02}
@@ -27,14 +26,14 @@ def build_steps(paths: DemoPaths, settings: DemoSettings) -> list[Step]:
 
 
 def generation_step(paths: DemoPaths, settings: DemoSettings) -> Step:
-    recipe, changes = settings.recipe("generation"), (f"run.folder={quoted(paths.generation)}", *settings.generation_set)
+    recipe, changes = settings.recipe("generation"), (set_path("run.folder", paths.generation), *settings.generation_set)
     plan = describe(recipe, changes)
     return Step(
         name="generation",
         title="prompts to shards",
         commands=(Command(argv=("-m", "pipeline", "run", str(recipe), *_set(*changes))),),
         digest=digest([plan.digests, plan.num_units, code_version()]),
-        outputs=(plan.paths.stage("shard") / "manifest.json",),
+        outputs=(plan.paths.stage("shard") / MANIFEST_FILE,),
         expected_s=150,
         progress=lambda: generation_progress(plan.paths, plan.num_units),
     )
@@ -60,9 +59,9 @@ def pretrain_step(paths: DemoPaths, settings: DemoSettings, generation: Step) ->
         title="pre-train APTM",
         recipe=settings.recipe("pretrain"),
         package="pretrain",
-        changes=(f"data.shards={quoted(shards)}", *settings.pretrain_set, f"out={quoted(paths.pretrain)}"),
-        outputs=(paths.pretrain / "summary.json",),
-        logs=[paths.pretrain / "metrics.jsonl"],
+        changes=(set_path("data.shards", shards), *settings.pretrain_set, set_path("out", paths.pretrain)),
+        outputs=(paths.pretrain / SUMMARY_FILE,),
+        logs=[paths.pretrain / METRICS_FILE],
         expected_s=100,
         needs=[generation],
     )
@@ -70,17 +69,17 @@ def pretrain_step(paths: DemoPaths, settings: DemoSettings, generation: Step) ->
 
 def finetune_step(paths: DemoPaths, settings: DemoSettings, group: str, miniature: Step, pretrain: Step) -> Step:
     """All seeds of one group in one process, because loading the libraries costs as much as a training of this size."""
-    start = f"init.checkpoint={quoted(paths.pretrain / 'checkpoint')}" if group == "pretrained" else "init.checkpoint=null"
-    changes = (f"data.folder={quoted(paths.miniature)}", start, *settings.finetune_set)
+    start = set_path("init.checkpoint", paths.pretrain / "checkpoint") if group == "pretrained" else "init.checkpoint=null"
+    changes = (set_path("data.folder", paths.miniature), start, *settings.finetune_set)
     return _training(
         name=f"{FINETUNE}{group}",
         title="fine-tune from the pre-trained weights" if group == "pretrained" else "fine-tune from random weights",
         recipe=settings.recipe("finetune"),
         package="finetune",
-        changes=(*changes, f"out={quoted(paths.finetune(group))}"),
+        changes=(*changes, set_path("out", paths.finetune(group))),
         more=("--seeds", ",".join(map(str, settings.seeds))),
         outputs=(paths.finetune(group) / "seeds.json",),
-        logs=[paths.finetune(group) / f"seed-{seed}" / "metrics.jsonl" for seed in settings.seeds],
+        logs=[paths.finetune(group) / f"seed-{seed}" / METRICS_FILE for seed in settings.seeds],
         expected_s=60,
         needs=[miniature, pretrain] if group == "pretrained" else [miniature],
     )
@@ -131,11 +130,6 @@ def _training(
 
 def _set(*items: str) -> tuple[str, ...]:
     return tuple(part for item in items for part in ("--set", item))
-
-
-def quoted(path: Path) -> str:
-    """A path as the right-hand side of --set, which is YAML: JSON text is YAML, whatever characters the path holds."""
-    return json.dumps(str(path))
 
 
 def generation_progress(run: RunPaths, units: int) -> Progress:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import read_json
+from pipeline.paths import SUMMARY_FILE
 
 OBJECTIVES = ("itc", "itm", "mlm", "iac", "iam", "mam")
 SCORES = {
@@ -23,9 +24,9 @@ History = dict[str, tuple[list[int], list[float]]]  # objective -> (steps, value
 
 def read_losses(folder: Path) -> dict[str, dict[str, float]]:
     """objective -> {"first", "last"} from the summary of a pre-training. Raises ContractError if an objective is absent."""
-    losses = read_json(folder / "summary.json")["losses"]
+    losses = read_json(folder / SUMMARY_FILE)["losses"]
     if missing := [name for name in OBJECTIVES if name not in losses]:
-        raise ContractError(f"{folder / 'summary.json'}: no losses of {', '.join(missing)}; the demo needs all six objectives")
+        raise ContractError(f"{folder / SUMMARY_FILE}: no losses of {', '.join(missing)}; the demo needs all six objectives")
     return {name: {"first": float(losses[name]["first"]), "last": float(losses[name]["last"])} for name in OBJECTIVES}
 
 

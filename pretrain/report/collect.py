@@ -10,6 +10,7 @@ import torch
 from pipeline.config import load
 from pipeline.contracts.errors import ConfigError, ContractError, ProjectError
 from pipeline.fileio import read_json
+from pipeline.paths import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
 from pretrain import checkpoint
 from pretrain.config import PretrainConfig
 from pretrain.engine import pick_device
@@ -68,11 +69,11 @@ class Training:
 
 def collect(folder: Path, num_queries: int) -> Training:
     """Raises ConfigError for a folder that no pre-training wrote."""
-    lines = [line for line in read_lines(folder / "metrics.jsonl") if "num_steps" in line]  # not those of a validation alone
-    if not lines or not (folder / "config.yaml").is_file():
+    lines = [line for line in read_lines(folder / METRICS_FILE) if "num_steps" in line]  # not those of a validation alone
+    if not lines or not (folder / CONFIG_FILE).is_file():
         raise ConfigError(f"{folder} holds no training with a logged step (config.yaml, metrics.jsonl); give `out` of a pre-training")
     try:
-        config = load(PretrainConfig, folder / "config.yaml")
+        config = load(PretrainConfig, folder / CONFIG_FILE)
     except ConfigError as err:
         raise ContractError(f"{folder} is not the folder of a pre-training: {err}") from err
     answers, why = None, "left out (--queries 0)"
@@ -85,7 +86,7 @@ def collect(folder: Path, num_queries: int) -> Training:
         folder=folder,
         config=config,
         lines=lines,
-        summary=_json(folder / "summary.json"),
+        summary=_json(folder / SUMMARY_FILE),
         environment=_json(folder / "environment.json"),
         answers=answers,
         no_answers=why,

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "generation", "pretrain", "finetune")
-ORCHESTRATION = {f"pipeline.{name}" for name in ("graph", "slurm", "cli", "local", "workers", "describe", "survey", "demo")}
+ORCHESTRATION = {f"pipeline.{name}" for name in ("graph", "slurm", "cli", "hand_over", "local", "workers", "describe", "survey", "demo")}
 HEAVY = {"torch", "diffusers", "transformers", "mediapipe", "deepspeed", "webdataset", "pyarrow", "cv2", "datasets", "jax", "matplotlib"}
 CONTRACTS_MAY = {"numpy"}
 PIPELINE_MAY = {"numpy", "yaml", "dacite", "click", "rich"}

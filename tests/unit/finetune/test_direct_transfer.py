@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from finetune.cli import main
-from pipeline.cli import evaluation_module
 from pipeline.config import build, dump_yaml
+from pipeline.hand_over import evaluation_module
 from pretrain import checkpoint
 from pretrain.augment import normalise
 from pretrain.config import PretrainConfig

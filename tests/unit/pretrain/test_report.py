@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import passerby, training_report_command
+from pipeline.cli import passerby
 from pipeline.contracts.errors import ConfigError
 from pipeline.entry import call
+from pipeline.hand_over import training_report_command
 from pipeline.signals import StopRequest
 from pretrain.evaluate import evaluate
 from pretrain.report.collect import answered, collect, history
