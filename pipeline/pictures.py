@@ -1,10 +1,15 @@
 """Pictures for `lint` and `report`. The only importer of Pillow in this package, which it loads when it is first needed."""
 
+import base64
 import io
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.contracts.errors import ConfigError
+
+MALFORMED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AssertionError, struct.error)
+"""What Pillow raises for broken files, but for its own DecompressionBombError: a header that promises more pixels than it decodes."""
 
 
 class UnreadablePictureError(Exception):
@@ -27,12 +32,12 @@ def jpeg_problem(data: bytes) -> str | None:
 
 @contextmanager
 def _pillow_errors() -> Iterator[None]:
-    """Pillow's words for broken files, also for one whose header promises more pixels than it decodes, as one kind of error."""
+    """Pillow's words for broken files as one kind of error."""
     from PIL import Image
 
     try:
         yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as err:
+    except (*MALFORMED, Image.DecompressionBombError) as err:
         raise UnreadablePictureError(str(err)) from err
 
 
@@ -52,7 +57,7 @@ def require_pillow() -> None:
         raise ConfigError("Pillow is not installed, and pictures cannot be decoded without it; install it, or give --no-decode") from err
 
 
-def thumbnail(data: bytes, height: int) -> bytes:
+def thumbnail(data: bytes, height: int, quality: int = 80) -> bytes:
     """Any picture as a small JPEG of at most `height` px. Raises UnreadablePictureError."""
     from PIL import Image
 
@@ -60,5 +65,10 @@ def thumbnail(data: bytes, height: int) -> bytes:
         small = image.convert("RGB")
         small.thumbnail((4 * height, height))
         sink = io.BytesIO()
-        small.save(sink, "JPEG", quality=80)
+        small.save(sink, "JPEG", quality=quality)
     return sink.getvalue()
+
+
+def jpeg_url(data: bytes) -> str:
+    """A JPEG as it can stand in a page."""
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()

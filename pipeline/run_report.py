@@ -1,17 +1,17 @@
 """`passerby report RUN`: one static HTML page, pictures inside, of the same size for a thousand samples as for millions."""
 
-import base64
 import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline import graph
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import decode_meta
 from pipeline.fileio import write_bytes
+from pipeline.pages import page_template
 from pipeline.paths import INDEX_FILE, RunPaths
-from pipeline.pictures import UnreadablePictureError, thumbnail
+from pipeline.pictures import UnreadablePictureError, jpeg_url, thumbnail
 from pipeline.stats import stats
 from pipeline.tables import column_names, num_rows, read_rows, rows_at
 from pipeline.tars import read_tar
@@ -24,11 +24,7 @@ _TEMPLATE = Path(__file__).with_name("run_report.html.j2")
 
 def write_report(paths: RunPaths, file: Path, num_samples: int) -> None:
     """Raises ContractError if the folder is no run, ConfigError where jinja2 is not installed."""
-    try:
-        import jinja2
-    except ImportError as err:
-        raise ConfigError("jinja2 is not installed; install the extra `report`, or use `passerby stats`") from err
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    template = page_template(_TEMPLATE)
     page = template.render(stats=stats(paths), samples=list(kept_samples(paths, num_samples)), dropped=list(dropped_pictures(paths)))
     write_bytes(file, page.encode())
 
@@ -96,6 +92,6 @@ def _at(file: Any, offset: int, length: int) -> bytes:
 
 def _data_url(image: bytes) -> str:
     try:
-        return "data:image/jpeg;base64," + base64.b64encode(thumbnail(image, HEIGHT_PX)).decode()
+        return jpeg_url(thumbnail(image, HEIGHT_PX))
     except UnreadablePictureError:  # it is shown as missing: lint is the place to complain
         return ""

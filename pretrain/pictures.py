@@ -1,16 +1,15 @@
 """Encoded pictures to arrays of the model's size."""
 
 import io
-import struct
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.contracts.errors import ContractError
+from pipeline.pictures import MALFORMED
 
-_MALFORMED = (SyntaxError, ValueError, TypeError, LookupError, EOFError, AssertionError, struct.error)
-UNREADABLE = (UnidentifiedImageError, OSError, *_MALFORMED, Image.DecompressionBombError)
+UNREADABLE = (*MALFORMED, Image.DecompressionBombError)
 """What Pillow raises for broken files, and for one whose header promises more pixels than it decodes."""
 
 

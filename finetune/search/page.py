@@ -1,6 +1,5 @@
 """Results as one self-contained HTML page: pictures as small data URLs, scores, reasons. Everything that comes from data is escaped."""
 
-import base64
 import io
 from collections.abc import Sequence
 from html import escape
@@ -11,6 +10,7 @@ from PIL import Image
 from finetune.search.pictures import upright
 from finetune.search.query import Hit, Reason
 from pipeline.contracts.attributes import AttributeSpace
+from pipeline.pictures import jpeg_url
 from pretrain.pictures import UNREADABLE
 
 HEIGHT_PX = 256
@@ -59,4 +59,4 @@ def thumbnail(path: Path) -> str:
         return ""
     data = io.BytesIO()
     small.save(data, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+    return jpeg_url(data.getvalue())

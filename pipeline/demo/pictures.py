@@ -1,6 +1,5 @@
 """Contact sheets: which pictures of a run are shown, and all that is said about each. Nobody picks: keys are evenly spaced."""
 
-import base64
 import io
 import re
 from collections import defaultdict
@@ -15,6 +14,7 @@ from pipeline.demo.flow import attributes_of, read_units
 from pipeline.demo.measures import Shown, split_measures
 from pipeline.graph import STAGES
 from pipeline.paths import INDEX_FILE, RunPaths
+from pipeline.pictures import jpeg_url
 from pipeline.tables import read_rows
 from pipeline.tars import image_extension, read_tar
 
@@ -141,7 +141,7 @@ def data_uri(picture: bytes) -> str:
     """A picture as it can stand in a page. PNG becomes JPEG, which is a fifth of the size."""
     if image_extension(picture) == "png":
         picture = _to_jpeg(picture)
-    return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+    return jpeg_url(picture)
 
 
 def _to_jpeg(picture: bytes) -> bytes:

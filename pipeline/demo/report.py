@@ -14,8 +14,9 @@ from pipeline.demo.queries import Query
 from pipeline.demo.training import OBJECTIVES, History
 from pipeline.figures import compare_seeds, loss_curve
 from pipeline.fileio import write_bytes
+from pipeline.pages import page_template
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 MEASURES = {
     "recall_at_1": "Recall@1",
     "recall_at_5": "Recall@5",
@@ -50,12 +51,7 @@ def write_report(path: Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """The page. The template escapes every text; only our own SVG passes as it is."""
-    import jinja2
-
-    here = Path(__file__).parent
-    folder = jinja2.FileSystemLoader([here, here.parent])  # the style is that of all our pages
-    environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.get_template(TEMPLATE).render(**_texts(data.metrics), **_shown(data))
+    return page_template(TEMPLATE).render(**_texts(data.metrics), **_shown(data))
 
 
 def _texts(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -1,21 +1,19 @@
 """report.html of a training: one file with everything inside it, that loads nothing."""
 
-import base64
-import io
 import statistics
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-import pipeline
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_bytes
+from pipeline.pages import page_template
+from pipeline.pictures import jpeg_url, thumbnail
 from pretrain.report.collect import Training, collect, history
 
-TEMPLATE = "page.html.j2"
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 OBJECTIVES = ("itc", "itm", "mlm", "iac", "iam", "mam", "total")
 NAMES = {"recall@1": "Recall@1", "recall@5": "Recall@5", "recall@10": "Recall@10", "map": "mAP", "minp": "mINP"}
 PICTURE_PX, JPEG_QUALITY = 300, 88  # height of the pictures of the queries
@@ -24,14 +22,10 @@ RECENT = 50  # logged steps whose median counts as the present speed
 
 def write_report(folder: Path, file: Path, num_queries: int) -> None:
     """Raises ConfigError where jinja2 or matplotlib is missing, StageError when the disk is full; else as `collect`."""
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401
-    except ImportError as err:
-        raise ConfigError(f"{err.name} is not installed; install the extra `report`") from err
-    templates = jinja2.FileSystemLoader([Path(__file__).parent, *pipeline.__path__])
-    environment = jinja2.Environment(loader=templates, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    write_bytes(file, environment.get_template(TEMPLATE).render(**content(collect(folder, num_queries))).encode())
+    template = page_template(TEMPLATE)
+    if find_spec("matplotlib") is None:
+        raise ConfigError("matplotlib is not installed; install the extra `report`")
+    write_bytes(file, template.render(**content(collect(folder, num_queries))).encode())
 
 
 def content(training: Training) -> dict[str, Any]:
@@ -161,12 +155,7 @@ def _query(query: Any) -> dict[str, Any]:
 
 def data_uri(picture: bytes) -> str:
     """As a small JPEG that stands in the page."""
-    sink = io.BytesIO()
-    with Image.open(io.BytesIO(picture)) as image:
-        small = image.convert("RGB")
-        small.thumbnail((4 * PICTURE_PX, PICTURE_PX))
-        small.save(sink, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+    return jpeg_url(thumbnail(picture, PICTURE_PX, JPEG_QUALITY))
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:

@@ -18,10 +18,10 @@ SINGLE_IMPORTERS = {  # libraries that one file of the package may load, and lat
     "pipeline/tables.py": {"pyarrow"},
     "pipeline/record_cache.py": {"orjson"},
     "pipeline/pictures.py": {"PIL"},
-    "pipeline/run_report.py": {"jinja2", "markupsafe"},
+    "pipeline/pages.py": {"jinja2"},
     "pipeline/figures.py": {"matplotlib"},
 }
-DEMO_MAY = PIPELINE_MAY | {"jinja2", "markupsafe", "matplotlib", "PIL"}  # its report draws; it loads them late
+DEMO_MAY = PIPELINE_MAY | {"matplotlib", "PIL"}  # its report draws; it loads them late
 
 
 def modules(package: str) -> list[Path]:
