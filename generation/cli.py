@@ -1,4 +1,4 @@
-"""`python -m generation`: the stages as commands (what a worker or a Slurm task runs), and two tools that need no run.
+"""`python -m generation`: the stages as commands (what a worker or a Slurm task runs), and tools for pictures, captions, runs and shards.
 
 Reports go to stdout, everything else to stderr. Heavy packages load inside the commands that need them.
 """
@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from generation.stages import STAGES, UNIT_STAGES
 from pipeline.entry import FiniteRange, call
 
 if TYPE_CHECKING:
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from generation.work import Part
     from pipeline.contracts.manifest import DoneRecord
 
-_STAGES = {
-    "prompts": "Write the prompt table.",
-    "generate": "Make pictures from prompts.",
-    "filter": "Measure pictures and keep or drop them.",
-    "recrop": "Cut kept pictures to the person.",
-    "caption": "Write captions, drop unusable ones.",
-    "annotate": "Read 27 attributes from captions.",
-    "shard": "Write shards, index and manifest.",
-}
 _CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="Recipe, or RUN/config.yaml.")
 _SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one field; may be repeated.")
 
@@ -82,7 +74,7 @@ def _total(records: "Sequence[DoneRecord]") -> dict[str, int]:
     return {field: sum(getattr(r.counts, field) for r in records) for field in ("seen", "kept", "dropped", "failed")}
 
 
-for _name, _text in _STAGES.items():
+for _name, _text in STAGES.items():
     _stage_command(_name, _text)
 
 
@@ -97,7 +89,7 @@ def fused(config_file: Path, overrides: tuple[str, ...], task: int, num_tasks: i
     """
     from dataclasses import asdict
 
-    from generation.work import UNIT_STAGES, run_all_stages
+    from generation.work import run_all_stages
     from pipeline.logs import TaskLog
 
     with TaskLog():

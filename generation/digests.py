@@ -1,6 +1,5 @@
 """What a run is: numbers of prompts and images, and the digest of each stage's config that its done records must carry."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,17 @@ from generation.backends.model_files import find_model, weights_sha256
 from generation.backends.pipeline_files import check_settings
 from generation.config import EMBEDDED, GenerationConfig, PromptsConfig
 from generation.run_size import num_prompts, units_of_prompts
-from pipeline.config import load, to_dict
+from generation.stages import STAGES
+from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import digest, sha256_file
-from pipeline.paths import RunPaths
 
-STAGE_NAMES = ("prompts", "generate", "filter", "recrop", "caption", "annotate", "shard")
 _NO_RESULT = {  # fields that say how fast, where, or whether to start at all, but not what comes out; pixels may change by rounding
     "prompts": ("check_against", "max_similarity", "allow_leak"),
     "generate": ("batch_size", "device"),
     "filter": ("num_workers", "batch_size"),
     "caption": ("batch_size", "device"),
 }
-_LATER = {"generate": ("revision", "variant")}  # settings of later versions: unset they leave the digests of earlier runs as they were
 
 
 def stage_digests(config: GenerationConfig) -> dict[str, str]:
@@ -33,7 +30,7 @@ def stage_digests(config: GenerationConfig) -> dict[str, str]:
     _refuse_absent(config)
     digests: dict[str, str] = {}
     before: Any = {"seed": config.run.seed, "unit_size": config.run.unit_size}
-    for name in STAGE_NAMES:
+    for name in STAGES:
         section = _section(name, getattr(config, name))
         if name == "filter":
             section["plugins"] = [{**plugin, "device": "auto"} for plugin in section["plugins"]]  # as in _NO_RESULT
@@ -75,9 +72,7 @@ def describe(config: GenerationConfig) -> dict[str, Any]:
 
 def _section(stage: str, section: Any) -> dict[str, Any]:
     """What of a stage's settings decides about its result."""
-    settings = to_dict(section)
-    unset = [field for field in _LATER.get(stage, ()) if settings[field] is None]
-    return {name: value for name, value in settings.items() if name not in (*_NO_RESULT.get(stage, ()), *unset)}
+    return {name: value for name, value in to_dict(section).items() if name not in _NO_RESULT.get(stage, ())}
 
 
 def _named_files(config: GenerationConfig, stage: str) -> str:
@@ -90,11 +85,13 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
             raise ContractError(f"prompts.check_against: {', '.join(absent)} does not exist; give the paths of test caption files")
         return " ".join(_sha256(Path(file), "prompts.file") for file in config.prompts.files)
     if stage == "filter":
-        return _pose_sha256(config.filter.pose_model) if config.filter.pose_model != EMBEDDED else ""
+        own = config.filter.pose_model
+        return _model_sha256(own, "filter.pose_model", "embedded, the path of a .task file") if own != EMBEDDED else ""
     if stage == "annotate":
         return sha256_file(RULES_FILE)
     if stage == "generate":
-        lora = _lora_sha256(config.generate.lora) if config.generate.lora else ""
+        lora = config.generate.lora
+        lora = _model_sha256(lora, "generate.lora", "the path of a .safetensors file") if lora else ""
         return _model_digest(config.generate.model, "generate.model", "diffusion", "model_index.json") + lora
     if stage == "caption":
         return _model_digest(config.caption.model, "caption.model", "captioner", "config.json")
@@ -103,21 +100,9 @@ def _named_files(config: GenerationConfig, stage: str) -> str:
 
 def _refuse_absent(config: GenerationConfig) -> None:
     """What a digest does not need, but a stage would miss hours later. Raises ConfigError."""
-    if not _was_started_so(config):
-        check_settings(config.generate)
+    check_settings(config.generate)
     for plugin in config.filter.plugins:
         find_model(plugin.model, f"filter.plugins.{plugin.name}.model", None, "config.json")
-
-
-def _was_started_so(config: GenerationConfig) -> bool:
-    """With these settings of generate: a run that an earlier version began is looked at, and goes on, with what that version took."""
-    paths = RunPaths(config.run.path)
-    if not (paths.config.is_file() and (any(paths.stage("generate").glob("done/*.json")) or paths.slurm.is_dir())):
-        return False  # a recipe may lie where its run will be
-    with suppress(ConfigError):
-        started = load(GenerationConfig, paths.config).generate
-        return _section("generate", started) == _section("generate", config.generate)
-    return False
 
 
 def _max_new_tokens(config: GenerationConfig) -> int | None:
@@ -131,20 +116,11 @@ def _model_digest(configured: str, field: str, embedded: str, marker: str) -> st
     return weights_sha256(folder) if configured == EMBEDDED else ""
 
 
-def _pose_sha256(name: str) -> str:
+def _model_sha256(name: str, field: str, accepted: str) -> str:
     try:
         return sha256_file(Path(name).expanduser())
     except OSError as err:
-        raise ConfigError(
-            f"filter.pose_model={name!r} cannot be read ({err.strerror}); accepted: embedded, the path of a .task file"
-        ) from err
-
-
-def _lora_sha256(name: str) -> str:
-    try:
-        return sha256_file(Path(name).expanduser())
-    except OSError as err:
-        raise ConfigError(f"generate.lora={name!r} cannot be read ({err.strerror}); accepted: the path of a .safetensors file") from err
+        raise ConfigError(f"{field}={name!r} cannot be read ({err.strerror}); accepted: {accepted}") from err
 
 
 def _sha256(path: Path, field: str) -> str:

@@ -108,8 +108,6 @@ def plugin_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str 
 
 def _box_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
     """Limits of the box around the key points, before it is padded: too few pixels to show clothes, or no standing person's shape."""
-    if "box_aspect" not in measures:  # stored before boxes were measured
-        return None
     if measures["box_height_px"] < thresholds.min_box_height_px or measures["box_width_px"] < thresholds.min_box_width_px:
         return "small_box"
     if not thresholds.min_box_aspect <= measures["box_aspect"] <= thresholds.max_box_aspect:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from generation.config import GenerationConfig
-from generation.digests import STAGE_NAMES, stage_digests
+from generation.digests import stage_digests
 from generation.filter_decision import Thresholds, decide
 from generation.recipes import load_started
+from generation.stages import STAGES
 from pipeline.completion import read_record
 from pipeline.config import to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
@@ -27,7 +28,7 @@ from pipeline.unit_files import ledger_rows
 from pipeline.version import code_version
 
 STAGE = "filter"
-LATER = STAGE_NAMES[STAGE_NAMES.index(STAGE) + 1 :]
+LATER = tuple(STAGES)[list(STAGES).index(STAGE) + 1 :]
 _NUM_EXAMPLES = 3
 
 

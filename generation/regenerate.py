@@ -16,8 +16,6 @@ from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 from pipeline.tars import read_tar
 
-_RECORDED_LATER = frozenset({"batch", "dtype"})  # rows of earlier versions do not say
-
 
 def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, dict[str, Any]]:
     """(PNG bytes, report) of the picture `key`.
@@ -100,14 +98,13 @@ def _stored_image(paths: RunPaths, key: str, unit: int) -> bytes | None:
 
 
 def _said(row: Row) -> Row:
-    """What a row says of how its picture was made. Rows of earlier versions do not say the batch."""
+    """What a row says of how its picture was made; that of a failed one says nothing."""
     return (row.get("generator") or {}) | ({"batch": row["batch"]} if row.get("batch") else {})
 
 
 def _comparison(image: bytes, row: Row, stored: bytes | None, stored_row: Row) -> dict[str, Any]:
     was, now = _said(stored_row), _said(row)
-    names = {name for name in (*was, *now) if name in was or name not in _RECORDED_LATER}
-    differing = {name: [was.get(name), now.get(name)] for name in sorted(names) if was.get(name) != now.get(name)} if was else {}
+    differing = {name: [was.get(name), now.get(name)] for name in sorted({*was, *now}) if was.get(name) != now.get(name)} if was else {}
     if stored is None:
         return {"identical": None, "max_difference": None, "mean_difference": None, "differing": differing}
     one, other = decode_rgb(image).astype(int), decode_rgb(stored).astype(int)

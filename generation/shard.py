@@ -1,30 +1,27 @@
-"""Accepted samples -> WebDataset shards with index and manifest (DESIGN.md 3). Reads `annotate` rows and `recrop` pictures of all units."""
+"""Accepted samples -> WebDataset shards with index and manifest. Reads `annotate` rows and `recrop` pictures of all units."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from generation.config import GenerationConfig
-from generation.images import decode_item
-from generation.near_duplicates import find_repeats, perceptual_hash
+from generation.near_duplicates import find_repeats
 from generation.shard_writer import TAR_END_BYTES, Spool, count_by_split, index_rows, replaced_together, tar_size, write_shard
 from generation.split import assign_shards, prompt_identity, validation_prompts
+from generation.stages import UNIT_STAGES
 from pipeline.completion import read_record
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import StageError
 from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import SCHEMA_VERSION, Sample, SampleMeta, decode_meta, encode_meta
-from pipeline.contracts.stage import Fail, Item, Row
+from pipeline.contracts.stage import Row
 from pipeline.fileio import sha256_file, write_json
 from pipeline.inputs import read_items
 from pipeline.paths import INDEX_FILE, MANIFEST_FILE, RunPaths
 from pipeline.tables import write_rows
 from pipeline.unit_files import ledger_rows
 from pipeline.version import code_version
-
-_EARLIER = ("generate", "filter", "recrop", "caption", "annotate")
 
 
 def write_shards(config: GenerationConfig, paths: RunPaths, num_units: int, config_digest: str) -> tuple[Counts, list[Path]]:
@@ -77,26 +74,14 @@ def _gather(config: GenerationConfig, paths: RunPaths, num_units: int, spool: Sp
     hashes: list[int] = []
     for unit in range(num_units):
         for item in read_items(paths, "annotate", "recrop", unit, with_images=True):
-            value = _hash(item)
-            if isinstance(value, Fail):
-                rows.append({"key": item.key, "status": "failed", "reason": value.reason})
-                continue
             rows.append({"key": item.key, "status": "kept", "reason": None})
-            hashes.append(value)
+            hashes.append(int(item.row["phash"], 16))
             prompts[item.key] = prompt_identity(item.row["prompt"])
             spool.add(f"{item.key}.image", item.image or b"")
             spool.add(f"{item.key}.meta", encode_meta(sample_meta(item.row)))
     if config.shard.max_hash_distance is not None:
         _drop_repeats(rows, prompts, find_repeats(np.array(hashes, np.uint64), config.shard.max_hash_distance))
     return rows, prompts
-
-
-def _hash(item: Item) -> int | Fail:
-    """The perceptual hash that recrop has stored; computed here for rows of a stage that stored none."""
-    if item.row.get("phash"):
-        return int(item.row["phash"], 16)
-    image = decode_item(item.image)
-    return image if isinstance(image, Fail) else int(perceptual_hash(image), 16)
 
 
 def _drop_repeats(rows: list[Row], prompts: dict[str, str], repeats: dict[int, int]) -> None:
@@ -142,12 +127,11 @@ def _manifest(folder: Path, shards: dict[str, list[str]], counts: Counts, config
 def _nothing_left(paths: RunPaths, num_units: int) -> str:
     """Which stage lost how many samples to what."""
     parts = []
-    for stage in _EARLIER:
-        records = [record for unit in range(num_units) if (record := read_record(paths, stage, unit))]
-        lost: Counter[str] = sum((Counter(record.counts.reasons) for record in records), Counter())
-        seen = sum(record.counts.seen for record in records)
-        if lost:
-            parts.append(f"{stage} lost {lost.total()} of {seen} ({', '.join(f'{n} {reason}' for reason, n in lost.most_common())})")
+    for stage in UNIT_STAGES:
+        counts = Counts.total(record.counts for unit in range(num_units) if (record := read_record(paths, stage, unit)))
+        if counts.reasons:
+            why = ", ".join(f"{number} {reason}" for reason, number in counts.reasons.items())
+            parts.append(f"{stage} lost {counts.dropped + counts.failed} of {counts.seen} ({why})")
     found = "; ".join(parts) or "no stage saw a sample"
     return (
         f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report RUN`), then change the prompts, "

@@ -8,6 +8,7 @@ from generation.config import GenerationConfig
 from generation.digests import check_digest, stage_digests
 from generation.prompts import check_prompts, image_items, read_prompt_rows, write_prompts
 from generation.run_size import num_units
+from generation.stages import UNIT_STAGES
 from pipeline.completion import input_digest, mark_checked, units_of_task
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.contracts.stage import Row, Stage
@@ -17,14 +18,12 @@ from pipeline.paths import RunPaths
 from pipeline.runner import run_single, run_units
 from pipeline.unit_list import parse_units
 
-SINGLE_STAGES = ("prompts", "shard")
 _CHAIN = {  # stage: (rows from, pictures from)
     "filter": ("generate", "generate"),
     "recrop": ("filter", "generate"),
     "caption": ("recrop", "recrop"),
     "annotate": ("caption", None),
 }
-UNIT_STAGES = ("generate", *_CHAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def run_stage(name: str, config: GenerationConfig, part: Part = Part()) -> list[
     """
     paths = RunPaths(config.run.path)
     digests = stage_digests(config)
-    if name in SINGLE_STAGES:
+    if name not in UNIT_STAGES:
         return [_run_single(name, config, paths, digests)] if part.of(1) else []
     units = part.of(num_units(config, digests["prompts"]))
     link = _link(name, config, paths, digests[name])

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import compress
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from pipeline import graph
 from pipeline.completion import read_record
-from pipeline.contracts.attributes import MISSING, PERSON_27, AttributeSpace
+from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
@@ -53,15 +54,8 @@ def _stage(paths: RunPaths, name: str) -> dict[str, Any] | None:
     records = [record for unit in paths.done_units(name) if (record := read_record(paths, name, unit))]
     if not records:
         return None
-    total = {field: sum(getattr(r.counts, field) for r in records) for field in ("seen", "kept", "dropped", "failed")}
-    reasons = sum((Counter(r.counts.reasons) for r in records), Counter())
-    counts = Counts(**total, reasons=dict(reasons.most_common()))
-    return {
-        "units": len(records),
-        **{field: getattr(counts, field) for field in total},
-        "reasons": counts.reasons,
-        "seconds": round(sum(r.seconds for r in records), 1),
-    }
+    counts = asdict(Counts.total(record.counts for record in records))
+    return {"units": len(records), **counts, "seconds": round(sum(record.seconds for record in records), 1)}
 
 
 def _tables(paths: RunPaths, stage: str, wanted: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
@@ -120,9 +114,9 @@ def _texts(paths: RunPaths, members: _Members | None) -> dict[str, Any]:
     return {"captions": captions.summary(), "prompts": prompts.summary(), **answer}
 
 
-def _attributes(paths: RunPaths, members: _Members | None, space: AttributeSpace = PERSON_27) -> dict[str, Any]:
+def _attributes(paths: RunPaths, members: _Members | None) -> dict[str, Any]:
     """Per attribute of kept samples: how often 0, 1, and not stated; `stated` per sample as a distribution."""
-    counted = np.zeros((3, len(space)), np.int64)  # label 0, label 1, not stated
+    counted = np.zeros((3, len(PERSON_27)), np.int64)  # label 0, label 1, not stated
     stated = Distribution()
     for table in _tables(paths, "annotate", ("key", "status", "labels")):
         kept = _kept(table, members)
@@ -132,7 +126,7 @@ def _attributes(paths: RunPaths, members: _Members | None, space: AttributeSpace
             stated.add((labels != MISSING).sum(axis=1))
     by_name = {
         name: {"0": zeros, "1": ones, "not_stated": missing, "prompts": list(attribute.prompts)}
-        for name, attribute, (zeros, ones, missing) in zip(space.names, space.attributes, counted.T.tolist(), strict=True)
+        for name, attribute, (zeros, ones, missing) in zip(PERSON_27.names, PERSON_27.attributes, counted.T.tolist(), strict=True)
     }
     return {"by_name": by_name, "stated_per_sample": stated.summary()}
 

@@ -49,6 +49,14 @@ class Counts:
         )
 
     @classmethod
+    def total(cls, counts: Iterable["Counts"]) -> "Counts":
+        """The sum, reasons from frequent to rare."""
+        parts = list(counts)
+        sums = {name: sum(getattr(part, name) for part in parts) for name in ("seen", "kept", "dropped", "failed")}
+        reasons = sum((Counter(part.reasons) for part in parts), Counter[str]())
+        return cls(**sums, reasons=dict(reasons.most_common()))
+
+    @classmethod
     def from_json(cls, data: Any) -> "Counts":
         """Raises KeyError, TypeError or ContractError."""
         counts = cls(**data)

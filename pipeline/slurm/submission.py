@@ -48,7 +48,7 @@ class Submission:
     fruitless_starts: int
     groups: list[list[list[int]]]
     jobs: list[Job]
-    checks: dict[str, str] = field(default_factory=dict)  # stage -> what its output must have passed; earlier versions recorded none
+    checks: dict[str, str]  # stage -> what its output must have passed
 
     @property
     def is_withdrawn(self) -> bool:
@@ -84,8 +84,6 @@ def write(paths: RunPaths, submission: Submission) -> None:
 def read(path: Path) -> Submission:
     """Raises ContractError on a file that is not a submission."""
     data: Any = read_json(path)
-    if isinstance(data, dict):
-        data.pop("commands", None)  # of earlier versions, which told workers their units otherwise
     try:
         return Submission(**{**data, "jobs": [Job(**job) for job in data["jobs"]]})
     except (KeyError, TypeError) as err:

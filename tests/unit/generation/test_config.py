@@ -10,11 +10,12 @@ import pytest
 from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
 from generation.backends.model_files import find_model, find_variant, weights_sha256
 from generation.config import CaptionConfig, GenerateConfig, GenerationConfig, PluginConfig, PromptsConfig, RunConfig, ShardConfig
-from generation.digests import STAGE_NAMES, describe, stage_digests
+from generation.digests import describe, stage_digests
+from generation.stages import STAGES
 from pipeline import graph
 from pipeline.config import build, load, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import digest, sha256_file
+from pipeline.fileio import sha256_file
 from tests.unit.generation.tiny_diffusion import save_diffusion
 from tests.unit.generation.tiny_models import save_blip
 
@@ -86,15 +87,15 @@ def test_impossible_values_are_refused(section: str, values: dict[str, object]) 
 
 
 def test_stages_are_those_of_the_graph() -> None:
-    assert [spec.name for spec in graph.STAGES] == list(STAGE_NAMES)
+    assert [spec.name for spec in graph.STAGES] == list(STAGES)
 
 
 def test_digest_changes_from_the_changed_stage_on(config: GenerationConfig) -> None:
     before = stage_digests(config)
     after = stage_digests(replace(config, recrop=replace(config.recrop, height=128)))
-    assert [name for name in STAGE_NAMES if before[name] != after[name]] == ["recrop", "caption", "annotate", "shard"]
+    assert [name for name in STAGES if before[name] != after[name]] == ["recrop", "caption", "annotate", "shard"]
     seeded = stage_digests(replace(config, run=RunConfig(seed=1)))
-    assert all(before[name] != seeded[name] for name in STAGE_NAMES)
+    assert all(before[name] != seeded[name] for name in STAGES)
 
 
 def test_names_folders_and_workers_change_no_digest(config: GenerationConfig) -> None:
@@ -198,14 +199,9 @@ def test_a_choice_between_variants_is_the_users() -> None:
         find_variant(names)
 
 
-def test_a_setting_of_a_later_version_leaves_digests_while_it_is_unset(config: GenerationConfig) -> None:
-    """Digests of a run that was made before there were generate.variant and revision, of the same settings."""
-    section = to_dict(config.generate)
-    for field in ("batch_size", "device", "revision", "variant"):
-        del section[field]
-    before = stage_digests(config)
-    assert before["generate"] == digest({"before": before["prompts"], "section": section, "files": ""})
-    plain, named = (replace(config.generate, model="org/name", variant=variant) for variant in (None, "fp16"))
+@pytest.mark.parametrize("field", ["variant", "revision"])
+def test_other_weights_of_a_model_are_another_result(config: GenerationConfig, field: str) -> None:
+    plain, named = (replace(config.generate, model="org/name", **{field: value}) for value in (None, "fp16"))
     assert stage_digests(replace(config, generate=plain)) != stage_digests(replace(config, generate=named))
 
 

@@ -122,21 +122,6 @@ def test_another_model_is_named(run: GenerationConfig, tmp_path: Path, capsys: p
         paths.config.write_text(text)
 
 
-def test_what_an_earlier_version_did_not_record_does_not_differ(
-    run: GenerationConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = RunPaths(run.run.path).units("generate", 1, "parquet")
-    stored = table.read_bytes()
-    rows = read_rows(table)
-    try:
-        write_rows(table, [{**row, "generator": {k: v for k, v in row["generator"].items() if k != "dtype"}} for row in rows])
-        assert call(run, capsys, KEY, "--out", str(tmp_path / "x.png"))["differing"] == {}
-        write_rows(table, [{**row, "generator": {**row["generator"], "dtype": "float16"}} for row in rows])
-        assert call(run, capsys, KEY, "--out", str(tmp_path / "x.png"))["differing"] == {"dtype": ["float16", "float32"]}
-    finally:
-        table.write_bytes(stored)
-
-
 @pytest.mark.parametrize("key", ["000000009_00", "000000001_05", "nonsense"])
 def test_keys_of_no_image_are_refused(run: GenerationConfig, key: str) -> None:
     with pytest.raises(ConfigError, match=key):

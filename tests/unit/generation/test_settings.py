@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ import pytest
 from generation.backends.attention import check_attention_of_parts
 from generation.backends.diffusion import DiffusionModel
 from generation.backends.schedulers import check_family
-from generation.config import GenerateConfig, GenerationConfig, RunConfig
+from generation.config import GenerateConfig, GenerationConfig
 from generation.digests import stage_digests
-from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError
-from pipeline.fileio import write_json
 from tests.unit.generation.tiny_diffusion import save_diffusion, save_flux, save_sana
 
 NO_GUIDANCE = GenerateConfig(guidance=1.0, negative_prompt="grey")
@@ -119,29 +116,3 @@ def test_a_negative_prompt_that_nothing_reads_is_refused() -> None:
     said = refusal(lambda: stage_digests(GenerationConfig(generate=NO_GUIDANCE)))
     assert "generate.negative_prompt='grey'" in said
     assert "guidance above 1" in said
-
-
-@pytest.mark.parametrize("begun", ["generate/done/000000.json", "slurm/0001/submission.json"])
-def test_a_run_goes_on_with_what_an_earlier_version_took(tmp_path: Path, begun: str) -> None:
-    """Without the prompt its digests would be others, and nobody could look at what is done."""
-    run = GenerationConfig(run=RunConfig(folder=str(tmp_path)), generate=NO_GUIDANCE)
-    (tmp_path / "config.yaml").write_text(to_yaml(run))
-    write_json(tmp_path / begun, {})
-    assert stage_digests(run)
-    assert stage_digests(replace(run, generate=replace(NO_GUIDANCE, batch_size=1))) == stage_digests(run)
-    assert "negative_prompt='blue'" in refusal(lambda: stage_digests(replace(run, generate=replace(NO_GUIDANCE, negative_prompt="blue"))))
-
-
-def test_a_recipe_that_lies_in_its_run_folder_is_checked_until_the_run_has_begun(tmp_path: Path) -> None:
-    run = GenerationConfig(run=RunConfig(folder=str(tmp_path)), generate=NO_GUIDANCE)
-    (tmp_path / "config.yaml").write_text(to_yaml(run))
-    assert "negative_prompt='grey'" in refusal(lambda: stage_digests(run))
-
-
-@pytest.mark.parametrize("section", ["", " [1]", " {no_such_field: 1}"])
-def test_a_config_of_a_run_that_tells_nothing_of_generate_skips_no_check(tmp_path: Path, section: str) -> None:
-    (tmp_path / "config.yaml").write_text(f"generate:{section}\n")
-    write_json(tmp_path / "generate/done/000000.json", {})
-    run = GenerationConfig(run=RunConfig(folder=str(tmp_path)))
-    assert stage_digests(run)
-    assert "negative_prompt='grey'" in refusal(lambda: stage_digests(replace(run, generate=NO_GUIDANCE)))

@@ -54,7 +54,7 @@ class Drawn:
         if index in self.drop:
             return Drop("small_crop")
         rng = np.random.default_rng(0 if index in self.repeat else index)
-        image = encode_jpeg(render_person(sample_person(rng), rng).image, 95)
+        shown = render_person(sample_person(rng), rng).image
         caption = {"caption": item.row["prompt"], "captions": [item.row["prompt"]], "captioner": {"model": "x"}}
         made = {
             "seed": index,
@@ -62,8 +62,9 @@ class Drawn:
             "measures": {"luma_std": 1.5},
             "keypoints": None,
             "crop_xyxy_px": [0, 0, 128, 256],
+            "phash": perceptual_hash(shown),
         }
-        return Keep({**made, **caption}, image)
+        return Keep({**made, **caption}, encode_jpeg(shown, 95))
 
 
 def make_run(root: Path, config: GenerationConfig, drawn: Drawn) -> RunPaths:

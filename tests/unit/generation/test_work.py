@@ -17,7 +17,8 @@ from generation.embedded.render.person import sample_person
 from generation.embedded.render.scene import render_person
 from generation.images import encode_png
 from generation.prompts import image_items
-from generation.work import SINGLE_STAGES, UNIT_STAGES, make_stage, run_stage
+from generation.stages import STAGES, UNIT_STAGES
+from generation.work import make_stage, run_stage
 from pipeline import graph
 from pipeline.completion import input_digest
 from pipeline.config import load, to_yaml
@@ -215,12 +216,12 @@ def test_check_images_and_annotate_text_answer_in_json(tmp_path: Path, capsys: p
 
 def test_stage_objects_agree_with_the_graph(recipe: Path) -> None:
     config = load(GenerationConfig, recipe)
-    assert set(UNIT_STAGES) | set(SINGLE_STAGES) == {spec.name for spec in graph.STAGES}
+    assert set(STAGES) == {spec.name for spec in graph.STAGES}
     for name in UNIT_STAGES:
         spec, made = graph.find(name), make_stage(name, config)
         assert (made.name, made.writes_images, spec.kind) == (spec.name, spec.writes_images, "units")
         assert not made.reads_images or spec.images_from is not None
-    assert all(graph.find(name).kind == "single" for name in SINGLE_STAGES)
+    assert all(graph.find(name).kind == "single" for name in STAGES if name not in UNIT_STAGES)
 
 
 def test_a_config_error_is_one(tmp_path: Path) -> None:

@@ -120,12 +120,3 @@ def test_a_shard_job_in_the_queue_gives_way_to_one_that_waits_for_the_check(run:
     assert run.said == ([said] if is_underway else [])
     assert run.submit().jobs == []
     assert len(run.said) == is_underway
-
-
-def test_submissions_of_versions_that_recorded_no_checks_are_read(run: SlurmRun) -> None:
-    run.submit()
-    path = submission.folder(run.paths, 1) / submission.FILE
-    old = json.loads(path.read_text())
-    del old["checks"]
-    path.write_text(json.dumps(old))
-    assert submission.read(path).checks == {}
