@@ -23,9 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from machine import machine
 from pipeline.paths import set_path
 
 ROOT = Path(__file__).parents[1]
+NAIVE = Path(__file__).with_name("naive_generation.py")
 RECIPE = ROOT / "configs" / "generation" / "demo.yaml"
 
 
@@ -175,99 +175,13 @@ def pixels_apart(folder: Path, num_images: int) -> dict[str, tuple[int, int]]:
     return found
 
 
-def naive(folder: Path, images: int, settings: Sequence[str]) -> None:
-    """The loop, in this process. Writes kept.json: keys that filter, crop and caption gate keep, and seconds by part."""
-    import cv2
-    import numpy as np
-    import torch
-    from diffusers import StableDiffusionPipeline
-    from transformers import BlipForConditionalGeneration, BlipProcessor
-
-    from generation.annotate import annotate
-    from generation.backends.pose import PoseDetector
-    from generation.backends.pose_bundle import pose_model
-    from generation.caption_gate import caption_reason
-    from generation.config import BLIP_NEW_TOKENS, EMBEDDED_WEIGHTS, GenerationConfig
-    from generation.crop import crop_to_size, person_box
-    from generation.filter_decision import decide
-    from generation.image_measures import measure_image
-    from generation.pose_measures import box_points, measure_persons
-    from generation.prompts import image_items, prompt_rows
-    from pipeline.config import load
-    from pipeline.seeds import derive_seed
-
-    config = load(GenerationConfig, RECIPE, list(settings))
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        EMBEDDED_WEIGHTS / "diffusion", dtype=torch.float32, safety_checker=None, local_files_only=True
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    pose = PoseDetector(pose_model("embedded"))
-    processor = BlipProcessor.from_pretrained(EMBEDDED_WEIGHTS / "captioner", local_files_only=True)
-    captioner = BlipForConditionalGeneration.from_pretrained(
-        EMBEDDED_WEIGHTS / "captioner", dtype=torch.float32, local_files_only=True
-    ).eval()
-    folder.mkdir(parents=True)
-    spent = dict.fromkeys(("generate", "png", "pose", "caption"), 0.0)
-
-    def clocked(part: str, work: Callable[[], Any]) -> Any:
-        started = time.perf_counter()
-        made = work()
-        spent[part] += time.perf_counter() - started
-        return made
-
-    result: list[str] = []
-    began = time.perf_counter()
-    for item in image_items(prompt_rows(config.prompts, config.run.seed), 0, images, config.prompts.variants):
-        file = folder / f"{item.key}.png"
-        generator = torch.Generator("cpu").manual_seed(derive_seed(config.run.seed, "generate", item.key))
-        options = {"num_inference_steps": config.generate.steps, "guidance_scale": config.generate.guidance, "generator": generator}
-        picture = clocked("generate", partial(pipeline, item.row["prompt"], **options)).images[0]
-        clocked("png", partial(picture.save, file))
-        image = np.ascontiguousarray(clocked("png", partial(cv2.imread, str(file)))[:, :, ::-1])
-        persons = clocked("pose", partial(pose.detect, image))
-        measures = measure_image(image, file.stat().st_size) | measure_persons(persons, image.shape[1], image.shape[0])
-        if decide(measures, config.filter.thresholds) is not None:
-            continue
-        crop = config.recrop
-        box = person_box(
-            box_points(persons[0]),
-            pad_top=crop.pad_top,
-            pad_bottom=crop.pad_bottom,
-            pad_side=crop.pad_side,
-            aspect=crop.width / crop.height,
-        )
-        if box[3] - box[1] < crop.min_height_px:
-            continue
-        cropped = crop_to_size(image, box, crop.height, crop.width)
-        cv2.imwrite(str(folder / f"{item.key}.jpg"), cropped[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, crop.jpeg_quality])
-
-        def caption(pixels: Any = cropped) -> str:
-            inputs = processor(images=pixels, return_tensors="pt")
-            with torch.no_grad():
-                ids = captioner.generate(
-                    **inputs, max_new_tokens=config.caption.max_new_tokens or BLIP_NEW_TOKENS, min_new_tokens=config.caption.min_new_tokens
-                )
-            return str(processor.decode(ids[0], skip_special_tokens=True))
-
-        text = clocked("caption", caption)
-        annotate(text)
-        if caption_reason(text, config.caption) is None:
-            result.append(item.key)
-    answer = {"kept": result, "loop_seconds": time.perf_counter() - began, "spent": spent, "threads": torch.get_num_threads()}
-    (folder / "kept.json").write_text(json.dumps(answer))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--naive-images", type=int, default=64, help="0: leave the naive way out.")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="A.B=C", help="Of the recipe, for all ways.")
     parser.add_argument("--folder", type=Path, help="Where the runs are made; default: a temporary folder.")
-    parser.add_argument("--only-naive", type=Path, help=argparse.SUPPRESS)  # the worker of this benchmark
     given = parser.parse_args()
-    if given.only_naive:
-        naive(given.only_naive, given.naive_images, given.settings)
-        return
     print(machine("torch", "diffusers", "transformers", "mediapipe"), flush=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder, runs = Path(name), dict[str, Timing]()
@@ -312,8 +226,8 @@ class NaiveRun:
 def run_naive(folder: Path, name: str, given: argparse.Namespace) -> NaiveRun:
     """Prints."""
     count = min(given.naive_images, given.images)
-    argv = [sys.executable, __file__, "--only-naive", str(folder / name), "--naive-images", str(count)]
-    took = timed([*argv, *(part for item in given.settings for part in ("--set", item))], folder / f"{name}.log")
+    argv = [sys.executable, str(NAIVE), str(folder / name), str(count), *given.settings]
+    took = timed(argv, folder / f"{name}.log")
     answer = json.loads((folder / name / "kept.json").read_text())
     parts = ", ".join(f"{part} {seconds / count:.3f}" for part, seconds in answer["spent"].items())
     print(took.line("naive", count))

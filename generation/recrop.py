@@ -5,11 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from generation.config import RecropConfig
-from generation.crop import crop_to_size, person_box
+from generation.crop import Box, crop_to_size, person_box
 from generation.images import decode_item, encode_jpeg
 from generation.near_duplicates import perceptual_hash
-from generation.pose_measures import box_points
+from generation.pose_measures import Person, box_points
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
+
+
+def crop_box(person: Person, config: RecropConfig) -> Box:
+    """The part of the picture that is kept of a person, (left, top, right, bottom) in px; may reach outside it."""
+    return person_box(
+        box_points(person),
+        pad_top=config.pad_top,
+        pad_bottom=config.pad_bottom,
+        pad_side=config.pad_side,
+        aspect=config.width / config.height,
+    )
 
 
 class RecropStage:
@@ -37,13 +48,7 @@ class RecropStage:
         image = decode_item(item.image)
         if isinstance(image, Fail):
             return image
-        box = person_box(
-            box_points(np.array(item.row["keypoints"], np.float32)),
-            pad_top=config.pad_top,
-            pad_bottom=config.pad_bottom,
-            pad_side=config.pad_side,
-            aspect=config.width / config.height,
-        )
+        box = crop_box(np.array(item.row["keypoints"], np.float32), config)
         row = {"crop_xyxy_px": list(box)}
         if box[3] - box[1] < config.min_height_px:
             return Drop("small_crop", row)

@@ -1,6 +1,6 @@
 """The stages of a generation run as data: order, inputs, outputs, resources. No stage imports this; orchestration does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,33 +59,33 @@ def resource(command: str) -> Literal["gpu", "cpu"]:
     return "gpu" if any(spec.resource == "gpu" for spec in covered(command)) else "cpu"
 
 
-def find(name: str, stages: Sequence[StageSpec] = STAGES) -> StageSpec:
+def find(name: str) -> StageSpec:
     """Raises ConfigError on a name that is no stage."""
-    for spec in stages:
+    for spec in STAGES:
         if spec.name == name:
             return spec
-    raise ConfigError(f"stage {name!r} does not exist; accepted: {', '.join(s.name for s in stages)}")
+    raise ConfigError(f"stage {name!r} does not exist; accepted: {', '.join(s.name for s in STAGES)}")
 
 
-def from_stage(name: str, stages: Sequence[StageSpec] = STAGES) -> tuple[StageSpec, ...]:
+def from_stage(name: str) -> tuple[StageSpec, ...]:
     """The stage and all later ones: what must go when its output goes."""
-    return tuple(stages[stages.index(find(name, stages)) :])
+    return STAGES[STAGES.index(find(name)) :]
 
 
 def num_units(spec: StageSpec, units_of_run: int) -> int:
     return 1 if spec.kind == "single" else units_of_run
 
 
-def sources(spec: StageSpec, unit: int, units_of_run: int, stages: Sequence[StageSpec] = STAGES) -> list[tuple[str, int]]:
+def sources(spec: StageSpec, unit: int, units_of_run: int) -> list[tuple[str, int]]:
     """The (stage, unit) pairs whose files unit `unit` of `spec` is made from, in the order that its input digest uses."""
-    return sources_of(spec, units_of_run, stages)(unit)
+    return sources_of(spec, units_of_run)(unit)
 
 
-def sources_of(spec: StageSpec, units_of_run: int, stages: Sequence[StageSpec] = STAGES) -> Callable[[int], list[tuple[str, int]]]:
+def sources_of(spec: StageSpec, units_of_run: int) -> Callable[[int], list[tuple[str, int]]]:
     """`sources` of a stage, to be asked of thousands of units."""
     names = spec.inputs
     if spec.kind == "single":
         everything = [(name, u) for u in range(units_of_run) for name in names]
         return lambda _: everything
-    inputs = [(name, find(name, stages).kind == "single") for name in names]
+    inputs = [(name, find(name).kind == "single") for name in names]
     return lambda unit: [(name, 0 if single else unit) for name, single in inputs]

@@ -34,8 +34,7 @@ class RateLimit(logging.Filter):
 class TaskLog:
     """Logging of this process as a context: set up on entry, held-back warnings summed up on exit."""
 
-    def __init__(self, level: int = logging.INFO) -> None:
-        self._level = level
+    def __init__(self) -> None:
         self._limit = RateLimit()
         self._handler = logging.StreamHandler(sys.stderr)
         self._handler.setFormatter(logging.Formatter(_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S"))
@@ -44,7 +43,7 @@ class TaskLog:
     def __enter__(self) -> "TaskLog":
         root = logging.getLogger()
         root.addHandler(self._handler)
-        root.setLevel(self._level)
+        root.setLevel(logging.INFO)
         return self
 
     def __exit__(self, *error: object) -> None:

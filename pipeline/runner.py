@@ -25,7 +25,6 @@ def run_units(
     *,
     config_digest: str,
     inputs: Callable[[int], UnitInput],
-    on_unit: Callable[[DoneRecord], None] | None = None,
 ) -> list[DoneRecord]:
     """Make those of `units` that are not done; returns the records of what was made now.
 
@@ -43,10 +42,7 @@ def run_units(
             for unit, source in todo.items():
                 started = time.monotonic()
                 made = _make(stage, unit, source.items, request)
-                record = made.commit(paths, config_digest, source.digest, time.monotonic() - started)
-                records.append(record)
-                if on_unit:
-                    on_unit(record)
+                records.append(made.commit(paths, config_digest, source.digest, time.monotonic() - started))
                 if len(records) < len(todo):
                     request.check_unit(unit)
     finally:

@@ -122,11 +122,11 @@ def _rows(table: Any) -> list[Row]:
     return [dict(zip(names, values, strict=True)) for values in zip(*decoded.values(), strict=True)]
 
 
-def _table(path: Path | str, columns: Sequence[str] | None, optional: bool = False, content: IO[bytes] | None = None) -> Any:
+def _table(path: Path, columns: Sequence[str] | None, optional: bool = False) -> Any:
     """The pyarrow table, or None for an empty one, which has no columns that could be asked for."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(content or path) as file:
+    with pq.ParquetFile(path) as file:
         if file.metadata.num_rows == 0:
             return None
         names = file.schema_arrow.names
@@ -150,14 +150,13 @@ def _told(path: Path | str) -> Iterator[None]:
         raise ContractError(f"{path} is not a readable Parquet file ({reason}); delete it and its done record, then run again") from err
 
 
-def read_columns(source: Path | IO[bytes], columns: Sequence[str], *, optional: bool = False, where: str = "") -> dict[str, list[Any]]:
+def read_columns(path: Path, columns: Sequence[str], *, optional: bool = False) -> dict[str, list[Any]]:
     """Columns as lists, decoded: a third of the memory of rows; empty lists for an empty table.
 
-    source: a file, or its content with its name `where`. optional: a column that the table lacks is a list of None. Otherwise ContractError
-    is raised, as read_rows does.
+    optional: a column that the table lacks is a list of None. Otherwise ContractError is raised, as read_rows does.
     """
-    with _told(source if isinstance(source, Path) else where):
-        table = _table(source, columns, optional) if isinstance(source, Path) else _table(where, columns, optional, source)
+    with _told(path):
+        table = _table(path, columns, optional)
         if table is None:
             return {name: [] for name in columns}
         found = {f.name: _decode(table.column(f.name).to_pylist(), f.metadata == _ENCODING) for f in table.schema}

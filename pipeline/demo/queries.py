@@ -8,6 +8,8 @@ from typing import Any
 from pipeline.contracts.errors import ContractError
 from pipeline.demo.pictures import data_uri, spread
 
+NUM_QUERIES, NUM_HITS = 5, 5
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -24,8 +26,8 @@ class Query:
     hits: tuple[Hit, ...]
 
 
-def answered_queries(submission: Mapping[str, Any], gold: Path, images: Path, count: int = 5, top: int = 5) -> list[Query]:
-    """`count` queries, evenly spaced over the file, with their first `top` pictures.
+def answered_queries(submission: Mapping[str, Any], gold: Path, images: Path) -> list[Query]:
+    """NUM_QUERIES queries, evenly spaced over the file, with their first NUM_HITS pictures.
 
     Args:
         submission: {"results": [{"text", "image_names"}]}, in the order of `gold`.
@@ -36,14 +38,14 @@ def answered_queries(submission: Mapping[str, Any], gold: Path, images: Path, co
     """
     lines = gold.read_text(encoding="utf-8").splitlines()
     pairs = list(zip(submission["results"], lines, strict=True))
-    return [_answered(result, line, gold, images, top) for result, line in spread(pairs, count)]
+    return [_answered(result, line, gold, images) for result, line in spread(pairs, NUM_QUERIES)]
 
 
-def _answered(result: Mapping[str, Any], line: str, gold: Path, images: Path, top: int) -> Query:
+def _answered(result: Mapping[str, Any], line: str, gold: Path, images: Path) -> Query:
     text, *right = line.split("$")
     if result["text"] != text:
         raise ContractError(f"{gold}: the submission's query {result['text'][:80]!r} stands where {text[:80]!r} is expected")
-    return Query(text, tuple(_hit(name, right, images) for name in result["image_names"][:top]))
+    return Query(text, tuple(_hit(name, right, images) for name in result["image_names"][:NUM_HITS]))
 
 
 def _hit(name: str, right: Sequence[str], images: Path) -> Hit:

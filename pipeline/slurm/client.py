@@ -102,7 +102,7 @@ def parse_indices(text: str) -> list[int]:
 def cancel(jobs: Iterable[int | str]) -> str:
     """scancel of job ids, or of tasks as `id_index`; those that have ended are no error. What it complains of, "" if nothing."""
     names = [str(job) for job in jobs]
-    done = _call(["scancel", "--quiet", *names]) if names else None
+    done = call(["scancel", "--quiet", *names]) if names else None
     return (_short(done.stderr) or f"exit code {done.returncode}") if done and done.returncode else ""
 
 
@@ -159,7 +159,7 @@ def max_array_size() -> int:
 
 
 def _run(argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> str:
-    done = _call(argv, timeout_s)
+    done = call(argv, timeout_s)
     if done.returncode != 0:
         raise StageError(f"`{' '.join(argv)}` failed: {_short(done.stderr) or done.returncode}")
     return done.stdout
@@ -171,7 +171,8 @@ def _short(text: str) -> str:
     return " ... ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else ""
 
 
-def _call(argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> "subprocess.CompletedProcess[str]":
+def call(argv: Sequence[str], timeout_s: float = _TIMEOUT_S) -> "subprocess.CompletedProcess[str]":
+    """Run one of Slurm's commands. Raises ConfigError where it is not installed, StageError if it gives no answer in time."""
     env = _environment(argv)
     try:  # names of other jobs may hold any bytes
         return subprocess.run(list(argv), capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False, env=env)  # noqa: S603

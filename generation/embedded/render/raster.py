@@ -97,9 +97,9 @@ class Canvas:
         nz = np.sqrt(np.clip(1.0 - square * inverse * inverse, 0.0, 1.0))
         self.blend(where, alpha, self.shade(qx * inverse, qy * inverse, nz), np.asarray(rgb, np.float32))
 
-    def stroke(self, start: tuple, end: tuple, width: float, rgb: Rgb, opacity: float = 1.0) -> None:
+    def stroke(self, start: tuple, end: tuple, width: float, rgb: Rgb) -> None:
         """A flat round-ended line, `width` px; thinner than a pixel it fades instead of vanishing."""
-        radius, opacity = max(width / 2.0, 0.5), opacity * min(1.0, width)
+        radius, opacity = max(width / 2.0, 0.5), min(1.0, width)
         where = self.box(
             min(start[0], end[0]) - radius, min(start[1], end[1]) - radius, max(start[0], end[0]) + radius, max(start[1], end[1]) + radius
         )

@@ -15,6 +15,8 @@ from generation.embedded.render.person import VIEWS, Person
 from generation.embedded.render.pose import Pose, walking_pose
 from generation.embedded.render.raster import Canvas, Frame
 
+MARGIN = 0.03  # least free share of the height above the head and below the feet
+
 
 @dataclass(frozen=True, slots=True)
 class Render:
@@ -36,7 +38,6 @@ def render_person(
     view: str = "front",
     background: str | None = "plain",
     occlusion: bool = False,
-    margin: float = 0.03,
 ) -> Render:
     """Draw one walking person, whole, filling most of the height.
 
@@ -44,7 +45,6 @@ def render_person(
         view: front, side (facing left or right at random) or back.
         background: one of BACKGROUNDS; None draws one at random.
         occlusion: put a bush, bollard or box in front of the lower legs.
-        margin: least free share of the height above the head and below the feet.
 
     Raises: ValueError for an unknown view or background.
     """
@@ -52,7 +52,7 @@ def render_person(
         raise ValueError(f"view={view!r}: accepted are {', '.join(VIEWS)}")
     kind = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))] if background is None else background
     canvas = make_canvas(draw_background(kind, rng, height, width), rng)
-    frame = _frame(person, rng, height, width, view, margin)
+    frame = _frame(person, rng, height, width, view)
     figure = paint_figure(person, rng, frame, canvas)
     if occlusion:
         _occlude(canvas, figure, rng)
@@ -87,14 +87,14 @@ def paint_figure(person: Person, rng: np.random.Generator, frame: Frame, canvas:
     return figure
 
 
-def _frame(person: Person, rng: np.random.Generator, height: int, width: int, view: str, margin: float) -> Frame:
+def _frame(person: Person, rng: np.random.Generator, height: int, width: int, view: str) -> Frame:
     facing = float(rng.choice((-1, 1)))
     # A side view is turned a little towards the camera, so that the far arm and leg stay visible.
     low, high, turn = {"front": (0.0, 0.24, 0.0), "side": (0.80, 1.02, 0.0), "back": (0.08, 0.40, np.pi)}[view]
     yaw = turn + facing * float(rng.uniform(low, high))
     share = float(rng.uniform(0.87, 0.94)) * person.height * (0.92 if person.age == "child" else 1.0)
     top_room = 0.04 if person.hat else 0.015
-    scale = min(share * height, height * (1.0 - 2.0 * margin) / (1.02 + top_room), width / 0.47)
+    scale = min(share * height, height * (1.0 - 2.0 * MARGIN) / (1.02 + top_room), width / 0.47)
     free = height - scale * (1.02 + top_room)
     top = scale * top_room + free * float(rng.uniform(0.35, 0.65))
     left = width / 2 + float(rng.uniform(-0.5, 0.5)) * max(0.06 * width, width - 0.56 * scale) * 0.25

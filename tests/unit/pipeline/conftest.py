@@ -50,5 +50,5 @@ def finished_copy(finished, tmp_path, fake_generation):
 def run(tmp_path, monkeypatch):
     """A run of the fake flow that a fake Slurm takes."""
     slurm = FakeSlurm()
-    monkeypatch.setattr(client, "_call", slurm)
+    monkeypatch.setattr(client, "call", slurm)
     return SlurmRun(tmp_path, slurm)

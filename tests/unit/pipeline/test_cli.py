@@ -146,7 +146,7 @@ def test_verbs_hand_over_to_the_packages_and_pass_on_the_exit_code(monkeypatch, 
 
 def test_redecide_does_nothing_under_tasks_in_the_queue(tmp_path, fake_generation, monkeypatch, capsys):
     slurm, seen = FakeSlurm(), []
-    monkeypatch.setattr(client, "_call", slurm)
+    monkeypatch.setattr(client, "call", slurm)
     monkeypatch.setattr(children, "hand_over", lambda argv: seen.append(argv) or 0)
     recipe = write_config(tmp_path)
     assert passerby("submit", recipe) == 0
@@ -199,7 +199,7 @@ def slurm(monkeypatch):
     from tests.unit.pipeline.fake_slurm import FakeSlurm
 
     fake = FakeSlurm()
-    monkeypatch.setattr(client, "_call", fake)
+    monkeypatch.setattr(client, "call", fake)
     return fake
 
 

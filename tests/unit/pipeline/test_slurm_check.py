@@ -24,7 +24,7 @@ from tests.unit.pipeline.slurm_run import SlurmRun
 def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
     """What takes the jobs of the real `python -m generation`."""
     slurm = FakeSlurm()
-    monkeypatch.setattr(client, "_call", slurm)
+    monkeypatch.setattr(client, "call", slurm)
     before = {number: signal.getsignal(number) for number in task._SIGNALS}
     yield slurm
     for number, handler in before.items():

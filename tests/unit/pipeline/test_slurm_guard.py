@@ -32,7 +32,7 @@ def test_a_local_run_is_refused_if_slurm_does_not_answer_and_tasks_of_it_may_run
     run.make()
     refuse_queued(run.plan)
     run.lose("shard", 0)
-    monkeypatch.setattr(client, "_call", _without_slurm)
+    monkeypatch.setattr(client, "call", _without_slurm)
     refuse_queued(run.plan)
 
 

@@ -48,7 +48,7 @@ for unit in units:
 @pytest.fixture
 def slurm(monkeypatch):
     fake = FakeSlurm()
-    monkeypatch.setattr(client, "_call", fake)
+    monkeypatch.setattr(client, "call", fake)
     monkeypatch.setattr(task, "REQUEUED_S", 0.05)
     monkeypatch.setattr(task, "POLL_S", 0.02)
     before = {number: signal.getsignal(number) for number in task._SIGNALS}
@@ -214,7 +214,7 @@ def test_a_requeue_that_slurm_does_not_take_is_asked_for_until_the_time_is_up(pl
             return subprocess.CompletedProcess([], 1, "", "Unable to contact slurm controller")
         return subprocess.CompletedProcess([], 0, "", "")
 
-    monkeypatch.setattr(client, "_call", answer)
+    monkeypatch.setattr(client, "call", answer)
     monkeypatch.setattr(client, "REQUEUE_POLL_S", 0.01)
     place.submission.drop_s = 0.5
     place.submission.worker = ["sh", "-c", "kill -9 $$"]
