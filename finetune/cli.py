@@ -1,7 +1,6 @@
 """`python -m finetune VERB`. Only what a verb needs is imported, when it runs. The last line on stdout is the answer; logs go to stderr."""
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +10,14 @@ import click
 
 from finetune.challenge_cli import challenge
 from finetune.search.cli import index, search
-from pipeline.entry import call, config_argument
+from pipeline.entry import call, config_argument, end_with_config, log_to_stderr, print_option, rank_option, set_option
 
 if TYPE_CHECKING:
     from finetune.recipes import Recipe
 
-_SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
-_PRINT = click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing.")
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--local_rank", hidden=True, expose_value=False)  # the deepspeed launcher adds it; LOCAL_RANK says the same
+@rank_option
 def finetune() -> None:
     """Fine-tune a pre-trained checkpoint, evaluate it, and handle the challenge's files."""
 
@@ -33,15 +29,15 @@ finetune.add_command(search)
 
 @finetune.command()
 @config_argument
-@_SET
-@_PRINT
+@set_option
+@print_option
 @click.option("--paper-protocol", is_flag=True, help="Choose the checkpoint on the test split, as published codes do; tables say so.")
 @click.option("--seeds", metavar="0,1,2", help="Train from each of these seeds and report mean and spread; instead of the config's seed.")
 def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_protocol: bool, seeds: str | None) -> None:
     """Train, or continue. Also under torchrun, deepspeed and srun."""
     config = _config(path, (*overrides, *(("eval.paper_protocol=true",) if paper_protocol else ())), print_config)
     numbers = _numbers(seeds) if seeds is not None else []
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    log_to_stderr()
     from pipeline.signals import stop_requests
 
     with stop_requests(interrupts=True) as stop:  # before torch loads: a warning that comes meanwhile is kept
@@ -57,8 +53,8 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_prot
 
 @finetune.command()
 @config_argument
-@_SET
-@_PRINT
+@set_option
+@print_option
 @click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the best of `out`.")
 @click.option("--split", type=click.Choice(("val", "test")), default="val", show_default=True)
 @click.option("--cost", is_flag=True, help="Also measure milliseconds per query with and without re-ranking.")
@@ -98,11 +94,11 @@ def matrix(configs: tuple[Path, ...], score: str, as_json: bool) -> None:
 
 @finetune.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@_SET
+@set_option
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of tables.")
 def ablation(path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Train every row of the ablation PATH from every start and seed; write and print the table. Run it again to go on."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    log_to_stderr("WARNING")
     from finetune.ablation import run_ablation
     from finetune.ablation_config import AblationConfig
     from finetune.ablation_table import table
@@ -176,12 +172,11 @@ def _numbers(text: str) -> list[int]:
 
 def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "Recipe":
     from finetune.recipes import load_recipe
-    from pipeline.config import to_yaml
+    from pipeline.config import to_dict
 
     config = load_recipe(path, overrides)
     if print_only:
-        click.echo(to_yaml(config), nl=False)
-        raise click.exceptions.Exit(0)
+        end_with_config(to_dict(config))
     return config
 
 

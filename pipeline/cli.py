@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import hand_over
-from pipeline.entry import FiniteRange, call
+from pipeline.entry import FiniteRange, call, end_with_config, print_option, set_option
 from pipeline.paths import CONFIG_FILE, METRICS_FILE
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def passerby() -> None:
 def _config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """CONFIG (a recipe) or RUN (a folder that `run` or `submit` has begun) with --set, --json and --print-config."""
     for option in (
-        click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing."),
+        print_option,
         click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout."),
-        click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated."),
+        set_option,
         click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG|RUN"),
     ):
         command = option(command)
@@ -242,10 +242,7 @@ def _describe(config: Path, overrides: tuple[str, ...], print_config: bool) -> "
 
     run_plan = describe(config, overrides)
     if print_config:
-        from pipeline.config import dump_yaml
-
-        click.echo(dump_yaml(run_plan.config), nl=False)
-        raise click.exceptions.Exit(0)
+        end_with_config(run_plan.config)
     return run_plan
 
 

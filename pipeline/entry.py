@@ -5,9 +5,9 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -27,6 +27,27 @@ _NOT_OUR_BUG = {
     errno.ENAMETOOLONG,
     errno.EMFILE,
 }
+
+
+set_option = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
+print_option = click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing.")
+# of a group: the deepspeed launcher adds it; LOCAL_RANK says the same
+rank_option = click.option("--local_rank", hidden=True, expose_value=False)
+
+
+def end_with_config(tree: Mapping[str, Any]) -> NoReturn:
+    """What --print-config asks for: a resolved config on stdout, and nothing else."""
+    from pipeline.config import dump_yaml
+
+    click.echo(dump_yaml(tree), nl=False)
+    raise click.exceptions.Exit(0)
+
+
+def log_to_stderr(level: str = "INFO") -> None:
+    """A line of time and text for what this process says of its work."""
+    import logging
+
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
 
 
 class FiniteRange(click.FloatRange):

@@ -5,21 +5,26 @@ from collections.abc import Iterable
 
 from pipeline.contracts.errors import ConfigError
 
-_PART = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+_SPAN = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
 
 def parse_units(text: str, num_units: int) -> list[int]:
     """Units in the list, ascending, each once. Raises ConfigError on what is no list or goes beyond the run."""
     units: set[int] = set()
     for part in text.split(","):
-        match = _PART.fullmatch(part.strip())
-        if match is None:
+        if (span := read_span(part.strip())) is None:
             raise ConfigError(f"--units {text!r}: {part!r} is no unit; accepted: a list like 3,7,10-20 or 0-99:5")
-        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        first, last, step = span
         if last < first or step < 1 or last >= num_units:
             raise ConfigError(f"--units {text!r}: {part!r} goes beyond the run; accepted: 0 to {num_units - 1}, ranges that ascend")
         units.update(range(first, last + 1, step))
     return sorted(units)
+
+
+def read_span(part: str) -> tuple[int, int, int] | None:
+    """`7`, `3-5` or `0-8:4` -> (first, last, step), the last one included; None for anything else."""
+    match = _SPAN.fullmatch(part)
+    return (int(match[1]), int(match[2] or match[1]), int(match[3] or 1)) if match else None
 
 
 def format_units(units: Iterable[int]) -> str:

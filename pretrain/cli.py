@@ -1,7 +1,6 @@
 """`python -m pretrain VERB`. Only what a verb needs is imported, when it runs. The last line on stdout is the answer; logs go to stderr."""
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,29 +8,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.entry import call, config_argument
+from pipeline.entry import call, config_argument, end_with_config, log_to_stderr, print_option, rank_option, set_option
 
 if TYPE_CHECKING:
     from pretrain.config import PretrainConfig
 
-_SET = click.option("--set", "overrides", multiple=True, metavar="a.b=c", help="Change one field of the config; may be repeated.")
-_PRINT = click.option("--print-config", is_flag=True, help="Print the resolved config and do nothing.")
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--local_rank", hidden=True, expose_value=False)  # the deepspeed launcher adds it; LOCAL_RANK says the same
+@rank_option
 def pretrain() -> None:
     """Pre-training of APTM from shards, its evaluation, and proof against golden numbers."""
 
 
 @pretrain.command()
 @config_argument
-@_SET
-@_PRINT
+@set_option
+@print_option
 def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
     """Train, or continue. Also under torchrun, deepspeed and srun."""
     config = _config(path, overrides, print_config)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    log_to_stderr()
     from pipeline.signals import stop_requests
 
     with stop_requests(interrupts=True) as stop:  # before torch loads: a warning that comes meanwhile is kept
@@ -46,8 +42,8 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool) -> None:
 
 @pretrain.command()
 @config_argument
-@_SET
-@_PRINT
+@set_option
+@print_option
 @click.option("--checkpoint", "folder", type=click.Path(path_type=Path), help="Checkpoint folder; default: the newest of `out`.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON instead of a table.")
 def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, as_json: bool) -> None:
@@ -75,7 +71,7 @@ def evaluate(path: Path, overrides: tuple[str, ...], print_config: bool, folder:
 @click.option("--swin", type=click.Path(path_type=Path), help="Swin weights: .pth, .safetensors, or a transformers folder.")
 @click.option("--bert", type=click.Path(path_type=Path), help="BERT weights: .bin, .safetensors, or a transformers folder.")
 @config_argument
-@_SET
+@set_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint folder to write.")
 @click.option("--json", "as_json", is_flag=True, help="The whole key report as JSON.")
 def import_checkpoint(
@@ -141,13 +137,12 @@ def build_vocab(texts: tuple[Path, ...], out: Path, size: int) -> None:
 
 
 def _config(path: Path, overrides: Sequence[str], print_only: bool) -> "PretrainConfig":
-    from pipeline.config import load, of_training, to_yaml
+    from pipeline.config import load, of_training, to_dict
     from pretrain.config import PretrainConfig
 
     config = load(PretrainConfig, *of_training(path, overrides))
     if print_only:
-        click.echo(to_yaml(config), nl=False)
-        raise click.exceptions.Exit(0)
+        end_with_config(to_dict(config))
     return config
 
 

@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pipeline.contracts.errors import ConfigError, StageError
+from pipeline.unit_list import read_span
 
 log = logging.getLogger(__name__)
 _TIMEOUT_S = 60.0
 STATE_TIMEOUT_S = 10.0  # for a task that was told to go: its worker took as long, and Slurm ends it KillWait (30 s) after the word
 REQUEUE_POLL_S = 5.0
+REQUEUED_S = 120.0  # Slurm ends us meanwhile
 REQUEUE_TIMEOUT_S = 5.0  # a second attempt is to fit in before KillWait is over
 # Of sbatch's variables these hold where the script says nothing: what sites have their users set. All others (SBATCH_SIGNAL, SBATCH_WAIT,
 # SBATCH_TIMELIMIT, SBATCH_JOB_NAME ...) would overrule lines of the script that tasks rely on.
@@ -91,11 +93,10 @@ def parse_indices(text: str) -> list[int]:
         return [0]
     indices: list[int] = []
     for part in text.strip("[]").split("%")[0].split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
-        if match is None:
+        if (span := read_span(part)) is None:
             raise StageError(f"squeue names array tasks {text!r}, which cannot be read; set SLURM_BITSTR_LEN=0 if the list is cut off")
-        first, last, step = match.groups()
-        indices += range(int(first), int(last or first) + 1, int(step or 1))
+        first, last, step = span
+        indices += range(first, last + 1, step)
     return indices
 
 
@@ -146,6 +147,11 @@ def requeue(job_id: str, patience_s: float) -> str:
                 return str(err)
             log.warning("%s; once more", err)
         time.sleep(REQUEUE_POLL_S)
+
+
+def await_requeue() -> None:
+    """After `requeue` Slurm ends this process; ending first would be taken for the end of the job."""
+    time.sleep(REQUEUED_S)
 
 
 def max_array_size() -> int:

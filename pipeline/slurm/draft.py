@@ -12,12 +12,12 @@ from pipeline.slurm.site import SiteConfig
 from pipeline.slurm.submission import Job, Submission, job_name
 from pipeline.survey import StageSurvey
 
-CHAIN = tuple(spec.name for spec in graph.STAGES if spec.kind == "units")
+UNIT_STAGES = tuple(spec.name for spec in graph.CHAIN)
 _NAMES = [spec.name for spec in graph.STAGES]
-FIRST = tuple(name for name in _NAMES[: _NAMES.index(CHAIN[0])])  # single stages that the chain begins with: prompts
-LAST = tuple(name for name in _NAMES[_NAMES.index(CHAIN[-1]) + 1 :])  # and ends with: shard
+FIRST = tuple(name for name in _NAMES[: _NAMES.index(UNIT_STAGES[0])])  # single stages that the chain begins with: prompts
+LAST = tuple(name for name in _NAMES[_NAMES.index(UNIT_STAGES[-1]) + 1 :])  # and ends with: shard
 
-ENDS = (CHAIN[-1], graph.FUSED)  # the stage commands that make the last stage of the chain
+ENDS = (UNIT_STAGES[-1], graph.FUSED)  # the stage commands that make the last stage of the chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ def draft(
     only: leave out other units, although they are missing.
     """
     missing = {stage.spec.name: stage.missing for stage in stages}
-    unfinished = starting_stages(CHAIN, missing)
+    unfinished = starting_stages(UNIT_STAGES, missing)
     starts = {u: s for u, s in unfinished.items() if u not in flight.units and (only is None or u in only)}
-    groups = pack(starts, CHAIN, site.units_per_task, max_array_size)
+    groups = pack(starts, UNIT_STAGES, site.units_per_task, max_array_size)
     submission = Submission(
         number=number,
         created=time.time(),
@@ -123,12 +123,12 @@ class _Builder:
 
     def commands(self, start: str) -> tuple[str, ...]:
         """The arrays of units that begin at stage `start`: one each, or one for all if the run is fused and a GPU is wanted anyway."""
-        rest = CHAIN[CHAIN.index(start) :]
+        rest = UNIT_STAGES[UNIT_STAGES.index(start) :]
         wants_gpu = any(graph.find(stage).resource == "gpu" for stage in rest)
         return (graph.FUSED,) if self.plan.execution == graph.FUSED and wants_gpu else rest
 
     def share_windows(self) -> None:
-        for stage in (*CHAIN, graph.FUSED):
+        for stage in (*UNIT_STAGES, graph.FUSED):
             arrays = [job for job in self.submission.jobs if job.stage == stage]
             limit = self.site.resources(stage, graph.resource(stage)).max_running
             for job, window in zip(arrays, windows(len(arrays), limit), strict=True):

@@ -31,7 +31,6 @@ from pipeline.workers import stage_arguments, worker_environment
 log = logging.getLogger("task")
 POLL_S = 0.2
 TERM_GRACE_S = 10.0  # below Slurm's KillWait (30 s unless the site says otherwise)
-REQUEUED_S = 120.0  # Slurm ends us meanwhile
 _RUNNING, _WARNED, _TERMINATED = range(3)
 _SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
@@ -194,9 +193,7 @@ def _requeue(place: Place, file: Path, attempt: attempts.Attempt, cause: Cause, 
     logging.shutdown()
     if refusal := client.requeue(place.job_id, place.submission.drop_s):
         return _end(file, attempt, "failed", cause, f"{detail}; {refusal}")
-    until = time.monotonic() + REQUEUED_S
-    while time.monotonic() < until:  # Slurm ends this process; ending first would be taken for the end of the job
-        time.sleep(POLL_S)
+    client.await_requeue()
     return Stopped.exit_code
 
 

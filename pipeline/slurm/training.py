@@ -27,7 +27,7 @@ from pipeline.logs import TaskLog
 from pipeline.nodelist import hosts
 from pipeline.signals import Stopped
 from pipeline.slurm import client
-from pipeline.slurm.task import POLL_S, REQUEUED_S, job_id
+from pipeline.slurm.task import job_id
 
 PACKAGES = ("pretrain", "finetune")
 FRUITLESS = 3  # starts in a row
@@ -60,23 +60,23 @@ class Training:
 
 
 @dataclass(slots=True)
-class Asked:
+class Received:
     """Signals that came to the batch script. The ranks get Slurm's themselves; SIGUSR1 may have been meant for the script alone."""
 
-    received: list[int] = field(default_factory=list)
+    signals: list[int] = field(default_factory=list)
     child: "subprocess.Popen[bytes] | None" = None
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        self.received.append(number)
+        self.signals.append(number)
         if number == signal.SIGUSR1 and self.child:
             self.child.send_signal(number)  # srun passes it on to every rank
 
 
 def run(training: Training) -> int:
     """Check, count, train; the exit code for Slurm. Raises StageError for a node that is not ready or a job that gets nowhere."""
-    asked = Asked()
+    received = Received()
     for number in (signal.SIGUSR1, signal.SIGTERM):
-        signal.signal(number, asked.receive)
+        signal.signal(number, received.receive)
     count_start(training)
     try:
         check_nodes(training)
@@ -84,17 +84,17 @@ def run(training: Training) -> int:
         if "SLURM_RESTART_COUNT" not in os.environ:
             raise
         log.error("%s", err)  # a node that died, and Slurm has not noticed yet
-        return _come_back(training, asked, Stopped.exit_code)
-    if asked.received:
-        return _come_back(training, asked, Stopped.exit_code)
-    asked.child = children.start(["srun", "--kill-on-bad-exit=1", *training.command], subprocess.PIPE, os.environ)
-    if signal.SIGUSR1 in asked.received:  # it came while srun was being started
-        asked.child.send_signal(signal.SIGUSR1)
-    code = watch(asked.child)
+        return _come_back(training, received, Stopped.exit_code)
+    if received.signals:
+        return _come_back(training, received, Stopped.exit_code)
+    received.child = children.start(["srun", "--kill-on-bad-exit=1", *training.command], subprocess.PIPE, os.environ)
+    if signal.SIGUSR1 in received.signals:  # it came while srun was being started
+        received.child.send_signal(signal.SIGUSR1)
+    code = watch(received.child)
     if code != Stopped.exit_code and code <= 128:
         log.info("the training ended with exit code %d", code)
         return code
-    return _come_back(training, asked, code)
+    return _come_back(training, received, code)
 
 
 def watch(child: "subprocess.Popen[bytes]") -> int:
@@ -160,9 +160,9 @@ def answer(package: str, config: Path) -> int:
     return 0
 
 
-def _come_back(training: Training, asked: Asked, code: int) -> int:
+def _come_back(training: Training, received: Received, code: int) -> int:
     """Into the queue again, unless Slurm does that itself or somebody wants the job gone."""
-    if signal.SIGTERM in asked.received:
+    if signal.SIGTERM in received.signals:
         state, reason = client.job_state(training.job)
         log.info("Slurm's view of this job: %s, %s", state or "no answer", reason)
         if state in ("CANCELLED", "PENDING") or reason == "JobUser":
@@ -170,9 +170,7 @@ def _come_back(training: Training, asked: Asked, code: int) -> int:
     log.info("exit code %d: back into the queue", code)
     if refusal := client.requeue(training.job, REQUEUE_S):
         raise StageError(f"{refusal}; sbatch again, the training goes on from its checkpoint")
-    until = time.monotonic() + REQUEUED_S
-    while time.monotonic() < until:  # Slurm ends this process; ending first would be taken for the end of the job
-        time.sleep(POLL_S)
+    client.await_requeue()
     return code
 
 

@@ -49,7 +49,7 @@ for unit in units:
 def slurm(monkeypatch):
     fake = FakeSlurm()
     monkeypatch.setattr(client, "call", fake)
-    monkeypatch.setattr(task, "REQUEUED_S", 0.05)
+    monkeypatch.setattr(client, "REQUEUED_S", 0.05)
     monkeypatch.setattr(task, "POLL_S", 0.02)
     before = {number: signal.getsignal(number) for number in task._SIGNALS}
     yield fake

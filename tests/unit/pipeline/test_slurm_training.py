@@ -49,7 +49,7 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cont
     for name in ("SLURM_RESTART_COUNT", "SLURM_ARRAY_JOB_ID", "PASSERBY_PYTHON", "ABSENT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(client, "call", controller)
-    monkeypatch.setattr(training, "REQUEUED_S", 0.01)
+    monkeypatch.setattr(client, "REQUEUED_S", 0.01)
     monkeypatch.setattr(training, "REQUEUE_S", 0.01)
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
     yield controller
