@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from generation.config import PromptsConfig
+from generation.config import PromptKind, PromptsConfig
 from generation.leak import Leak, find_leaks, summary
 from generation.prompt_files import PromptText
 from generation.prompt_texts import make_prompts
@@ -15,7 +15,7 @@ from generation.recipes import load_recipe
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_bytes
 
-_KIND_OF_SUFFIX = {".json": "json", ".jsonl": "table", ".parquet": "table", ".txt": "text"}
+_KIND_OF_SUFFIX: dict[str, PromptKind] = {".json": "json", ".jsonl": "table", ".parquet": "table", ".txt": "text"}
 
 
 def load_prompts(source: Path, overrides: Sequence[str]) -> tuple[PromptsConfig, list[PromptText]]:

@@ -25,7 +25,7 @@ _SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 failed, 2 refused."""
+    """Exit code: 0 done, 1 failed, 2 refused, 75 stopped before the end, to be started again."""
     return call(cli, arguments, "python -m generation")
 
 

@@ -5,7 +5,7 @@ What only says how fast (worker processes) may change at will: `digests` leaves 
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from generation.filter_decision import Thresholds
 from generation.target import check_target
@@ -15,10 +15,12 @@ from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range
 EMBEDDED = "embedded"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "embedded" / "weights"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-EXECUTIONS = ("staged", "fused")
 MAX_SIDE_PX = 8192  # of a picture: more is a slip of the pen
 BLIP_NEW_TOKENS, VLM_NEW_TOKENS = 48, 160  # caption.max_new_tokens where it is not set
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+PromptKind = Literal["sampler", "text", "json", "table"]
+PluginKind = Literal["image_text", "classifier"]
+Precedence = Literal["text", "answers", "text_first", "answers_first", "agree"]
 
 
 def _refuse(condition: bool, field_name: str, value: Any, accepted: str) -> None:
@@ -26,7 +28,7 @@ def _refuse(condition: bool, field_name: str, value: Any, accepted: str) -> None
         raise ConfigError(f"{field_name}={value!r}; accepted: {accepted}")
 
 
-def _check_device(section: str, device: str, dtype: str) -> None:
+def _check_device(section: str, device: str) -> None:
     name, _, index = device.partition(":")
     _refuse(
         name not in DEVICES or (":" in device and not (name == "cuda" and index.isdigit())),
@@ -34,7 +36,6 @@ def _check_device(section: str, device: str, dtype: str) -> None:
         device,
         f"{', '.join(DEVICES)}, or cuda:N",
     )
-    _refuse(dtype not in DTYPES, f"{section}.dtype", dtype, ", ".join(DTYPES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +46,11 @@ class RunConfig:
     folder: str | None = None  # None: runs/NAME below the working directory
     seed: int = 0  # every random choice of the run derives from it
     unit_size: int = 256  # images in a unit, the smallest piece of work that is done or not done
-    execution: str = "staged"  # staged: generate to annotate one after the other; fused: at once, in one process a GPU. Same files
+    execution: Literal["staged", "fused"] = "staged"  # fused: generate to annotate at once, in a process a GPU. Same files
 
     def __post_init__(self) -> None:
         _refuse(not self.name or "/" in self.name or self.name.startswith("."), "run.name", self.name, "a folder name")
         check_ranges("run", self, unit_size=COUNT)
-        _refuse(self.execution not in EXECUTIONS, "run.execution", self.execution, ", ".join(EXECUTIONS))
 
     @property
     def path(self) -> Path:
@@ -61,7 +61,7 @@ class RunConfig:
 class PromptsConfig:
     """Where the sentences come from."""
 
-    kind: str = "sampler"  # sampler: balanced over the 27 attributes; text: one a line; json: caption lists; table: .jsonl or .parquet
+    kind: PromptKind = "sampler"  # sampler: balances the 27 attributes; text: one a line; json: caption lists; table: .jsonl, .parquet
     file: str | tuple[str, ...] | None = None  # for text, json and table; several are read one after the other
     splits: tuple[str, ...] = ("train",)  # json only: captions of other splits are left out or refused, so that no test caption is used
     num_prompts: int | None = None  # sampler: how many (default 1000); files: at most so many, in file order (default all)
@@ -75,8 +75,6 @@ class PromptsConfig:
     allow_leak: bool = False  # start all the same, with a warning in the log
 
     def __post_init__(self) -> None:
-        kinds = ("sampler", "text", "json", "table")
-        _refuse(self.kind not in kinds, "prompts.kind", self.kind, ", ".join(kinds))
         _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text, json or table")
         _refuse(self.kind != "sampler" and not self.file, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
         check_ranges("prompts", self, num_prompts=Range(1, 10**9), variants=Range(1, 100), max_similarity=Range(0, 1, open_below=True))
@@ -97,7 +95,7 @@ class GenerateConfig:
     revision: str | None = None  # of a name on the hub: a commit, tag or branch; None: the newest
     variant: str | None = None  # of the weight files, e.g. fp16; None: the plain ones, or the only variant where there are none
     device: str = "auto"  # auto: cuda, else mps, else cpu
-    dtype: str = "auto"  # auto: float32 on the CPU; elsewhere bfloat16 for transformers (Flux, SANA ...) where the GPU has it, else float16
+    dtype: Dtype = "auto"  # auto: float32 on the CPU; elsewhere bfloat16 for transformers (Flux, SANA ...) if the GPU has it, else float16
     batch_size: int = 16  # images at once, halved when memory runs out; 0: found by trying (rounding then depends on the machine's speed)
     steps: int = 20
     guidance: float = 4.0  # classifier-free, where the family knows it as true_cfg_scale too; 1 or less: none, half the cost
@@ -115,7 +113,7 @@ class GenerateConfig:
     suffix: str = ""
 
     def __post_init__(self) -> None:
-        _check_device("generate", self.device, self.dtype)
+        _check_device("generate", self.device)
         check_ranges("generate", self, batch_size=NOT_NEGATIVE, steps=COUNT, guidance=NOT_NEGATIVE)
         for name in ("height", "width"):
             value = getattr(self, name)
@@ -133,16 +131,15 @@ class PluginConfig:
     """One measure by a model of transformers, beside those that are built in. Stored like them; thresholds.min_measures may use it."""
 
     name: str  # of the measure, e.g. clip_score
-    kind: str  # image_text: cosine of picture and prompt (CLIP, SigLIP); classifier: score of a label (aesthetic models and others)
+    kind: PluginKind  # image_text: cosine of picture and prompt (CLIP, SigLIP); classifier: score of a label (aesthetic models too)
     model: str  # a folder in transformers layout, or a name on the model hub
     label: str | None = None  # classifier: which label's probability; None: the last one, or the bare value of a model with one output
     device: str = "auto"
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
 
     def __post_init__(self) -> None:
         _refuse(not self.name.isidentifier(), "filter.plugins.name", self.name, "letters, digits and _")
-        _refuse(self.kind not in ("image_text", "classifier"), "filter.plugins.kind", self.kind, "image_text, classifier")
-        _check_device("filter.plugins", self.device, self.dtype)
+        _check_device("filter.plugins", self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,11 +186,11 @@ class CaptionConfig:
 
     model: str = EMBEDDED  # embedded, a folder, or a name on the model hub
     device: str = "auto"
-    dtype: str = "auto"
+    dtype: Dtype = "auto"
     batch_size: int = 32
     num_beams: int = 1
     num_candidates: int = 1  # BLIP: the best so many beams; the gate sees all of them
-    choose: str = "likelihood"  # among candidates that pass: likelihood (of the model), or attributes (most stated, then likelihood)
+    choose: Literal["likelihood", "attributes"] = "likelihood"  # of those that pass; attributes: most stated, then likelihood
     require_answers: bool = True  # vision-language models: drop pictures whose answers about attributes are no valid JSON
     min_new_tokens: int = 5
     max_new_tokens: int | None = None  # None: 48 for BLIP, 160 for vision-language models, whose sentences are longer
@@ -205,8 +202,7 @@ class CaptionConfig:
     require_clothing: bool = True  # drop captions that name no garment
 
     def __post_init__(self) -> None:
-        _check_device("caption", self.device, self.dtype)
-        _refuse(self.choose not in ("likelihood", "attributes"), "caption.choose", self.choose, "likelihood, attributes")
+        _check_device("caption", self.device)
         check_ranges("caption", self, batch_size=COUNT, num_beams=COUNT, num_candidates=COUNT, max_new_tokens=COUNT)
         check_ranges("caption", self, min_words=COUNT, max_loop_words=COUNT, max_loop_repeats=COUNT)
         check_ranges("caption", self, repetition_penalty=POSITIVE, no_repeat_ngram_size=NOT_NEGATIVE)
@@ -218,13 +214,8 @@ class CaptionConfig:
 class AnnotateConfig:
     """Caption to 27 labels. The rules are data of this version (`annotation/rules.yaml`); their digest goes into the stage's."""
 
-    text: str = "caption"  # caption, or prompt: which text the labels are read from
-    precedence: str = "text"  # over answers of a model: text, answers, text_first, answers_first, agree (annotation/merge.py)
-
-    def __post_init__(self) -> None:
-        _refuse(self.text not in ("caption", "prompt"), "annotate.text", self.text, "caption, prompt")
-        known = ("text", "answers", "text_first", "answers_first", "agree")
-        _refuse(self.precedence not in known, "annotate.precedence", self.precedence, ", ".join(known))
+    text: Literal["caption", "prompt"] = "caption"  # which text the labels are read from
+    precedence: Precedence = "text"  # over answers of a model (annotation/merge.py)
 
 
 @dataclass(frozen=True, kw_only=True)

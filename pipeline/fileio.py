@@ -72,6 +72,7 @@ def remove_temporaries(folder: Path, names: set[str] | None = None) -> None:
 
 
 def write_bytes(path: Path, data: bytes | memoryview, lasting: bool = True) -> None:
+    """Whole or not at all; lasting: also through a power cut. Raises as atomic_open does."""
     with atomic_open(path, lasting) as file:
         file.write(data)
 
@@ -94,6 +95,7 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_file(path: Path) -> str:
+    """64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,7 +1,7 @@
 """Attribute spaces: names, prompts and polarity, stated once.
 
 PERSON_27 is the space of MALS (Market-1501's attributes; prompts and polarity as in the APTM research code: for hats, bags and colours
-label 0 means "has it"). Keyword rules that find the labels in a caption live in `generation/annotate`; they refer to these names.
+label 0 means "has it"). Keyword rules that find the labels in a caption live in `generation/annotation`; they refer to these names.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The errors that a user can cause. Everything else that is raised is a bug.
 
 A message names the file or field, the value found, what is accepted, and the way out. The command line prints the message without a
-traceback and ends with `exit_code` (DESIGN.md 4: 1 failed, 2 refused).
+traceback and ends with `exit_code` (1 failed, 2 refused).
 """
 
 

@@ -55,6 +55,7 @@ def _place(path: Path) -> tuple[str, int, int]:
 
 
 def read(path: Path) -> Attempt:
+    """Raises ContractError on a file that is not the record of a start."""
     try:
         return Attempt(**read_json(path))
     except TypeError as err:
@@ -72,6 +73,7 @@ def read_all(folder: Path) -> dict[tuple[str, int], list[tuple[Attempt, float]]]
 
 
 def write(path: Path, attempt: Attempt) -> None:
+    """Whole or not at all: `status` reads it meanwhile."""
     write_json(path, dataclasses.asdict(attempt))
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom (STYLE.md 2), held by the syntax trees. A change of this table is a change of the design."""
+"""Who may import whom (docs/architecture.md), held by the syntax trees. A change of this table is a change of the design."""
 
 import ast
 import subprocess
