@@ -5,11 +5,11 @@ Twice: different pictures with planted repeats, and those of a collapsed generat
 python benchmarks/near_duplicates.py [N]      default 1,000,000
 """
 
-import resource
 import sys
 import time
 
 import numpy as np
+from machine import peak_mb
 
 from generation.near_duplicates import MAX_DISTANCE, Hashes, find_repeats
 
@@ -52,10 +52,6 @@ def measure(name: str, hashes: Hashes, distance: int) -> None:
         f"{time.perf_counter() - started:.1f} s by the clock, {peak_mb():.0f} MB at most so far",
         flush=True,
     )
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -7,19 +7,15 @@ model's. Every picture belongs to one of N / positives persons. The whole matrix
 """
 
 import argparse
-import resource
 import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from machine import peak_mb
 
 from pretrain.retrieval.blocked import BLOCK, Ranking, shortlists
 from pretrain.retrieval.metrics import positives_of
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

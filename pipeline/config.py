@@ -10,7 +10,6 @@ import yaml
 
 from pipeline.contracts.errors import ConfigError
 from pipeline.fields import convert
-from pipeline.fileio import digest
 from pipeline.paths import CONFIG_FILE, is_training, set_path
 
 T = TypeVar("T")
@@ -122,10 +121,6 @@ def to_yaml(config: Any) -> str:
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """YAML text in the order of the mapping."""
     return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True)
-
-
-def config_digest(config: Any) -> str:
-    return digest(to_dict(config))
 
 
 def changed_fields(old: Any, new: Any, name: str = "") -> dict[str, str]:

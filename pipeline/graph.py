@@ -73,6 +73,7 @@ def from_stage(name: str) -> tuple[StageSpec, ...]:
 
 
 def num_units(spec: StageSpec, units_of_run: int) -> int:
+    """Of a stage: a single one is one unit."""
     return 1 if spec.kind == "single" else units_of_run
 
 

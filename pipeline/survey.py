@@ -132,6 +132,7 @@ def changed_settings(plan: RunPlan, stage: str) -> list[str]:
 
 
 def totals(done: Sequence[Known]) -> Totals:
+    """Of the records of one stage."""
     reasons: Counter[str] = Counter()
     for record in done:
         for reason, number in record.reasons.items():

@@ -47,7 +47,7 @@ def set_attention(pipeline: Any, denoiser: Any, backend: str) -> None:
             denoiser.set_attention_backend(backend)
         except (ValueError, RuntimeError, ImportError, AttributeError, NotImplementedError) as err:
             accepted = _accepted(sliceable, has_backends)
-            raise ConfigError(f"generate.attention={backend!r}: {first_line(err)[:300]}; accepted with this model: {accepted}") from err
+            raise ConfigError(f"generate.attention={backend!r}: {first_line(err)}; accepted with this model: {accepted}") from err
 
 
 def _accepted(sliceable: bool, has_backends: bool) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from generation.backends.batching import BatchSize, in_batches
-from generation.backends.captioner_files import first_line
 from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import load_errors, weights_sha256
@@ -14,7 +13,7 @@ from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
 from generation.images import Image
 from pipeline.collector import paused
-from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.errors import ConfigError, first_line
 
 
 class BlipCaptioner:

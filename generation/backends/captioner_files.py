@@ -6,7 +6,7 @@ from typing import Any
 
 from generation.backends.model_files import find_model
 from generation.config import BLIP_NEW_TOKENS, VLM_NEW_TOKENS, CaptionConfig
-from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.errors import ConfigError, first_line
 
 _HUB_FILES = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")
 
@@ -52,7 +52,3 @@ def max_new_tokens(config: CaptionConfig, folder: str) -> int:
             f"caption.model={config.model!r} unless it is set"
         )
     return most
-
-
-def first_line(err: Exception) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:300]

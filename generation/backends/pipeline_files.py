@@ -151,4 +151,4 @@ def _names(folder: Path) -> list[str]:
 
 
 def _short(err: Exception) -> str:
-    return first_line(err)[:300] or type(err).__name__
+    return first_line(err)

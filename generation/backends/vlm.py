@@ -8,7 +8,6 @@ from typing import Any
 
 from generation.answers import Answers, labels_of_answers, parse_answers, question, sentence_request
 from generation.backends.batching import BatchSize, in_batches
-from generation.backends.captioner_files import first_line
 from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
 from generation.backends.model_files import load_errors, weights_sha256
@@ -17,7 +16,7 @@ from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
 from generation.images import Image
 from generation.spoken import finished, one_sentence, without_thoughts
-from pipeline.contracts.errors import ConfigError
+from pipeline.contracts.errors import ConfigError, first_line
 
 _MISSING_LIBRARY = re.compile(r"requires the (\S+) library")  # as transformers says it
 _ANSWER_OPTIONS = {  # one answer, whatever controls the sentence: JSON repeats itself

@@ -12,8 +12,8 @@ class ProjectError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says, without the advice that it puts on further lines."""
-    return next(iter(str(error).splitlines()), "")
+    """What a library says, without the advice that it puts on further lines; at most 300 characters. Else the error's kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 class ConfigError(ProjectError):

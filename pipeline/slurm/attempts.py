@@ -78,6 +78,7 @@ def write(path: Path, attempt: Attempt) -> None:
 
 
 def sign_of_life(path: Path) -> None:
+    """Of a start that runs: its record's time of change."""
     with suppress(OSError):
         os.utime(path)
 

@@ -80,6 +80,7 @@ class Flight:
 
 
 def in_flight(all_tasks: Sequence[Task]) -> Flight:
+    """What Slurm will still do about these tasks of all submissions."""
     units: set[int] = set()
     given: set[int] = set()
     jobs: dict[str, dict[str, Job]] = {}
