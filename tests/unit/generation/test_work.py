@@ -166,7 +166,7 @@ def test_another_config_is_refused_with_the_way_out(recipe: Path, tmp_path: Path
     [
         ("generate.model=/no/such/model", "no such folder"),
         ("generate.device=cdua", "generate.device='cdua'; accepted: auto, cpu"),
-        ("prompts.kind=poem", "accepted: sampler, text, json"),
+        ("prompts.kind=poem", "accepted: 'sampler', 'text', 'json'"),
         ("generate.guidence=1", "did you mean generate.guidance?"),
     ],
 )
