@@ -1,74 +1,27 @@
-"""Scores of a checkpoint on a split, and submissions. A checkpoint knows how its texts and pictures are prepared."""
+"""Scores of a checkpoint on a split, and submissions. A checkpoint knows how its texts and pictures are prepared (`finetune.protocol`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from finetune import tasks
-from finetune.config import EvalConfig, FinetuneConfig
+from finetune.config import FinetuneConfig
 from finetune.datasets.lines import has_validation
-from finetune.datasets.retrieval_split import RetrievalSplit, of_kinds, read_test
+from finetune.datasets.retrieval_split import of_kinds, read_test
+from finetune.fusion import fused_scores
 from finetune.gallery_kinds import rerouted
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.start import open_searcher
+from finetune.protocol import Protocol, eval_of
 from finetune.recipes import Recipe
-from finetune.scores import measure as measure
-from finetune.scores import ranked_names as ranked_names
+from finetune.scores import ranked_names
 from finetune.submission import LIST_LENGTH, write_submission
-from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import check_writable
-from pretrain.checkpoint import load_model
 from pretrain.engine import pick_device
-from pretrain.models.aptm import APTM
-from pretrain.settings import AugmentConfig
-from pretrain.tokenizer import CaptionTokenizer
-
-PROTOCOL = "evaluation"  # entry of a checkpoint's metadata
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """What an evaluation of APTM needs to know beside the model. Kept in the checkpoint, so that `predict` repeats what was validated."""
-
-    max_tokens: int = 56
-    max_words: int = 56
-    clean: bool = False
-    image: AugmentConfig = field(default_factory=AugmentConfig)  # mean and std count
-    eval: EvalConfig = field(default_factory=EvalConfig)
-
-    @classmethod
-    def of(cls, config: FinetuneConfig) -> "Protocol":
-        text = config.text
-        return cls(max_tokens=text.max_tokens, max_words=text.max_words, clean=text.clean, image=config.image, eval=config.eval)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def searcher(self, model: APTM, tokenizer: CaptionTokenizer) -> AptmSearcher:
-        return AptmSearcher(model, tokenizer, self.image, self.max_tokens, self.max_words, self.clean)
-
-
-def protocol_json(config: Recipe) -> dict[str, Any]:
-    """What a checkpoint's metadata says of its evaluation."""
-    return Protocol.of(config).to_json() if isinstance(config, FinetuneConfig) else {"eval": to_dict(config.eval)}
-
-
-def rank_split(model: APTM, tokenizer: CaptionTokenizer, split: RetrievalSplit, protocol: Protocol) -> np.ndarray:
-    """(Q, G) scores of an APTM, see `finetune.tasks`."""
-    return tasks.rank_split(protocol.searcher(model, tokenizer), split, protocol.eval)
-
-
-def open_aptm(folder: Path, device: torch.device) -> AptmSearcher:
-    """With the protocol that it was validated with, the published one for a pre-trained checkpoint."""
-    loaded = load_model(folder, device)
-    protocol = build(Protocol, loaded.metadata.get(PROTOCOL, {}), f"{folder} (metadata)")
-    return protocol.searcher(loaded.model, loaded.tokenizer)
 
 
 def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
@@ -122,8 +75,6 @@ def predict_submission(
     is run by the protocol that it was validated with. Raises ConfigError if a kind of query has no checkpoint, ContractError if the gallery
     is too small for a list of ten different names.
     """
-    from finetune.fusion import fused_scores
-
     check_writable(out)
     shared = [checkpoints] if isinstance(checkpoints, Path) else list(checkpoints)
     split = rerouted(data, read_test(data))
@@ -141,14 +92,3 @@ def predict_submission(
             scores[rows] = fused_scores(models, of_kinds(split, (kind,)))
     write_submission(out, list(zip(split.queries, ranked_names(split, scores), strict=True)))
     return {"submission": str(out), "queries": len(split.queries), "images": len(split.gallery)}
-
-
-def eval_of(folder: Path) -> EvalConfig:
-    """The evaluation settings that a checkpoint was validated with."""
-    from finetune.best import find_checkpoint
-    from pipeline.fileio import read_json
-    from pretrain.checkpoint import METADATA_FILE, resolve
-
-    found = resolve(find_checkpoint(folder))
-    values = read_json(found / METADATA_FILE).get(PROTOCOL, {}).get("eval", {})
-    return build(EvalConfig, values, f"{found} (metadata)")

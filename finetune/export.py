@@ -16,7 +16,6 @@ from torch.export import Dim
 
 from finetune.best import find_checkpoint
 from finetune.colour import FILE as COLOURS_FILE
-from finetune.evaluate import eval_of
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.blip_searcher import BlipSearcher
@@ -25,6 +24,7 @@ from finetune.methods.files import architecture
 from finetune.methods.pairs import Size
 from finetune.methods.start import open_searcher
 from finetune.models import clip
+from finetune.protocol import eval_of
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.fileio import read_json, sha256_file, write_bytes
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, check_foreign, resolve

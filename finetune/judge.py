@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.best import best_metadata, save_best
-from finetune.evaluate import PROTOCOL, protocol_json
 from finetune.methods.base import Method
+from finetune.protocol import PROTOCOL, protocol_json
 from finetune.recipes import Recipe
 from finetune.tasks import Task
 from pretrain.distributed import barrier

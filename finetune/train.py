@@ -16,10 +16,10 @@ from finetune.config import FinetuneConfig
 from finetune.data import check_captions
 from finetune.datasets import own
 from finetune.datasets.lines import TrainingLines
-from finetune.evaluate import PROTOCOL, protocol_json
 from finetune.judge import Judge
 from finetune.methods.base import Method
 from finetune.methods.start import start_method
+from finetune.protocol import PROTOCOL, protocol_json
 from finetune.recipes import Recipe
 from finetune.tasks import RetrievalTask, Task, test_task, validation_task
 from pipeline.config import to_yaml

@@ -12,9 +12,9 @@ from finetune.config import FinetuneConfig
 from finetune.data import Batch, train_batches
 from finetune.datasets.lines import TrainingLines
 from finetune.initialize import start_model
-from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.optim import freeze
 from finetune.objective import FinetuneStep, term_weights, unused_in
+from finetune.protocol import Protocol
 from pipeline.contracts.errors import ConfigError
 from pretrain import checkpoint
 from pretrain.chance import Chance
@@ -43,8 +43,7 @@ class AptmMethod:
         self.model, self.tokenizer = start.model, start.tokenizer
         self.source, self.weights = start.source, start.weights
         self.step = FinetuneStep(self.model, goal, config.engine.precision)
-        text = config.text
-        self.searcher = AptmSearcher(self.model, self.tokenizer, config.image, text.max_tokens, text.max_words, text.clean)
+        self.searcher = Protocol.of(config).searcher(self.model, self.tokenizer)
         self._device, self._chance = device, Chance(config.seed, rank_of(), device)
         self._masker = Masker(self.tokenizer, config.text.masking)
         prompts = lines.space.prompts if goal.attribute_weight and lines.space else None

@@ -22,7 +22,7 @@ class AptmSearcher:
     has_matching = True
 
     def __init__(
-        self, model: APTM, tokenizer: CaptionTokenizer, image: AugmentConfig, max_tokens: int = 56, max_words: int = 56, clean: bool = False
+        self, model: APTM, tokenizer: CaptionTokenizer, image: AugmentConfig, max_tokens: int, max_words: int, clean: bool
     ) -> None:
         self.model, self.tokenizer, self.image = model, tokenizer, image
         self.max_tokens, self.max_words, self.clean = max_tokens, max_words, clean

@@ -9,6 +9,7 @@ from finetune.config import FinetuneConfig
 from finetune.datasets.lines import TrainingLines
 from finetune.methods.base import Method, Searcher
 from finetune.methods.files import architecture
+from finetune.protocol import open_aptm
 from finetune.recipes import BlipRecipe, IrraRecipe, Recipe
 from pipeline.contracts.errors import ContractError
 from pretrain.checkpoint import resolve
@@ -38,8 +39,6 @@ def open_searcher(folder: Path, device: torch.device) -> Searcher:
     folder = resolve(find_checkpoint(folder))
     name = architecture(folder)
     if name == "aptm":
-        from finetune.evaluate import open_aptm
-
         return open_aptm(folder, device)
     if name == "blip":
         from finetune.methods.blip_searcher import open_blip_searcher

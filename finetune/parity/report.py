@@ -9,7 +9,7 @@ from finetune.parity.fixture import ChallengeFixture
 from finetune.parity.irra import group_checks, schedule_checks, tiny_model_checks, token_checks
 from finetune.parity.losses import irra_loss_checks, winner_loss_checks
 from pipeline.contracts.errors import ContractError
-from pretrain.parity.fixture import Check
+from pretrain.parity.fixture import Check, Fixture
 
 GROUPS: tuple[tuple[tuple[str, ...], Callable[[ChallengeFixture], list[Check]]], ...] = (
     (("irra_losses.npz",), irra_loss_checks),
@@ -60,7 +60,6 @@ def run(folder: Path) -> list[Check]:
     checks: list[Check] = []
     if is_aptm(folder):
         from finetune.parity.aptm import finetuning_checks
-        from pretrain.parity.fixture import Fixture
         from pretrain.parity.report import run_groups, run_parity
 
         checks += run_parity(folder)

@@ -15,10 +15,12 @@ from hypothesis.extra.numpy import arrays
 from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.challenge import Pedestrian, gold_path, read_gold
 from finetune.datasets.retrieval_split import RetrievalSplit, inclusion_matrix, read_test, read_val, relevant_pictures
-from finetune.evaluate import Protocol, measure, predict_submission, rank_split, ranked_names
+from finetune.evaluate import predict_submission
 from finetune.initialize import start_model
+from finetune.protocol import Protocol
+from finetune.scores import measure, ranked_names
 from finetune.submission import find_problems, read_submission
-from finetune.tasks import pixel_batches, validation_task
+from finetune.tasks import pixel_batches, rank_split, validation_task
 from pipeline.contracts.challenge import includes
 from pipeline.contracts.errors import ContractError
 from pretrain.checkpoint import save_model
@@ -110,7 +112,7 @@ def test_queries_are_ranked_among_pictures_of_their_kind_and_equal_texts_equally
     from pretrain.checkpoint import load_model
 
     loaded, split = load_model(checkpoint), read_test(miniature)
-    scores = rank_split(loaded.model, loaded.tokenizer, split, Protocol())
+    scores = rank_split(Protocol().searcher(loaded.model, loaded.tokenizer), split, EvalConfig())
     for rows, columns in split.routes.values():
         assert np.isfinite(scores[np.ix_(rows, columns)]).all()
         others = sorted(set(range(len(split.gallery))) - set(columns))
@@ -127,7 +129,7 @@ def test_a_model_whose_numbers_are_not_finite_is_refused_where_it_ranks(miniatur
     with torch.no_grad():
         loaded.model.text_proj.weight.fill_(torch.nan)
     with pytest.raises(ContractError, match=r"query '.*has a score of nan"):
-        rank_split(loaded.model, loaded.tokenizer, split, Protocol())
+        rank_split(Protocol().searcher(loaded.model, loaded.tokenizer), split, EvalConfig())
 
 
 @pytest.mark.parametrize("workers", [0, 1])
