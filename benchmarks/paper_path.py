@@ -24,6 +24,7 @@ from pretrain.models.settings import VisionConfig
 from pretrain.models.text import Layer, MultiHead, padding_bias
 from pretrain.models.vision import SwinBlock, SwinEncoder
 from pretrain.objective import Texts
+from pretrain.parity.masks import mask_one
 from pretrain.settings import ObjectiveConfig
 from pretrain.tokenizer import CaptionTokenizer
 
@@ -53,7 +54,7 @@ def paper_texts(tokenizer: CaptionTokenizer, masker: Masker, texts: Sequence[str
     positions, targets = torch.zeros(len(ids), slots, dtype=torch.int64), torch.full((len(ids), slots), IGNORED)
     for row, tokens in enumerate(ids):
         length = len(tokens) if masker.config.mlm_candidates == "padded" else int(mask[row].sum())
-        new, places = masker.one([int(token.item()) for token in tokens[:length]], rng)
+        new, places = mask_one(masker, [int(token.item()) for token in tokens[:length]], rng)
         for slot, place in enumerate(places):
             masked_ids[row, place], positions[row, slot], targets[row, slot] = new[place], place, ids[row, place]
     return Texts(ids, mask, Masked(masked_ids, positions, targets))

@@ -1,6 +1,6 @@
 """The fine-tuning objective: two views of each caption, and, if wanted, the data set's attributes as prompts.
 
-Source: APTM's fine-tuning on CUHK-PEDES and others (`pretrain.objective.finetune_terms`), with its attribute terms beside it.
+Source: APTM's fine-tuning on CUHK-PEDES and others (`pretrain.parity.losses.finetune_terms`), with its attribute terms beside it.
 """
 
 from collections.abc import Callable

@@ -1,14 +1,11 @@
 """Which tokens are hidden for MLM and MAM, and what stands in their place.
 
-Source: the masking generator of X-VLM and APTM, in its order of random calls, so that a seeded `random.Random` repeats the published
-masks (`Masker.one`). Training draws a whole batch at once on its own device, from the same distribution (`Masker.batch`).
+Source: the masking generator of X-VLM and APTM. Here a whole batch is drawn at once on its own device, from the same distribution.
 One departure, the default: padding is no candidate. The published code masks padding and learns to predict it (`padded`).
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 import torch
 from torch import Tensor
@@ -115,50 +112,6 @@ class Masker:
         if device not in self._kinds:
             self._kinds[device] = self._kinds[torch.device("cpu")].to(device)
         return self._kinds[device]
-
-    def one(self, tokens: Sequence[int], rng: Random) -> tuple[list[int], list[int]]:
-        """One text, [CLS] first -> (ids after masking, positions). Every position after [CLS] that is given may be hidden.
-
-        With mlm_candidates="tokens", special tokens never are; a text of nothing else comes back unchanged, without positions.
-        """
-        wanted = min(self.config.max_masks, max(1, round(self.config.probability * len(tokens))))
-        candidates = list(range(1, len(tokens)))
-        rng.shuffle(candidates)
-        chosen: set[int] = set()
-        for position in candidates:
-            if len(chosen) >= wanted:
-                break
-            if position not in chosen:
-                chosen.update(self._span(tokens, position, rng))
-        places = list(chosen)
-        if self.config.mlm_candidates == "tokens":
-            places = [p for p in places if tokens[p] not in self.special]
-        if len(places) > wanted:
-            rng.shuffle(places)
-            places = places[:wanted]
-        return self._hide(tokens, places, rng), places
-
-    def _span(self, tokens: Sequence[int], position: int, rng: Random) -> range:
-        """The pieces that are hidden together with `position`: a span of pieces now and then, always whole words."""
-        length = 1
-        if self.config.skipgram_size >= 2 and rng.random() < self.config.skipgram_probability:
-            length = rng.randint(2, self.config.skipgram_size)
-        start, end = position, position + length
-        while start > 0 and tokens[start] in self.continuations:
-            start -= 1
-        while end < len(tokens) and tokens[end] in self.continuations:
-            end += 1
-        return range(start, min(end, len(tokens))) if start > 0 else range(0)
-
-    def _hide(self, tokens: Sequence[int], places: Sequence[int], rng: Random) -> list[int]:
-        """80 % [MASK], 10 % a random piece, 10 % as it was."""
-        new = list(tokens)
-        for place in places:
-            if rng.random() < 0.8:
-                new[place] = self.mask_id
-            elif rng.random() < 0.5:
-                new[place] = rng.randint(0, self.vocab_size - 1)
-        return new
 
 
 def _words(continues: Tensor, lengths: Tensor) -> _Words:

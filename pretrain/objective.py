@@ -28,8 +28,6 @@ from pretrain.models.text import ImageMemory, Reading
 from pretrain.settings import ObjectiveConfig
 
 STANDARD = ObjectiveConfig()
-SECOND_VIEW_WEIGHT = 0.8
-FINETUNE_WEIGHTS = {"itc": 1.0, "itc_second": SECOND_VIEW_WEIGHT, "itm": 1.0, "itm_second": SECOND_VIEW_WEIGHT, "mlm": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,20 +237,6 @@ def pretrain_terms(
         "itc": itc_term(model, pictures, text, identities, config, earlier),
         **matching_terms(model, pictures, texts, text, identities, draws, config),
         **measured_attribute_terms(model, pictures, labels, prompts, draws, config),
-    }
-
-
-def finetune_terms(model: APTM, image: Tensor, texts: Texts, second: Texts, identities: Tensor, draws: Draws) -> dict[str, Tensor]:
-    """Two views of each caption: ITC and ITM on both, MLM on the first. Source: research code, fine-tuning on CUHK-PEDES and others."""
-    pictures = encode_images(model, image)
-    text, other = encode_with_masked(model, texts), encode_texts(model, second)
-    matching = matching_terms(model, pictures, texts, text, identities, draws)
-    return {
-        "itc": itc_term(model, pictures, text, identities),
-        "itc_second": itc_term(model, pictures, other, identities),
-        "itm": matching["itm"],
-        "mlm": matching["mlm"],
-        "itm_second": itm_term(model, pictures, second, other, identities, draws),
     }
 
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from pretrain.parity.fixture import Check, Fixture, close, close_numbers
+from pretrain.parity.matrix import fuse, fuse_as_published, shortlist_scores, similarity_matrix
 from pretrain.retrieval.attributes import attribute_metrics, predicted_labels, prompt_scores
-from pretrain.retrieval.encode import encode_ids, encode_images, similarity_matrix
+from pretrain.retrieval.encode import encode_ids, encode_images
 from pretrain.retrieval.metrics import retrieval_metrics
-from pretrain.retrieval.rerank import fuse, fuse_as_published, shortlist_scores
 
 RETRIEVAL_NAMES = {"R1": "recall@1", "R5": "recall@5", "R10": "recall@10", "mAP": "map", "mINP": "minp"}
 ATTRIBUTE_NAMES = {"label_mA": "mean_accuracy", "ins_acc": "accuracy", "ins_prec": "precision", "ins_rec": "recall", "ins_f1": "f1"}

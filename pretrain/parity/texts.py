@@ -6,6 +6,7 @@ from pipeline.contracts.attributes import PERSON_27
 from pretrain.captions import pre_caption
 from pretrain.masking import Masker
 from pretrain.parity.fixture import Check, Fixture, equal
+from pretrain.parity.masks import mask_one
 from pretrain.settings import MaskingConfig
 from pretrain.tokenizer import CaptionTokenizer
 
@@ -22,7 +23,7 @@ def text_checks(fixture: Fixture) -> list[Check]:
     )
     masker = Masker(tokenizer, config)
     cleaned = [pre_caption(case["text"], case["max_words"], case["clean"]) for case in golden["pre_caption"]]
-    masked = [masker.one(run["input_ids"], Random(run["seed"])) for run in golden["masking_runs"]]
+    masked = [mask_one(masker, run["input_ids"], Random(run["seed"])) for run in golden["masking_runs"]]
     tokenized = [_tokenized(tokenizer, case) for case in golden["tokenize"]]
     return [
         equal("text/prompts", list(PERSON_27.prompts), golden["prompts_mals"]),

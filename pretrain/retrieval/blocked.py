@@ -1,4 +1,4 @@
-"""Ranking of many texts against many pictures in blocks of texts: the same ranking as `rerank` gives, without a (Q, G) matrix.
+"""Ranking of many texts against many pictures in blocks of texts: a shortlist by ITC similarity, re-ranked by the ITM head.
 
 100,000 texts and pictures would make matrices of 40 GB. What is held here is features, and a shortlist of each text with its match logits;
 a block of scores (B, G) is computed when it is needed. Blocks go round among the ranks. Ties keep the order of the gallery, so neither
@@ -75,7 +75,7 @@ class Ranking:
         return self._texts[rows] @ self._images.T
 
     def fused(self, rows: slice, similarity: Tensor) -> Tensor:
-        """(B, G) final scores, what `fuse_as_published` gives for these rows."""
+        """(B, G) final scores, for several published processes those that the research code sums to."""
         logits = self._logits[rows]
         scores = logits.min(1, keepdim=True).values.expand(similarity.shape).clone().scatter_(1, self._found.top[rows], logits)
         order = _scaled(similarity.clone(), (self._found.low, self._found.high)).mul_(SIMILARITY_WEIGHT)

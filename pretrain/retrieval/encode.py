@@ -49,8 +49,3 @@ def encode_images(model: APTM, batches: Iterable[Tensor]) -> ImageFeatures:
     """Batches (B, 3, H, W) of normalised pixels, in gallery order."""
     parts = [model.encode_image(pixels.to(model.temp.device)) for pixels in batches]
     return ImageFeatures(torch.cat([p[0] for p in parts]), F.normalize(torch.cat([p[1] for p in parts]).float(), dim=-1))
-
-
-def similarity_matrix(texts: TextFeatures, images: ImageFeatures) -> Tensor:
-    """(Q, G) cosine similarity, no temperature."""
-    return texts.feat @ images.feat.T

@@ -17,6 +17,7 @@ from pretrain.masking import Masker
 from pretrain.mixture import block_quotas
 from pretrain.optim import lr_factor
 from pretrain.order import Order, Place, RankBatches, places
+from pretrain.parity.masks import mask_one
 from pretrain.retrieval.metrics import retrieval_metrics
 from pretrain.settings import MaskingConfig
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
@@ -117,7 +118,7 @@ def test_itc_does_not_depend_on_the_order_of_the_batch(seed: int, rows: int) -> 
 def test_masks_never_touch_special_tokens_and_keep_their_limits(text: str, seed: int, probability: float, max_masks: int) -> None:
     masker = Masker(TOKENIZER, MaskingConfig(probability=probability, max_masks=max_masks))
     tokens = TOKENIZER([text], 56)[0][0].tolist()
-    masked, positions = masker.one(tokens, Random(seed))
+    masked, positions = mask_one(masker, tokens, Random(seed))
     assert len(positions) == len(set(positions)) <= max_masks
     assert all(0 < p < len(tokens) and tokens[p] not in TOKENIZER.special_ids for p in positions)
     assert all(a == b for p, (a, b) in enumerate(zip(tokens, masked, strict=True)) if p not in positions)

@@ -13,8 +13,8 @@ from finetune.datasets.retrieval_split import RetrievalSplit
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.start import start_method
 from finetune.tasks import rank_split, validation_task
+from pretrain.parity.matrix import fuse
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
-from pretrain.retrieval.rerank import fuse
 from tests.unit.finetune.test_methods import lines_of, recipe
 
 SIZE, LARGE = 7, 2**20  # texts and pictures; numbers that the matching head sees of one text

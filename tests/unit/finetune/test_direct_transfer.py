@@ -16,9 +16,9 @@ from pipeline.hand_over import evaluation_module
 from pretrain import checkpoint
 from pretrain.augment import normalise
 from pretrain.config import PretrainConfig
+from pretrain.parity.matrix import fuse, shortlist_scores, similarity_matrix
 from pretrain.pictures import decode_resized
 from pretrain.retrieval.encode import encode_images, encode_texts
-from pretrain.retrieval.rerank import rerank
 from pretrain.settings import AugmentConfig
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from pretrain.train import build_model
@@ -93,7 +93,8 @@ def _expected(folder: Path, images: Path) -> dict[str, float]:
     captions = [(text, person) for _, person, _, texts in test for text in texts]
     unique = list(dict.fromkeys(text for text, _ in captions))
     gallery = encode_images(loaded.model, [torch.from_numpy(np.stack(pixels))])
-    scores = rerank(loaded.model, encode_texts(loaded.model, loaded.tokenizer, unique), gallery, 4).numpy()
+    texts = encode_texts(loaded.model, loaded.tokenizer, unique)
+    scores = fuse(shortlist_scores(loaded.model, texts, gallery, 4), similarity_matrix(texts, gallery)).numpy()
     order = np.argsort(-scores[[unique.index(text) for text, _ in captions]], axis=1, kind="stable")
     right = np.array([person for _, person, _, _ in test])[order] == np.array([person for _, person in captions])[:, None]
     precision = right.cumsum(1) / np.arange(1, len(test) + 1)

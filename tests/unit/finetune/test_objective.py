@@ -18,7 +18,8 @@ from pipeline.config import build
 from pretrain.chance import Chance
 from pretrain.draws import RecordedDraws
 from pretrain.masking import Masker
-from pretrain.objective import FINETUNE_WEIGHTS, Texts, finetune_terms
+from pretrain.objective import Texts
+from pretrain.parity.losses import FINETUNE_WEIGHTS, finetune_terms
 from pretrain.settings import MaskingConfig
 
 WORDS = st.lists(st.text("abcdefg0123456789", min_size=1, max_size=6), min_size=1, max_size=40)

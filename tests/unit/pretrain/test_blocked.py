@@ -11,11 +11,11 @@ from torch import Tensor
 from pipeline.contracts.sample import Sample
 from pretrain.evaluate import score_split
 from pretrain.models.aptm import APTM
+from pretrain.parity.matrix import fuse_as_published, shortlist_scores
 from pretrain.retrieval.blocked import Ranking, most_similar, shortlists
 from pretrain.retrieval.encode import ImageFeatures, encode_ids, encode_images
 from pretrain.retrieval.gallery import Gallery, shortlist_logits, text_features
 from pretrain.retrieval.metrics import METRICS, positives_of, relevant_ranks
-from pretrain.retrieval.rerank import fuse_as_published, shortlist_scores
 from pretrain.shards import ShardReader
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
 from pretrain.train import build_model

@@ -7,10 +7,10 @@ import torch
 from pipeline.contracts.errors import ContractError
 from pretrain.models.aptm import APTM
 from pretrain.models.settings import AptmConfig, TextConfig, VisionConfig
+from pretrain.parity.matrix import fuse, fuse_as_published, shortlist_scores
 from pretrain.retrieval.attributes import attribute_metrics, balanced_accuracies, predicted_labels, prompt_scores
-from pretrain.retrieval.encode import ImageFeatures, TextFeatures, encode_ids, encode_images, similarity_matrix
+from pretrain.retrieval.encode import ImageFeatures, TextFeatures, encode_ids, encode_images
 from pretrain.retrieval.metrics import retrieval_metrics
-from pretrain.retrieval.rerank import fuse, fuse_as_published, rerank, shortlist_scores
 
 
 def _by_definition(scores: np.ndarray, queries: list[int], gallery: list[int]) -> dict[str, float]:
@@ -82,14 +82,6 @@ def test_a_shortlist_of_the_whole_gallery_holds_every_match_logit(model: APTM, f
         for g in range(7):
             cross = model.cross(texts.embeds[q : q + 1], texts.mask[q : q + 1], images.embeds[g : g + 1])
             assert scores[q, g].item() == pytest.approx(model.match_logits(cross)[0, 1].item(), abs=1e-5)
-
-
-def test_outside_the_shortlist_the_similarity_decides(model: APTM, features: tuple[TextFeatures, ImageFeatures]) -> None:
-    texts, images = features
-    similarity, final = similarity_matrix(texts, images), rerank(model, texts, images, shortlist=3)
-    for q in range(3):
-        rest = similarity[q].argsort(descending=True)[3:]
-        assert final[q][rest].argsort(descending=True).tolist() == list(range(4))
 
 
 def test_one_published_process_is_the_plain_fusion_and_more_change_the_matrix() -> None:

@@ -11,6 +11,7 @@ from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.errors import ConfigError, ContractError
 from pretrain.captions import pre_caption
 from pretrain.masking import IGNORED, Masker
+from pretrain.parity.masks import mask_one
 from pretrain.settings import MaskingConfig
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer, resolve_vocab
 from pretrain.vocabulary import build_vocabulary
@@ -119,7 +120,7 @@ def test_the_same_generator_state_gives_the_same_masks(tokenizer: CaptionTokeniz
 def test_pieces_of_one_word_are_hidden_together(tokenizer: CaptionTokenizer) -> None:
     masker = Masker(tokenizer, MaskingConfig(probability=0.01, skipgram_probability=0.0, max_masks=10))
     ids, _ = tokenizer(["zebra hat"], None)  # "zebra" is spelled in letters
-    lengths = {len(masker.one(ids[0].tolist(), random.Random(seed))[1]) for seed in range(30)}
+    lengths = {len(mask_one(masker, ids[0].tolist(), random.Random(seed))[1]) for seed in range(30)}
     assert lengths == {1}  # more were collected than wanted, and one of them kept, as published
 
 
@@ -143,7 +144,7 @@ def test_masks_of_a_batch_are_distributed_like_those_drawn_one_by_one(tokenizer:
     batch = masker.batch(rows, mask[:1].expand(4000, -1), torch.Generator().manual_seed(0))
     used = batch.targets != IGNORED
     hidden = torch.zeros(ids.shape[1]).index_add(0, batch.positions[used], torch.ones(int(used.sum()))) / len(rows)
-    singly = [masker.one(ids[0, :length].tolist(), random.Random(seed))[1] for seed in range(draws)]
+    singly = [mask_one(masker, ids[0, :length].tolist(), random.Random(seed))[1] for seed in range(draws)]
     expected = torch.tensor([sum(place in places for places in singly) / draws for place in range(ids.shape[1])])
     assert (hidden - expected).abs().max() < 0.05  # four standard deviations of the difference are 0.055 at worst
     numbers = [sum(len(places) == count for places in singly) / draws for count in range(11)]
