@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import click
 
 from finetune.datasets.challenge import (
-    KINDS,
     Pedestrian,
     Record,
     gold_path,
@@ -20,6 +19,7 @@ from finetune.datasets.challenge import (
     read_labels,
     read_queries,
 )
+from finetune.datasets.records import KINDS
 from finetune.submission import find_problems, read_submission, score
 from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.errors import ConfigError, ContractError

@@ -1,29 +1,22 @@
 """Pedestrian or vehicle, from the picture alone: for galleries whose names tell nothing.
 
-A logistic regression on a small picture (8x8 cells of saturation and edges) and the aspect ratio, trained on the train split's kinds;
-or zero-shot with any model, by two sentences. Both give a probability, so that doubtful pictures can be searched for both kinds.
+A logistic regression on a small picture (8x8 cells of saturation and edges) and the aspect ratio, trained on the train split's kinds.
+It gives a probability, so that doubtful pictures can be searched for both kinds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from finetune.datasets.records import PEDESTRIAN, VEHICLE
-from finetune.methods.base import Searcher
-from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import write_bytes
+from pipeline.contracts.errors import ConfigError
 
-SENTENCES = {PEDESTRIAN: "a photo of a person", VEHICLE: "a photo of a vehicle"}
 SIDE = 8
 DECAY = 1e-2
-ZERO_SHOT_SCALE = 100.0  # CLIP's own temperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +42,6 @@ class KindRouter:
         logits = (features - self.centre) / self.spread @ self.weight + self.bias
         return [_route(float(p)) for p in logits.sigmoid()]
 
-    def save(self, path: Path) -> None:
-        write_bytes(path, save({name: getattr(self, name).contiguous() for name in self.__slots__}))
-
-
-def load_router(path: Path) -> KindRouter:
-    try:
-        return KindRouter(**load_file(path))
-    except (OSError, TypeError, SafetensorError) as err:
-        raise ContractError(f"{path} is no picture router ({err}); delete it and train again") from err
-
 
 def train_router(pictures: Sequence[np.ndarray], kinds: Sequence[str]) -> KindRouter:
     """Deterministic: L-BFGS, both kinds weigh the same. Raises ConfigError if a kind is missing."""
@@ -81,14 +64,6 @@ def train_router(pictures: Sequence[np.ndarray], kinds: Sequence[str]) -> KindRo
 
     optimizer.step(loss)
     return KindRouter(weight.detach(), bias.detach(), centre, spread)
-
-
-@torch.no_grad()
-def zero_shot_routes(searcher: Searcher, pixels: Tensor) -> list[Route]:
-    """By two sentences. pixels (B, 3, H, W) of `searcher.pixels`."""
-    texts = searcher.embed_texts(list(SENTENCES.values())).feat
-    cosines = searcher.embed_images(pixels).feat @ texts.T
-    return [_route(float(p)) for p in (ZERO_SHOT_SCALE * (cosines[:, 1] - cosines[:, 0])).sigmoid()]
 
 
 def kind_features(picture: np.ndarray) -> Tensor:

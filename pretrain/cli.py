@@ -113,16 +113,6 @@ def report(run: Path, file: Path | None, queries: int) -> None:
 
 
 @pretrain.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def parity(folder: Path, as_json: bool) -> int:
-    """Compare this code with the golden numbers of FOLDER; exit 1 if any comparison fails."""
-    from pretrain.parity.report import run_parity, tell
-
-    return tell(run_parity(folder), as_json)
-
-
-@pretrain.command()
 @click.argument("texts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Vocabulary file to write.")
 @click.option("--size", default=1500, show_default=True, help="Most pieces it may have.")

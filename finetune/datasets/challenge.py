@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune.datasets.records import KINDS as KINDS
 from finetune.datasets.records import PEDESTRIAN, VEHICLE
-from finetune.datasets.records import SPLITS as SPLITS
 from pipeline.contracts.challenge import BITS_21, VehicleTag, parse_tag
 from pipeline.contracts.challenge_sentences import mentioned
 from pipeline.contracts.errors import ContractError

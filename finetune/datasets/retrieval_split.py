@@ -14,7 +14,6 @@ import numpy as np
 from finetune.config import DataConfig
 from finetune.datasets.catalog import data_set
 from finetune.datasets.challenge import (
-    KINDS,
     Pedestrian,
     Record,
     check_pictures,
@@ -28,7 +27,7 @@ from finetune.datasets.challenge import (
     read_queries,
 )
 from finetune.datasets.lines import check_files, only_kinds, validation_split
-from finetune.datasets.records import Split
+from finetune.datasets.records import KINDS, Split
 from finetune.datasets.routing import route
 from pipeline.contracts.challenge import FEMALE
 from pipeline.contracts.errors import ContractError

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from finetune.datasets.challenge import KINDS, PEDESTRIAN, VEHICLE, kind_of_image
+from finetune.datasets.challenge import kind_of_image
+from finetune.datasets.records import KINDS, PEDESTRIAN, VEHICLE
 from pipeline.contracts.challenge_sentences import is_pedestrian_text
 
 _PERSON_WORDS = re.compile(r"\b(m[ae]n|wom[ae]n|male|female|persons?|people|pedestrians?|boys?|girls?|lady|ladies|he|she)\b", re.IGNORECASE)

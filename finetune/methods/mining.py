@@ -25,7 +25,7 @@ class HardBatches:
     """
 
     def __init__(self, batches: KindBatches, records: Sequence[Line], share: float, distance: int) -> None:
-        self._batches, self._records, self._share, self._distance = batches, records, share, distance
+        self._batches, self._share, self._distance = batches, share, distance
         self._codes = [_code(record) for record in records]
         self._lines: dict[tuple, list[int]] = {}
         for number, code in enumerate(self._codes):

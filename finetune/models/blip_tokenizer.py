@@ -21,7 +21,7 @@ class BlipTokenizer:
         pieces = read_vocab(vocab_file)
         self.pieces = [piece for piece in pieces if piece not in ("[DEC]", "[ENC]")]
         ids = {piece: number for number, piece in enumerate(self.pieces)}
-        self.decode_id, self.encode_id = len(self.pieces), len(self.pieces) + 1
+        self.encode_id = len(self.pieces) + 1  # behind [DEC]
         self.pad_id = ids[PAD]
         self._tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNK, max_input_chars_per_word=100))
         self._tokenizer.normalizer = normalizers.BertNormalizer()

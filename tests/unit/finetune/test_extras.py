@@ -23,7 +23,6 @@ from finetune.expansion import expanded_scores
 from finetune.export import example_inputs, export_checkpoint, from_pretrained
 from finetune.fusion import fuse
 from finetune.gallery_kinds import rerouted, router_of, routes_of
-from finetune.kind_router import zero_shot_routes
 from finetune.matrix import cross_domain, table
 from finetune.methods.start import start_method
 from finetune.models.clip import Clip
@@ -162,15 +161,6 @@ def test_a_gallery_without_telling_names_is_routed_by_its_pictures(miniature, tm
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert {row["image"]: row["kind"] for row in rows} == kinds
-
-
-def test_zero_shot_routing_gives_the_nearer_sentence(clip_file, miniature):
-    searcher = untuned_clip(clip_file, CPU)
-    pixels = torch.randn(3, 3, 32, 32)
-    routes = zero_shot_routes(searcher, pixels)
-    texts = searcher.embed_texts(["a photo of a person", "a photo of a vehicle"]).feat
-    nearer = (searcher.embed_images(pixels).feat @ texts.T).argmax(1).tolist()
-    assert [route.kind for route in routes] == [("pedestrian", "vehicle")[i] for i in nearer]
 
 
 def test_colours_are_learned_from_tags_and_read_from_new_pictures(miniature):

@@ -98,20 +98,17 @@ def test_pictures_of_any_shape_are_looked_at_and_unreadable_ones_named(tmp_path:
             routes_of(unsure(2.0), tmp_path, [name])
 
 
-def test_a_router_needs_both_kinds_and_survives_its_file(tmp_path: Path):
-    from finetune.kind_router import load_router
-
+def test_a_router_needs_both_kinds():
     rng = np.random.default_rng(0)
     people, cars = ([rng.integers(0, 255, shape, dtype=np.uint8) for _ in range(4)] for shape in ((64, 24, 3), (32, 48, 3)))
     with pytest.raises(ConfigError, match="one kind only"):
         train_router(people, ["pedestrian"] * 4)
     router = train_router([*people, *cars], ["pedestrian"] * 4 + ["vehicle"] * 4)
-    router.save(tmp_path / "router.safetensors")
-    assert load_router(tmp_path / "router.safetensors").routes(people + cars) == router.routes(people + cars)
+    assert [found.kind for found in router.routes(people + cars)] == ["pedestrian"] * 4 + ["vehicle"] * 4
     assert kind_features(people[0]).shape == (FEATURES,)
-    (tmp_path / "bad.safetensors").write_bytes(b"x")
-    with pytest.raises(ContractError, match="no picture router"):
-        load_router(tmp_path / "bad.safetensors")
+
+
+def test_a_damaged_colour_classifier_is_named(tmp_path: Path):
     (tmp_path / "colour.safetensors").write_bytes(b"x")
     with pytest.raises(ContractError, match="no colour classifier"):
         load_colours(tmp_path)

@@ -65,7 +65,6 @@ def test_print_config_shows_the_resolved_tree(tmp_path: Path, capsys: pytest.Cap
     ("arguments", "message"),
     [
         (["train", "--config", "absent.yaml"], "absent.yaml does not exist"),
-        (["parity", "."], "no config.json and model.safetensors"),
         (["train"], "give one CONFIG"),
         (["train", "a.yaml", "--config", "b.yaml"], "give one CONFIG"),
         (["train", "--set", "seed=1", "absent.yaml"], "absent.yaml does not exist"),
