@@ -72,7 +72,8 @@ def _members(number: int, rng: np.random.Generator, caption: str) -> list[tuple[
 
 
 def pixels(data: bytes) -> np.ndarray:
-    return normalise(decode_resized(data, HEIGHT, WIDTH, "sample"), AugmentConfig())
+    look = AugmentConfig()
+    return normalise(decode_resized(data, HEIGHT, WIDTH, "sample"), look.mean, look.std)
 
 
 def read_ours(folder: Path, epoch: int) -> int:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from finetune.augment_settings import PictureConfig
-from pretrain.augment import erase, rand_augment
+from pretrain.augment import erase, normalise, rand_augment
 
 PATCH_SHARE = 0.08  # of the short side: large enough for a 16-pixel patch of a 384-pixel picture
 CROP_TRIES = 10  # then the picture stays whole
@@ -35,19 +35,13 @@ def train_pixels(picture: np.ndarray, config: PictureConfig, rng: np.random.Gene
     picture = _cropped(_shifted(np.ascontiguousarray(picture), config.pad_px, rng), config.crop_scale, rng)
     if config.operations:
         picture = rand_augment(picture, config.plain(), rng)
-    pixels = normalised(paste(picture, colour), config)
+    pixels = normalise(paste(picture, colour), config.mean, config.std)
     if not config.erase_with_mean:
         return erase(pixels, config.erasing, rng)
     marked = erase(pixels.copy(), config.erasing, rng)
     changed = (marked == 0).all(0) & (pixels != 0).any(0)
     pixels[:, changed] = np.array(config.mean, np.float32)[:, None]
     return pixels
-
-
-def normalised(picture: np.ndarray, config: PictureConfig) -> np.ndarray:
-    """(H, W, 3) uint8 -> (3, H, W) float32."""
-    mean, std = np.array(config.mean, np.float32), np.array(config.std, np.float32)
-    return np.ascontiguousarray(((picture.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1))
 
 
 def paste(picture: np.ndarray, colour: str | None) -> np.ndarray:

@@ -12,8 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from finetune.datasets.lines import TrainingLines, tag_of
@@ -21,6 +20,7 @@ from finetune.datasets.records import VEHICLE
 from pipeline.contracts.challenge import COLOURS, parse_tag
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import write_bytes
+from pretrain.checkpoint import read_tensors
 
 FILE = "colour.safetensors"
 BINS = (12, 4, 4)  # hue, saturation, value
@@ -54,8 +54,8 @@ def load_colours(folder: Path) -> ColourClassifier | None:
     if not path.is_file():
         return None
     try:
-        return ColourClassifier(**load_file(path))
-    except (OSError, TypeError, SafetensorError) as err:
+        return ColourClassifier(**read_tensors(path))
+    except TypeError as err:
         raise ContractError(f"{path} is no colour classifier ({err}); delete it and train again") from err
 
 

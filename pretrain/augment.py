@@ -96,10 +96,10 @@ def rand_augment(picture: Picture, config: AugmentConfig, rng: np.random.Generat
     return picture
 
 
-def normalise(picture: Picture, config: AugmentConfig) -> np.ndarray:
+def normalise(picture: Picture, mean: tuple[float, float, float], std: tuple[float, float, float]) -> np.ndarray:
     """(H, W, 3) uint8 -> (3, H, W) float32, zero mean and unit deviation over the data set."""
     pixels = np.empty((3, *picture.shape[:2]), np.float32)
-    for channel, table, plane in zip(cv2.split(picture), _tables(config.mean, config.std), pixels, strict=True):
+    for channel, table, plane in zip(cv2.split(picture), _tables(mean, std), pixels, strict=True):
         cv2.LUT(channel, table, dst=plane)
     return pixels
 
@@ -124,7 +124,7 @@ def train_pixels(picture: Picture, config: AugmentConfig, rng: np.random.Generat
     if rng.random() < config.flip:
         picture = picture[:, ::-1]
     picture = rand_augment(np.ascontiguousarray(picture), config, rng)
-    return erase(normalise(picture, config), config.erasing, rng)
+    return erase(normalise(picture, config.mean, config.std), config.erasing, rng)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError, ContractError
@@ -23,7 +24,7 @@ from pipeline.paths import is_training
 from pipeline.version import code_version
 from pretrain.distributed import rank
 from pretrain.models.aptm import APTM
-from pretrain.models.layout import KeyReport, load_published, published_state
+from pretrain.models.layout import KeyReport, load_whole, published_state
 from pretrain.models.settings import AptmConfig
 from pretrain.tokenizer import VOCAB_FILE, CaptionTokenizer, read_vocab
 
@@ -67,19 +68,26 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> LoadedModel:
         )
     model = APTM(config)
     report = load_weights(model, folder)
-    if report.missing:
-        raise ContractError(f"{folder / MODEL_FILE}: {report.summary()}; a checkpoint must hold the whole model")
     return LoadedModel(model.to(device).eval(), tokenizer, config, report, read_json(folder / METADATA_FILE))
 
 
 def load_weights(model: APTM, folder: Path) -> KeyReport:
-    """Copy the weights of one checkpoint folder into a model of the same config."""
-    path = folder / MODEL_FILE
+    """Copy the weights of one checkpoint folder into a model of the same config. Raises ContractError if they are not all there."""
+    return load_whole(model, read_weights(folder), str(folder / MODEL_FILE))
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Of one checkpoint folder, of any architecture."""
+    return read_tensors(folder / MODEL_FILE)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A safetensors file of a checkpoint folder or of its training state. Raises ContractError if it is absent or damaged."""
     try:
-        state = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as err:
+        folder = path.parent.parent if path.parent.name == TRAINING_STATE else path.parent
         raise ContractError(f"{path} is not a readable safetensors file ({err}); delete the folder {folder} and use another one") from err
-    return load_published(model, state, str(path))
 
 
 def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:

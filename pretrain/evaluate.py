@@ -120,7 +120,7 @@ class _Reading:
         for number, sample in zip(numbers, self.reader.read_many(numbers), strict=True):
             self._rows[number] = self._row(number, sample.meta)
             picture = decode_resized(sample.image, vision.height, vision.width, self.reader.where(number))
-            pictures.append(normalise(picture, self.config.image))
+            pictures.append(normalise(picture, self.config.image.mean, self.config.image.std))
         return torch.from_numpy(np.stack(pictures))
 
     def _row(self, number: int, meta: SampleMeta) -> tuple[str, int, list[int]]:

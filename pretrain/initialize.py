@@ -13,7 +13,7 @@ from pretrain import checkpoint
 from pretrain.config import InitConfig
 from pretrain.huggingface import original_bert, original_swin
 from pretrain.models.aptm import APTM
-from pretrain.models.layout import COMPUTED, KeyReport, load_published
+from pretrain.models.layout import COMPUTED, KeyReport, load_published, load_whole
 from pretrain.models.relative_bias import resize_bias_table
 from pretrain.tokenizer import CaptionTokenizer
 
@@ -25,7 +25,7 @@ def initialise(model: APTM, tokenizer: CaptionTokenizer, config: InitConfig) -> 
     """Fill the model; returns a key report per source. Raises ConfigError or ContractError for a file that does not fit."""
     reports = {}
     if config.checkpoint:
-        reports["checkpoint"] = load_whole(model, tokenizer, Path(config.checkpoint))
+        reports["checkpoint"] = load_checkpoint(model, tokenizer, Path(config.checkpoint))
     if config.swin:
         state = adapt_swin(read_weights(Path(config.swin), "init.swin"), model)
         reports["swin"] = _only(load_published(model, state, config.swin), "vision_encoder.", config.swin)
@@ -35,20 +35,16 @@ def initialise(model: APTM, tokenizer: CaptionTokenizer, config: InitConfig) -> 
     return reports
 
 
-def load_whole(model: APTM, tokenizer: CaptionTokenizer, path: Path) -> KeyReport:
+def load_checkpoint(model: APTM, tokenizer: CaptionTokenizer, path: Path) -> KeyReport:
     """A checkpoint folder of ours, or a file in the published layout (.pth, .safetensors).
 
     Raises ContractError if a key is missing, or the folder has another vocabulary.
     """
     if path.is_file():
-        report = load_published(model, published_names(read_weights(path, "init.checkpoint")), str(path))
-    else:
-        folder = checkpoint.resolve(path)
-        checkpoint.check_vocabulary(folder, tokenizer)
-        report = checkpoint.load_weights(model, folder)
-    if report.missing:
-        raise ContractError(f"init.checkpoint={path}: {report.summary()}; a checkpoint must hold the whole model")
-    return report
+        return load_whole(model, published_names(read_weights(path, "init.checkpoint")), f"init.checkpoint={path}")
+    folder = checkpoint.resolve(path)
+    checkpoint.check_vocabulary(folder, tokenizer)
+    return checkpoint.load_weights(model, folder)
 
 
 def published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import write_bytes
+from pretrain.checkpoint import read_tensors
 from pretrain.distributed import rank, sum_over_ranks
 
 STATE_FILE = "optimizer.safetensors"
@@ -32,10 +32,7 @@ def write_state(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 def read_state(folder: Path, names: Names) -> dict[str, Tensor]:
     """Raises ContractError if the file is absent or damaged, or is that of other parameters."""
     path = folder / STATE_FILE
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as err:
-        raise ContractError(f"{path} is no readable optimizer state ({err}); delete that checkpoint, the one before it is used") from err
+    tensors = read_tensors(path)
     wanted = {f"{name}/{key}": p.shape for p, name in names.items() for key in MOMENTS}
     if wrong := [key for key, shape in wanted.items() if key not in tensors or tensors[key].shape != shape]:
         raise ContractError(f"{path} lacks {wrong[0]} in the model's shape ({len(wrong)} in all); it belongs to another model")

@@ -28,7 +28,7 @@ class AptmSearcher:
         self.max_tokens, self.max_words, self.clean = max_tokens, max_words, clean
 
     def pixels(self, picture: bytes, where: str) -> np.ndarray:
-        return normalise(decode(picture, self.model.config.vision, where), self.image)
+        return normalise(decode(picture, self.model.config.vision, where), self.image.mean, self.image.std)
 
     def embed_images(self, pixels: Tensor) -> ImageFeatures:
         return encode_images(self.model, [pixels])

@@ -16,7 +16,7 @@ from finetune.methods.blip_searcher import BlipSearcher
 from finetune.methods.blip_start import blip_config, start_blip
 from finetune.methods.blip_step import BlipStep
 from finetune.methods.ema import Ema
-from finetune.methods.files import check_share, load_whole, model_state, read_weights, save_folder
+from finetune.methods.files import check_share, model_state, save_folder
 from finetune.methods.optim import alike, epoch_factor, freeze, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, Size, pair_batches, stack
 from finetune.models.blip import BlipRetrieval
@@ -25,9 +25,9 @@ from finetune.recipes import BlipRecipe
 from pipeline.config import to_dict
 from pipeline.seeds import derive_seed
 from pretrain.chance import Chance
-from pretrain.checkpoint import TRAINING_STATE
+from pretrain.checkpoint import TRAINING_STATE, read_weights
 from pretrain.distributed import rank as rank_of
-from pretrain.models.layout import load_published
+from pretrain.models.layout import load_published, load_whole
 
 LARGEST_QUEUE = 57_600
 
@@ -108,7 +108,7 @@ class BlipMethod:
         self.load_weights(folder)
 
     def load_weights(self, folder: Path) -> None:
-        load_whole(self.model, read_weights(folder), folder)
+        load_whole(self.model, read_weights(folder), str(folder))
 
     def _fill(self, state: Mapping[str, Tensor]) -> None:
         if not state:

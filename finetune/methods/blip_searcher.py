@@ -7,19 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from finetune.augment import normalised, paste
+from finetune.augment import paste
 from finetune.augment_settings import PictureConfig
 from finetune.colour import ColourClassifier, load_colours
 from finetune.data import decode
 from finetune.methods.blip_start import blip_config
-from finetune.methods.files import load_whole, read_config, read_weights
+from finetune.methods.files import read_config
 from finetune.methods.pairs import Size
 from finetune.models.blip import BlipRetrieval
 from finetune.models.blip_tokenizer import BlipTokenizer
 from finetune.recipes import BlipObjective
 from pipeline.config import build
 from pipeline.fileio import read_json
-from pretrain.checkpoint import METADATA_FILE
+from pretrain.augment import normalise
+from pretrain.checkpoint import METADATA_FILE, read_weights
+from pretrain.models.layout import load_whole
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 from pretrain.tokenizer import VOCAB_FILE
 
@@ -43,7 +45,7 @@ class BlipSearcher:
     def pixels(self, picture: bytes, where: str) -> np.ndarray:
         side = self.model.config.vision_config.image_size
         decoded = decode(picture, Size(side, side), where, self.image.square)
-        return normalised(paste(decoded, self.colours.colour(decoded) if self.colours else None), self.image)
+        return normalise(paste(decoded, self.colours.colour(decoded) if self.colours else None), self.image.mean, self.image.std)
 
     @torch.no_grad()
     def embed_images(self, pixels: Tensor) -> ImageFeatures:
@@ -71,7 +73,7 @@ def open_blip_searcher(folder: Path, device: torch.device) -> BlipSearcher:
     values = read_config(folder, "blip")
     tokenizer = BlipTokenizer(folder / VOCAB_FILE)
     model = BlipRetrieval(blip_config(values["blip"], len(tokenizer)), values["queue_size"])
-    load_whole(model, read_weights(folder), folder)
+    load_whole(model, read_weights(folder), str(folder))
     search = read_json(folder / METADATA_FILE).get("search", {})
     picture = build(PictureConfig, search.get("picture", {}), str(folder / METADATA_FILE))
     objective = build(BlipObjective, search.get("objective", {}), str(folder / METADATA_FILE))

@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from finetune.best import find_checkpoint
-from finetune.methods.files import read_config, read_weights
+from finetune.methods.files import read_config
 from finetune.models.clip_weights import read_state, weight_file
 from finetune.recipes import BlipRecipe
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, sha256_file
-from pretrain.checkpoint import MODEL_FILE, resolve
+from pretrain.checkpoint import MODEL_FILE, read_weights, resolve
 from pretrain.tokenizer import VOCAB_FILE, resolve_vocab
 
 START_STD = 0.02  # of random weights: transformers' default for BLIP's vision tower is 1e-10, all pictures alike and gradients of 1e10

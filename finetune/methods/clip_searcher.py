@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune.augment import normalised
 from finetune.augment_settings import PictureConfig
 from finetune.data import decode
 from finetune.datasets.routing import kind_of_query
 from finetune.methods.clip_step import ClipModel
-from finetune.methods.files import load_whole, read_config, read_weights
+from finetune.methods.files import read_config
 from finetune.models import clip
 from finetune.models.clip_settings import ClipConfig
 from finetune.models.clip_tokenizer import ClipTokenizer, load_tokenizer
@@ -20,7 +19,9 @@ from finetune.models.irra import Irra, IrraConfig
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json
-from pretrain.checkpoint import METADATA_FILE
+from pretrain.augment import normalise
+from pretrain.checkpoint import METADATA_FILE, read_weights
+from pretrain.models.layout import load_whole
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 
 
@@ -43,7 +44,7 @@ class ClipSearcher:
         return self.towers.text_projection.device
 
     def pixels(self, picture: bytes, where: str) -> np.ndarray:
-        return normalised(decode(picture, self.towers.config, where, self.image.square), self.image)
+        return normalise(decode(picture, self.towers.config, where, self.image.square), self.image.mean, self.image.std)
 
     @torch.no_grad()
     def embed_images(self, pixels: Tensor) -> ImageFeatures:
@@ -73,7 +74,7 @@ def open_clip_searcher(folder: Path, name: str, device: torch.device) -> ClipSea
     model: Irra | ClipModel = (
         Irra(build(IrraConfig, values, str(folder))) if name == "irra" else ClipModel(build(ClipConfig, values, str(folder)))
     )
-    load_whole(model, read_weights(folder), folder)
+    load_whole(model, read_weights(folder), str(folder))
     sizes = model.base_model.config
     assert isinstance(sizes, ClipConfig)
     search = read_json(folder / METADATA_FILE).get("search", {})

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from finetune.best import find_checkpoint
-from finetune.methods.files import read_config, read_weights
+from finetune.methods.files import read_config
 from finetune.models.clip_settings import ClipConfig
 from finetune.models.clip_weights import fit, read_clip, resize_positions, sized, weight_file
 from finetune.models.irra import IrraConfig
@@ -14,7 +14,7 @@ from finetune.recipes import ClipRecipe, IrraRecipe
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import sha256_file
-from pretrain.checkpoint import MODEL_FILE, resolve
+from pretrain.checkpoint import MODEL_FILE, read_weights, resolve
 
 
 @dataclass(frozen=True, slots=True)

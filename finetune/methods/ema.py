@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.fileio import write_bytes
+from pretrain.checkpoint import read_tensors
 
 FILE = "ema.safetensors"
 
@@ -42,7 +43,7 @@ class Ema:
 
     def load(self, folder: Path) -> None:
         if self.mean:
-            self.mean = load_file(folder / FILE)
+            self.mean = read_tensors(folder / FILE)
 
     @torch.no_grad()
     def _copy(self, values: dict[str, Tensor]) -> None:

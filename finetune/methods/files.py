@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import read_json, write_bytes, write_json
 from pipeline.version import code_version
 from pretrain.checkpoint import CONFIG_FILE, METADATA_FILE, MODEL_FILE
-from pretrain.models.layout import KeyReport, load_published
+from pretrain.models.layout import KeyReport
 
 
 def save_folder(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -37,25 +36,9 @@ def read_config(folder: Path, expected: str) -> dict[str, Any]:
     return values
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    path = folder / MODEL_FILE
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as err:
-        raise ContractError(f"{path} is not a readable safetensors file ({err}); delete the folder {folder} and use another one") from err
-
-
 def model_state(model: nn.Module) -> dict[str, Tensor]:
     """Copies on the CPU that share no memory."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
-def load_whole(model: nn.Module, state: Mapping[str, Tensor], where: Path) -> KeyReport:
-    """Every tensor of the model from `state`, in place. Raises ContractError if one is missing or has another shape."""
-    report = load_published(model, state, str(where))
-    if report.missing:
-        raise ContractError(f"{where}: {report.summary()}; a checkpoint must hold the whole model")
-    return report
 
 
 def check_share(report: KeyReport, least: float, where: str) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from finetune.datasets.lines import Line, TrainingLines
 from finetune.methods.base import Searcher
 from finetune.methods.clip_start import folder_of, start_clip
 from finetune.methods.ema import Ema
-from finetune.methods.files import check_share, load_whole, model_state, read_weights, save_folder
+from finetune.methods.files import check_share, model_state, save_folder
 from finetune.methods.lora import add_lora, plain_state
 from finetune.methods.optim import Rule, epoch_factor, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, pair_batches
@@ -24,9 +24,9 @@ from pipeline.config import to_dict
 from pipeline.fileio import write_bytes
 from pipeline.seeds import derive_seed
 from pretrain.chance import Chance
-from pretrain.checkpoint import TRAINING_STATE
+from pretrain.checkpoint import TRAINING_STATE, read_tensors, read_weights
 from pretrain.distributed import rank as rank_of
-from pretrain.models.layout import load_published
+from pretrain.models.layout import load_published, load_whole
 
 HEADS = ("classifier.", "attribute_classifier.")
 
@@ -116,7 +116,7 @@ class TowersMethod(ABC):
     def load_state(self, folder: Path) -> None:
         self.ema.load(folder / TRAINING_STATE)
         if self.config.lora.rank:
-            load_whole(self.model, load_file(folder / TRAINING_STATE / "adapters.safetensors"), folder)
+            load_whole(self.model, read_tensors(path := folder / TRAINING_STATE / "adapters.safetensors"), str(path))
         else:
             self.load_weights(folder)
 
@@ -130,7 +130,7 @@ class TowersMethod(ABC):
             zeros = {n: torch.zeros_like(v) for n, v in self.model.state_dict().items() if "lora_B" in n}
             kept = {n: v for n, v in self.model.state_dict().items() if "lora_A" in n}
             state |= zeros | kept
-        load_whole(self.model, state, folder)
+        load_whole(self.model, state, str(folder))
 
 
 def without_padding(ids: Tensor) -> Tensor:

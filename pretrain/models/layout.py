@@ -58,3 +58,11 @@ def load_published(model: nn.Module, state: Mapping[str, Tensor], where: str) ->
             own[name].copy_(tensor)
     missing = (name for name in own if name not in given and not name.endswith(COMPUTED))
     return KeyReport(tuple(given), tuple(missing), tuple(name for name in state if name not in own))
+
+
+def load_whole(model: nn.Module, state: Mapping[str, Tensor], where: str) -> KeyReport:
+    """The same, and raises ContractError if a key of the model is missing."""
+    report = load_published(model, state, where)
+    if report.missing:
+        raise ContractError(f"{where}: {report.summary()}; a checkpoint must hold the whole model")
+    return report

@@ -50,4 +50,4 @@ def misc_checks(fixture: Fixture) -> list[Check]:
 def _preprocessing(tensors: dict[str, torch.Tensor], facts: dict) -> Check:
     config = AugmentConfig(mean=tuple(facts["mean"]), std=tuple(facts["std"]))
     picture = resized(Image.fromarray(tensors["prep_in"].numpy()), facts["h"], facts["w"])
-    return close("misc/preprocessing", torch.from_numpy(augment.normalise(picture, config)), tensors["prep_out"])
+    return close("misc/preprocessing", torch.from_numpy(augment.normalise(picture, config.mean, config.std)), tensors["prep_out"])

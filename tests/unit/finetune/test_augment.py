@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from finetune import augment
-from finetune.augment import PATCH_RGB, PATCH_SHARE, degrade, normalised, padded_square, paste, train_pixels
-from finetune.augment_settings import PictureConfig
+from finetune.augment import PATCH_RGB, PATCH_SHARE, degrade, padded_square, paste, train_pixels
+from finetune.augment_settings import CLIP_MEAN, CLIP_STD, PictureConfig
 from pipeline.contracts.challenge import COLOURS
 from pipeline.contracts.errors import ConfigError
+from pretrain.augment import normalise
 
 PLAIN = {"flip": 0.0, "pad_px": 0, "erasing": 0.0}
 
@@ -24,7 +25,7 @@ def pixels(picture: np.ndarray, seed: int = 0, colour: str | None = None, **opti
 def test_without_augmentation_pixels_are_normalised_and_nothing_else(picture):
     config = PictureConfig(**PLAIN)
     found = pixels(picture, **PLAIN)
-    assert np.array_equal(found, normalised(picture, config))
+    assert np.array_equal(found, normalise(picture, config.mean, config.std))
     assert found[1, 5, 7] == pytest.approx((picture[5, 7, 1] / 255 - config.mean[1]) / config.std[1], rel=1e-5)
 
 
@@ -35,7 +36,7 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(picture):
 
 def test_a_flip_mirrors_and_a_padded_crop_shifts_by_ten_pixels_at_most(picture):
     assert np.array_equal(pixels(picture, flip=1.0, pad_px=0, erasing=0.0), pixels(picture, **PLAIN)[:, :, ::-1])
-    black = normalised(np.zeros_like(picture), PictureConfig())
+    black = normalise(np.zeros_like(picture), CLIP_MEAN, CLIP_STD)
     shifted = pixels(np.full_like(picture, 255), 1, flip=0.0, pad_px=10, erasing=0.0)
     rows = (shifted[0] == black[0]).all(1).sum()
     columns = (shifted[0] == black[0]).all(0).sum()
@@ -72,7 +73,7 @@ def test_the_patch_survives_every_augmentation_at_its_place(picture):
     side = round(PATCH_SHARE * 32)
     for seed in range(5):
         found = pixels(picture, seed, "orange", flip=1.0, crop_scale=0.5, operations=2, erasing=0.0)
-        orange = normalised(np.full((1, 1, 3), PATCH_RGB["orange"], np.uint8), PictureConfig())
+        orange = normalise(np.full((1, 1, 3), PATCH_RGB["orange"], np.uint8), CLIP_MEAN, CLIP_STD)
         assert np.allclose(found[:, :side, :side], orange)
     assert set(PATCH_RGB) == set(COLOURS)
     assert paste(picture, None) is picture

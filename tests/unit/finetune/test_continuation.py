@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from finetune.best import best_folder
 from finetune.config import FinetuneConfig
 from finetune.datasets.lines import TrainingLines
 from finetune.export import export_checkpoint
+from finetune.methods.ema import Ema
 from finetune.tasks import RetrievalTask
 from finetune.train import train
 from pipeline.config import build, to_dict
@@ -144,3 +146,12 @@ def test_a_checkpoint_of_an_earlier_version_is_continued(tiny_tree, tmp_path):
     lines = TrainingLines.read(Path(config.data.folder), config.data)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"training": digest([digest(tree), lines.digest, "random", 4])}))
     assert train(config, StopRequest())["steps"] == 4
+
+
+def test_averages_that_are_damaged_are_named_with_the_way_out(tmp_path):
+    averages = Ema(torch.nn.Linear(2, 2), 0.9)
+    averages.save(tmp_path / "training_state")
+    averages.load(tmp_path / "training_state")
+    (tmp_path / "training_state" / "ema.safetensors").write_bytes(b"x")
+    with pytest.raises(ContractError, match=rf"ema\.safetensors is not a readable .* delete the folder {tmp_path} and use another one"):
+        averages.load(tmp_path / "training_state")

@@ -89,7 +89,9 @@ def _expected(folder: Path, images: Path) -> dict[str, float]:
     """The slow way, with the parts of `pretrain` alone: all captions against all pictures of the test split."""
     loaded = checkpoint.load_model(folder)
     test = [entry for entry in _entries() if entry[0] == "test"]
-    pixels = [normalise(decode_resized((images / picture).read_bytes(), 32, 16, picture), AugmentConfig()) for _, _, picture, _ in test]
+    look = AugmentConfig()
+    decoded = [decode_resized((images / picture).read_bytes(), 32, 16, picture) for _, _, picture, _ in test]
+    pixels = [normalise(picture, look.mean, look.std) for picture in decoded]
     captions = [(text, person) for _, person, _, texts in test for text in texts]
     unique = list(dict.fromkeys(text for text, _ in captions))
     gallery = encode_images(loaded.model, [torch.from_numpy(np.stack(pixels))])

@@ -110,5 +110,5 @@ def test_a_router_needs_both_kinds():
 
 def test_a_damaged_colour_classifier_is_named(tmp_path: Path):
     (tmp_path / "colour.safetensors").write_bytes(b"x")
-    with pytest.raises(ContractError, match="no colour classifier"):
+    with pytest.raises(ContractError, match=r"colour\.safetensors is not a readable safetensors file"):
         load_colours(tmp_path)
