@@ -8,7 +8,7 @@ cosine - (1 - cosine of the expanded query). Their notebook divides by zero wher
 import numpy as np
 
 
-def expanded_scores(similarity: np.ndarray, image_feat: np.ndarray, shortlist: int = 25, best: int = 5, neighbours: int = 10) -> np.ndarray:
+def expanded_scores(similarity: np.ndarray, image_feat: np.ndarray, shortlist: int, best: int = 5, neighbours: int = 10) -> np.ndarray:
     """similarity (Q, G), image_feat (G, D) L2-normalised -> (Q, G): the shortlist re-ordered in front, the rest as it was behind."""
     scores = similarity.astype(np.float64).copy()
     width = min(shortlist, similarity.shape[1])

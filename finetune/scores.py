@@ -33,9 +33,9 @@ def _of_the_list(names: Sequence[str], positives: Sequence[str]) -> dict[str, fl
     return {f"map@{LIST_LENGTH}": average_precision_at(names, positives), "official": official_average_precision(names, positives)}
 
 
-def ranked_names(split: RetrievalSplit, scores: np.ndarray, length: int = LIST_LENGTH) -> list[list[str]]:
-    """The first `length` names for each query; ties keep the order of the gallery."""
-    return [[split.gallery[i] for i in _first(row, length)] for row in scores]
+def ranked_names(split: RetrievalSplit, scores: np.ndarray) -> list[list[str]]:
+    """The names of a submission for each query; ties keep the order of the gallery."""
+    return [[split.gallery[i] for i in _first(row, LIST_LENGTH)] for row in scores]
 
 
 def _first(scores: np.ndarray, length: int) -> np.ndarray:

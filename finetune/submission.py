@@ -36,13 +36,12 @@ def read_submission(path: Path) -> list[Result]:
     return [(row["text"], row["image_names"]) for row in rows]
 
 
-def find_problems(results: Sequence[Result], queries: Sequence[str], gallery: Sequence[str] | None, length: int = LIST_LENGTH) -> list[str]:
+def find_problems(results: Sequence[Result], queries: Sequence[str], gallery: Sequence[str] | None) -> list[str]:
     """What the organisers would refuse or a careful reader would: one sentence each, naming the query; empty if all is well.
 
     Args:
         queries: the lines of test_text.txt; count, order and wording must agree.
         gallery: names of the test pictures; None leaves the names unchecked.
-        length: names per query.
     """
     problems = []
     if len(results) != len(queries):
@@ -57,8 +56,8 @@ def find_problems(results: Sequence[Result], queries: Sequence[str], gallery: Se
         where = f"line {number} of the queries, result {number} ({query[:60]!r})"
         if text != query:
             problems.append(f"{where}: text is {text[:80]!r}; it must be the query verbatim and in the order of the query file")
-        if len(names) != length:
-            problems.append(f"{where}: {len(names)} image names; accepted: {length}")
+        if len(names) != LIST_LENGTH:
+            problems.append(f"{where}: {len(names)} image names; accepted: {LIST_LENGTH}")
         if repeated := sorted({n for n in names if names.count(n) > 1}):
             problems.append(f"{where}: repeated image names {', '.join(repeated)}")
         if unknown := [n for n in names if known is not None and n not in known]:

@@ -161,12 +161,12 @@ def gallery_of(
     return Gallery(encode, len(names), config.batch_size, room, shared=False)
 
 
-def pixel_batches(searcher: Searcher, folder: Path, names: Sequence[str], size: int, workers: int = 0) -> Iterator[Tensor]:
+def pixel_batches(searcher: Searcher, folder: Path, names: Sequence[str], size: int, workers: int) -> Iterator[Tensor]:
     for start in range(0, len(names), size):
         yield _pixels(searcher, [folder / name for name in names[start : start + size]], workers)
 
 
-def _pixels(searcher: Searcher, paths: Sequence[Path], workers: int = 0) -> Tensor:
+def _pixels(searcher: Searcher, paths: Sequence[Path], workers: int) -> Tensor:
     """Threads suffice: Pillow decodes and resizes outside the interpreter's lock."""
 
     def read(path: Path) -> np.ndarray:

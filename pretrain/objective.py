@@ -135,20 +135,20 @@ def itm_term(
     text: Encoded,
     identities: Tensor,
     draws: Draws,
-    config: ObjectiveConfig = STANDARD,
 ) -> Tensor:
-    """ITM with hard negatives of the local batch."""
+    """ITM alone, with hard negatives of the local batch, over the rows of all ranks."""
     reading, targets = _matching(model, image, text, identities, draws)
     (states,) = model.read(text.tokens, texts.mask, image.memory, [reading])
-    return itm_loss(model.match_logits(states), targets, _counted(config))
+    return itm_loss(model.match_logits(states), targets, mean_over_ranks)
 
 
-def mlm_term(model: APTM, image: Pictures, texts: Texts, config: ObjectiveConfig = STANDARD) -> Tensor:
+def mlm_term(model: APTM, image: Pictures, texts: Texts) -> Tensor:
+    """MLM alone, over the rows of all ranks."""
     assert texts.masked is not None, "MLM needs masked texts"
     tokens, _ = model.encode_text(texts.masked.ids, texts.mask)
     rows = torch.arange(len(tokens), device=tokens.device)
     (hidden,) = model.read(tokens, texts.mask, image.memory, [Reading(rows, rows, texts.masked.positions)])
-    return mlm_loss(model.word_logits(hidden), texts.masked.targets, _counted(config))
+    return mlm_loss(model.word_logits(hidden), texts.masked.targets, mean_over_ranks)
 
 
 def matching_terms(

@@ -57,7 +57,7 @@ def ac_loss(
     return total / 2
 
 
-def logit_shift(labels: Tensor, tau: float = 1.0) -> Tensor:
+def logit_shift(labels: Tensor, tau: float) -> Tensor:
     """(N, A) labels in {0, 1, -1} -> (A,) tau * log-odds of each bit, smoothed by one example of either value.
 
     Source: Menon et al., ICLR 2021, for one sigmoid per bit.

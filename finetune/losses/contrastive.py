@@ -7,6 +7,8 @@ from torch import Tensor
 from finetune.losses.matching import EPSILON, SCALE
 from finetune.losses.reduce import in_full_precision
 
+ROUNDS = 20  # of expectation and maximisation
+
 
 @in_full_precision
 def infonce_loss(image_feat: Tensor, text_feat: Tensor, scale: float | Tensor = SCALE) -> Tensor:
@@ -34,7 +36,7 @@ def cmpm_loss(image_embed: Tensor, text_embed: Tensor, identities: Tensor) -> Te
 
 @in_full_precision
 def triplet_alignment_loss(
-    image_feat: Tensor, text_feat: Tensor, match: Tensor, margin: float = 0.1, temperature: float = 0.015, clean: Tensor | None = None
+    image_feat: Tensor, text_feat: Tensor, match: Tensor, margin: float, temperature: float, clean: Tensor | None = None
 ) -> Tensor:
     """RDE's TAL: the weighted positive must beat the log-sum-exp of all negatives by a margin; sum over rows, both directions.
 
@@ -56,18 +58,18 @@ def _alignment(scores: Tensor, positive: Tensor, margin: float, temperature: flo
     return (margin - best + negatives).clamp(min=0) * (~positive).any(1)
 
 
-def confident_pairs(losses: Tensor, threshold: float = 0.5, steps: int = 20) -> Tensor:
+def confident_pairs(losses: Tensor) -> Tensor:
     """(N,) losses of pairs -> (N,) bool: those that a two-part Gaussian mixture holds for clean. RDE's consensus takes the pairs that two
-    losses agree on. Deterministic: starts at the smallest and the largest loss, `steps` rounds of expectation and maximisation."""
+    losses agree on. Deterministic: starts at the smallest and the largest loss, ROUNDS of expectation and maximisation."""
     values = (losses - losses.min()) / (losses.max() - losses.min()).clamp(min=1e-12)
     mean = torch.tensor([0.0, 1.0], dtype=torch.float64, device=values.device)  # quartiles coincide where few pairs are noisy
     spread, share = torch.full_like(mean, 0.1), torch.full_like(mean, 0.5)
     points = values.double()[:, None]
     belief = torch.full((len(points), 2), 0.5, dtype=torch.float64, device=values.device)
-    for _ in range(steps):
+    for _ in range(ROUNDS):
         density = share.log() - spread.log() - ((points - mean) / spread) ** 2 / 2
         belief = density.softmax(1)
         weight = belief.sum(0).clamp(min=1e-12)
         mean, share = (belief * points).sum(0) / weight, weight / len(points)
         spread = ((belief * (points - mean) ** 2).sum(0) / weight + 1e-6).sqrt()
-    return belief[:, int(mean.argmin())] > threshold
+    return belief[:, int(mean.argmin())] > 0.5

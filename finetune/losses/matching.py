@@ -14,6 +14,7 @@ from finetune.losses.reduce import in_full_precision
 
 SCALE = 50.0  # 1 / 0.02, a constant
 EPSILON = 1e-8
+SOFT = 0.3
 Reading = Literal["recommended", "same", "released"]
 Divergence = Literal["reverse", "forward"]
 """Of the predictions p from the targets q: "reverse" is KL(p || q), the published form; "forward" is KL(q || p), cross entropy."""
@@ -27,13 +28,13 @@ class Targets:
     image_to_text: Tensor
 
 
-def same_identity(identities: Tensor, image_ids: Tensor | None = None, soft: float = 0.3) -> Tensor:
-    """(B,) int64 -> (B, B) float32. With image_ids, pairs of one picture count 1 and others of its identity `soft` (an IRRA option)."""
+def same_identity(identities: Tensor, image_ids: Tensor | None = None) -> Tensor:
+    """(B,) int64 -> (B, B) float32. With image_ids, pairs of one picture count 1 and others of its identity SOFT (an IRRA option)."""
     same = (identities[:, None] == identities[None]).float()
     if image_ids is None:
         return same
     own = (image_ids[:, None] == image_ids[None]).float()
-    return (same - own) * soft + own
+    return (same - own) * SOFT + own
 
 
 def inclusion(attributes: Tensor, equal: tuple[int, ...] = (0,), images: Tensor | None = None) -> Tensor:
@@ -51,7 +52,7 @@ def inclusion(attributes: Tensor, equal: tuple[int, ...] = (0,), images: Tensor 
     return match.float()
 
 
-def distributions(match: Tensor, reading: Reading = "recommended") -> Targets:
+def distributions(match: Tensor, reading: Reading) -> Targets:
     """match (B, B) >= 0, texts in rows, to targets.
 
     "recommended": each row sums to 1, and images use the transposed matrix. "same": rows sum to 1, images use the matrix of the texts.

@@ -23,6 +23,7 @@ from pretrain.augment import normalise
 from pretrain.checkpoint import METADATA_FILE, read_weights
 from pretrain.models.layout import load_whole
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
+from pretrain.retrieval.gallery import TEXT_BATCH
 from pretrain.tokenizer import VOCAB_FILE
 
 BELOW = 1e-3  # between the last re-ranked picture and the first that the shortlist leaves out
@@ -54,7 +55,7 @@ class BlipSearcher:
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> TextFeatures:
         ids, mask = (t.to(self.device) for t in self.tokenizer(texts, self.config.max_tokens, self.config.max_words))
-        feat = torch.cat([self.model.encode_text(i, m) for i, m in zip(ids.split(256), mask.split(256), strict=True)])
+        feat = torch.cat([self.model.encode_text(i, m) for i, m in zip(ids.split(TEXT_BATCH), mask.split(TEXT_BATCH), strict=True)])
         return TextFeatures(ids, mask, feat)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from pretrain.augment import normalise
 from pretrain.checkpoint import METADATA_FILE, read_weights
 from pretrain.models.layout import load_whole
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
+from pretrain.retrieval.gallery import TEXT_BATCH
 
 
 class ClipSearcher:
@@ -30,8 +31,8 @@ class ClipSearcher:
 
     has_matching = False
 
-    def __init__(self, model: nn.Module, tokenizer: ClipTokenizer, image: PictureConfig, suffix: str = "", batch_size: int = 256) -> None:
-        self.model, self.tokenizer, self.image, self.suffix, self.batch_size = model, tokenizer, image, suffix, batch_size
+    def __init__(self, model: nn.Module, tokenizer: ClipTokenizer, image: PictureConfig, suffix: str = "") -> None:
+        self.model, self.tokenizer, self.image, self.suffix = model, tokenizer, image, suffix
 
     @property
     def towers(self) -> clip.Clip:
@@ -54,7 +55,7 @@ class ClipSearcher:
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> TextFeatures:
         ids = self.tokenizer([self.query(text) for text in texts], self.towers.config.context).to(self.device)
-        parts = [clip.text_feature(self.towers.text_tokens(part), part) for part in ids.split(self.batch_size)]
+        parts = [clip.text_feature(self.towers.text_tokens(part), part) for part in ids.split(TEXT_BATCH)]
         return TextFeatures(torch.zeros(len(ids), 0), ids, clip.normalised(torch.cat(parts)))
 
     def query(self, text: str) -> str:

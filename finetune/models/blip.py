@@ -18,7 +18,7 @@ from pretrain.losses.itm import NegativeWeights, Pairs
 
 EMPTY = -100  # class of a queue slot that was never filled
 TEMPERATURE_RANGE = (0.001, 0.5)
-MOMENTUM = 0.995
+START_TEMPERATURE = 0.07
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class FeatureQueue(nn.Module):
         self.position.copy_((self.position + len(classes)) % size)
 
 
-def momentum_update(online: nn.Module, averaged: nn.Module, momentum: float = MOMENTUM) -> None:
+def momentum_update(online: nn.Module, averaged: nn.Module, momentum: float) -> None:
     """averaged = momentum * averaged + (1 - momentum) * online, in place."""
     with torch.no_grad():
         for mean, new in zip(averaged.parameters(), online.parameters(), strict=True):
@@ -124,7 +124,7 @@ def numbered_over_ranks(pairs: Pairs) -> Pairs:
 class BlipRetrieval(nn.Module):
     """config: transformers.BlipConfig. The text tower serves alone and, given a picture, as cross encoder."""
 
-    def __init__(self, config, queue_size: int, temperature: float = 0.07) -> None:
+    def __init__(self, config, queue_size: int) -> None:
         super().__init__()
         from transformers import BlipForImageTextRetrieval
 
@@ -134,7 +134,7 @@ class BlipRetrieval(nn.Module):
         self.vision_proj, self.text_proj, self.itm_head = model.vision_proj, model.text_proj, model.itm_head
         self.vision_model_m, self.text_encoder_m = momentum_copy(self.vision_model), momentum_copy(self.text_encoder)
         self.vision_proj_m, self.text_proj_m = momentum_copy(self.vision_proj), momentum_copy(self.text_proj)
-        self.temp = nn.Parameter(torch.full((1,), temperature))
+        self.temp = nn.Parameter(torch.full((1,), START_TEMPERATURE))
         self.queue = FeatureQueue(queue_size, config.image_text_hidden_size)
 
     def encode_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,7 @@ class BlipRetrieval(nn.Module):
         return self.itm_head(states[:, 0])
 
     @torch.no_grad()
-    def update_momentum(self, momentum: float = MOMENTUM) -> None:
+    def update_momentum(self, momentum: float) -> None:
         pairs = (
             (self.vision_model, self.vision_model_m),
             (self.text_encoder, self.text_encoder_m),

@@ -43,6 +43,6 @@ class BlipTokenizer:
         write_bytes(folder / VOCAB_FILE, ("\n".join(self.pieces) + "\n").encode())
 
 
-def clean(text: str, max_words: int = 30) -> str:
+def clean(text: str, max_words: int) -> str:
     """Lower-case, some marks to spaces, the first words. Source: BLIP, pre_caption."""
     return " ".join(_MARKS.sub(" ", text.lower()).split()[:max_words])

@@ -84,7 +84,7 @@ def irra_lr_group(name: str, lr: float, decay: float, cross: float = 5.0, bias: 
     return rate, decay
 
 
-def irra_epoch_factor(epoch: int, epochs: int = 60, warmup: int = 5, start: float = 0.1) -> float:
+def irra_epoch_factor(epoch: int, epochs: int, warmup: int = 5, start: float = 0.1) -> float:
     """Multiple of the learning rate in the 1-based epoch: linear from `start` over the warm-up, then a cosine to 0."""
     from math import cos, pi
 

@@ -7,6 +7,7 @@ from torch import nn
 from finetune.models.blip import FeatureQueue, Features, fitc_term, fitm_weights, momentum_update
 from finetune.parity.fixture import Arrays, ChallengeFixture, relative
 from pretrain.losses.itm import itm_loss, matching_pairs
+from pretrain.losses.reduce import as_counted_here
 from pretrain.parity.fixture import Check, equal
 
 
@@ -19,7 +20,7 @@ def blip_checks(fixture: ChallengeFixture) -> list[Check]:
     queue.enqueue(features.image_momentum, features.text_momentum, classes)
     weights = fitm_weights(features, classes, temperature)
     pairs = matching_pairs(weights, golden["weights_t2i"].argmax(1), golden["weights_i2t"].argmax(1))
-    fitm = itm_loss(_stub_logits(golden, pairs.image_index), pairs.targets)
+    fitm = itm_loss(_stub_logits(golden, pairs.image_index), pairs.targets, as_counted_here)
     return [
         relative("blip/fitc", fitc, golden["loss_ita"]),
         relative("blip/weights_t2i", weights.image_for_text, golden["weights_t2i"]),

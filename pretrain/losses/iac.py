@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.contracts.attributes import MISSING
-from pretrain.losses.reduce import Counted, as_counted_here, divisor, in_float32
+from pretrain.losses.reduce import Counted, divisor, in_float32
 
 
 @in_float32
@@ -13,8 +13,8 @@ def iac_loss(
     prompt_feat: Tensor,
     temperature: Tensor,
     labels: Tensor,
-    smoothing: float = 0.0,
-    counted: Counted = as_counted_here,
+    smoothing: float,
+    counted: Counted,
 ) -> Tensor:
     """Two-way cross entropy per attribute: mean over the rows that state it, sum over attributes divided by their number.
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.contracts.attributes import MISSING
-from pretrain.losses.reduce import Counted, as_counted_here, divisor, in_float32
+from pretrain.losses.reduce import Counted, divisor, in_float32
 
 
 def matching_targets(labels: Tensor, prompts: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def matching_targets(labels: Tensor, prompts: Tensor) -> Tensor:
 
 
 @in_float32
-def iam_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0, counted: Counted = as_counted_here) -> Tensor:
+def iam_loss(logits: Tensor, targets: Tensor, smoothing: float, counted: Counted) -> Tensor:
     """logits (K, B, 2) no match, match; targets (K, B) from matching_targets -> scalar float32, in nats.
 
     Mean over the rows that state the attribute, then over the K prompts; a prompt that no row states adds 0 and counts.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pretrain.losses.reduce import Counted, as_counted_here, cross_entropy_mean, in_float32
+from pretrain.losses.reduce import Counted, cross_entropy_mean, in_float32
 
 IGNORED = -100
 
@@ -56,6 +56,6 @@ def matching_pairs(weights: NegativeWeights, negative_image: Tensor, negative_te
 
 
 @in_float32
-def itm_loss(logits: Tensor, targets: Tensor, counted: Counted = as_counted_here) -> Tensor:
+def itm_loss(logits: Tensor, targets: Tensor, counted: Counted) -> Tensor:
     """logits (3B, 2), targets (3B,) from matching_pairs -> scalar float32, mean over the valid pairs, in nats."""
-    return cross_entropy_mean(logits, targets, IGNORED, counted=counted)
+    return cross_entropy_mean(logits, targets, IGNORED, counted)

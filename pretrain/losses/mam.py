@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pretrain.losses.mlm import mlm_loss
-from pretrain.losses.reduce import Counted, as_counted_here
+from pretrain.losses.reduce import Counted
 from pretrain.masking import IGNORED
 
 
@@ -13,7 +13,7 @@ def positive_matches(labels: Tensor) -> Tensor:
     return torch.stack([labels == 0, labels == 1], -1).flatten(1)
 
 
-def mam_loss(logits: Tensor, targets: Tensor, is_true: Tensor, counted: Counted = as_counted_here) -> Tensor:
+def mam_loss(logits: Tensor, targets: Tensor, is_true: Tensor, counted: Counted) -> Tensor:
     """Mean over all hidden pieces of all prompts that are true of their image.
 
     logits (K, M, V); targets (K, M) with -100 for unused slots; is_true (K,) bool. Returns a scalar float32, in nats; 0 if no prompt is

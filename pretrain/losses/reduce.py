@@ -41,11 +41,11 @@ def divisor(count: Tensor, counted: Counted) -> Tensor:
     return torch.where(shared > 0, shared, 1.0)
 
 
-def cross_entropy_mean(logits: Tensor, targets: Tensor, ignored: int, smoothing: float = 0.0, counted: Counted = as_counted_here) -> Tensor:
+def cross_entropy_mean(logits: Tensor, targets: Tensor, ignored: int, counted: Counted) -> Tensor:
     """Mean cross entropy over the rows whose target is not `ignored`, in nats; 0 where there is none.
 
-    logits (..., C) float32; targets (...) int64. smoothing e: target (1 - e) * one-hot + e / C. Never waits for the device.
+    logits (..., C) float32; targets (...) int64. Never waits for the device.
     """
     flat = targets.flatten()
-    summed = F.cross_entropy(logits.flatten(0, -2), flat, ignore_index=ignored, reduction="sum", label_smoothing=smoothing)
+    summed = F.cross_entropy(logits.flatten(0, -2), flat, ignore_index=ignored, reduction="sum")
     return summed / divisor((flat != ignored).sum(), counted)

@@ -82,7 +82,7 @@ def test_expansion_reorders_the_shortlist_only():
         first, fresh = np.argsort(-before, kind="stable"), np.argsort(-after, kind="stable")
         assert set(fresh[:6]) == set(first[:6])
         assert (fresh[6:] == first[6:]).all()
-    assert np.isfinite(expanded_scores(np.ones((1, 3), np.float32), images[:3])).all()
+    assert np.isfinite(expanded_scores(np.ones((1, 3), np.float32), images[:3], 25)).all()
 
 
 def test_expansion_changes_the_order_of_an_evaluation_but_not_who_is_on_the_list(miniature):

@@ -46,13 +46,13 @@ def test_the_matching_loss_ignores_the_order_of_the_batch_and_is_least_at_the_ta
     image, text = features()
     match = same_identity(torch.tensor([0, 1, 1, 2, 2, 2])).double()
     order = torch.tensor([3, 1, 0, 5, 4, 2])
-    one = matching_loss(image, text, distributions(match))
-    other = matching_loss(image[order], text[order], distributions(match[order][:, order]))
+    one = matching_loss(image, text, distributions(match, "recommended"))
+    other = matching_loss(image[order], text[order], distributions(match[order][:, order], "recommended"))
     torch.testing.assert_close(one, other)
     perfect = F.one_hot(torch.tensor([0, 1, 1, 2, 2, 2]), 5).double()
     for divergence in ("reverse", "forward"):
-        assert abs(float(matching_loss(perfect, perfect, distributions(match), divergence=divergence))) < 1e-6
-        assert float(matching_loss(image, text, distributions(match), divergence=divergence)) > 0.1
+        assert abs(float(matching_loss(perfect, perfect, distributions(match, "recommended"), divergence=divergence))) < 1e-6
+        assert float(matching_loss(image, text, distributions(match, "recommended"), divergence=divergence)) > 0.1
 
 
 def test_the_triplet_alignment_loss_is_the_written_formula():
@@ -71,7 +71,7 @@ def test_the_triplet_alignment_loss_is_the_written_formula():
 
 def test_a_batch_of_one_identity_has_no_triplets_and_a_gradient_path():
     image, text = (f.requires_grad_() for f in features())
-    loss = triplet_alignment_loss(image, text, torch.ones(6, 6))
+    loss = triplet_alignment_loss(image, text, torch.ones(6, 6), 0.1, 0.015)
     loss.backward()
     assert float(loss.detach()) == 0
     assert image.grad is not None
@@ -98,7 +98,7 @@ def test_missing_labels_are_left_out_and_a_batch_without_any_gives_zero():
 
 def test_logit_adjustment_lifts_rare_bits():
     labels = torch.tensor([[1, 0, -1]] + [[0, 1, -1]] * 9)
-    shift = logit_shift(labels)
+    shift = logit_shift(labels, 1.0)
     assert shift[0] < 0 < shift[1]
     assert shift[0] == pytest.approx(math.log(2 / 10))
     assert shift[2] == 0

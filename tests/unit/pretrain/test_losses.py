@@ -15,6 +15,7 @@ from pretrain.losses.itc import itc_loss
 from pretrain.losses.itm import itm_loss, matching_pairs, negative_weights
 from pretrain.losses.mam import mam_loss, positive_matches
 from pretrain.losses.mlm import mlm_loss
+from pretrain.losses.reduce import as_counted_here
 
 TEMPERATURE = torch.tensor([0.07])
 
@@ -54,7 +55,7 @@ def test_a_batch_of_one_person_has_positives_only_and_a_gradient() -> None:
     pairs = matching_pairs(weights, *RandomDraws(torch.Generator().manual_seed(0)).negatives(weights))
     assert pairs.targets.tolist() == [1, 1, 1] + [-100] * 6
     logits = torch.zeros(9, 2, requires_grad=True)
-    loss = itm_loss(logits, pairs.targets)
+    loss = itm_loss(logits, pairs.targets, as_counted_here)
     loss.backward()
     assert loss.item() == pytest.approx(math.log(2))
     assert logits.grad is not None
@@ -63,7 +64,7 @@ def test_a_batch_of_one_person_has_positives_only_and_a_gradient() -> None:
 
 def test_mlm_without_any_target_is_zero_with_a_gradient() -> None:
     logits = torch.randn(2, 3, 5, requires_grad=True)
-    loss = mlm_loss(logits, torch.full((2, 3), -100))
+    loss = mlm_loss(logits, torch.full((2, 3), -100), as_counted_here)
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -75,16 +76,18 @@ def test_iac_counts_attributes_that_nobody_states_in_the_divisor() -> None:
     labels = torch.tensor([[0, -1], [1, -1], [-1, -1]])
     logits = (image @ prompts.T / 0.07)[:, :2]
     expected = F.cross_entropy(logits[:2], torch.tensor([0, 1]), label_smoothing=0.4) / 2
-    assert iac_loss(image, prompts, TEMPERATURE, labels, 0.4).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert iac_loss(image, prompts, TEMPERATURE, labels, 0.4, as_counted_here).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.4])
 def test_a_batch_that_states_nothing_gives_zero_and_no_nan(smoothing: float) -> None:
     labels, prompts = torch.full((3, 2), -1), torch.tensor([0, 3])
     image = _features(3, 0).requires_grad_()
-    iac = iac_loss(image, _features(4, 1), TEMPERATURE, labels, smoothing)
-    iam = iam_loss(torch.randn(2, 3, 2, requires_grad=True), matching_targets(labels, prompts), smoothing)
-    mam = mam_loss(torch.randn(4, 2, 5, requires_grad=True), torch.ones(4, 2, dtype=torch.long), torch.zeros(4, dtype=torch.bool))
+    iac = iac_loss(image, _features(4, 1), TEMPERATURE, labels, smoothing, as_counted_here)
+    iam = iam_loss(torch.randn(2, 3, 2, requires_grad=True), matching_targets(labels, prompts), smoothing, as_counted_here)
+    mam = mam_loss(
+        torch.randn(4, 2, 5, requires_grad=True), torch.ones(4, 2, dtype=torch.long), torch.zeros(4, dtype=torch.bool), as_counted_here
+    )
     (iac + iam + mam).backward()
     assert (iac.item(), iam.item(), mam.item()) == (0, 0, 0)
     assert image.grad is not None
@@ -114,4 +117,4 @@ def test_losses_are_float32_under_autocast() -> None:
     image, text = _features(3, 0).bfloat16(), _features(3, 1).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
         assert itc_loss(image, text, TEMPERATURE).dtype == torch.float32
-        assert mlm_loss(torch.randn(2, 3, 5).bfloat16(), torch.ones(2, 3, dtype=torch.long)).dtype == torch.float32
+        assert mlm_loss(torch.randn(2, 3, 5).bfloat16(), torch.ones(2, 3, dtype=torch.long), as_counted_here).dtype == torch.float32
