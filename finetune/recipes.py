@@ -25,7 +25,7 @@ from pipeline.contracts.errors import ConfigError
 from pipeline.paths import is_training
 from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import TrainConfig
-from pretrain.settings import EngineConfig, OptimConfig
+from pretrain.settings import AdamWConfig, EngineConfig
 
 log = logging.getLogger("finetune")
 
@@ -69,37 +69,63 @@ class LoraConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamConfig(OptimConfig):
-    """AdamW, or Adam with L2 in the gradient, and the schedule by epochs."""
+class AdamConfig(AdamWConfig):
+    """AdamW, or Adam with L2 in the gradient, and open_clip's schedule."""
 
     coupled_decay: bool = True  # True: Adam with L2, as IRRA; False: AdamW
-    cross_factor: float = 5.0  # learning rate of cross-former, classifiers and MLM head
-    bias_factor: float = 2.0  # of biases, which are not decayed
     layer_decay: float = 1.0  # below 1: each block of a tower learns at this share of the block above it
-    warmup_epochs: float = 5.0
-    warmup_start: float = 0.1
-    warmup_steps: int = 0  # above 0: a linear warm-up from 0 over so many steps in place of warmup_epochs (A3R: 10,000)
+    warmup_steps: int = 0  # of a linear warm-up from 0 (A3R: 10,000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges("optim", self, cross_factor=NOT_NEGATIVE, bias_factor=NOT_NEGATIVE, layer_decay=Range(0, 1, open_below=True))
-        check_ranges("optim", self, warmup_epochs=NOT_NEGATIVE, warmup_start=SHARE, warmup_steps=NOT_NEGATIVE)
-
-
-_OF_APTM = ("boosted", "boost", "schedule", "warmup")  # of OptimConfig: what these recipes have fields of their own for
+        check_ranges("optim", self, layer_decay=Range(0, 1, open_below=True), warmup_steps=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class IrraModel:
+class EpochAdamConfig(AdamConfig):
+    """With IRRA's schedule by epochs; warmup_steps above 0 takes its place."""
+
+    warmup_epochs: float = 5.0
+    warmup_start: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges("optim", self, warmup_epochs=NOT_NEGATIVE, warmup_start=SHARE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IrraAdamConfig(EpochAdamConfig):
+    """With IRRA's parameter groups."""
+
+    cross_factor: float = 5.0  # learning rate of cross-former, classifiers and MLM head
+    bias_factor: float = 2.0  # of biases, which are not decayed
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges("optim", self, cross_factor=NOT_NEGATIVE, bias_factor=NOT_NEGATIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowersModel:
     """clip null: the sizes of init.weights, or ViT-B/16."""
 
     clip: ClipConfig | None = None
     height: int = 384
     width: int = 128
+
+    def __post_init__(self) -> None:
+        check_ranges("model", self, height=COUNT, width=COUNT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IrraModel(TowersModel):
+    """With the cross-former of MLM."""
+
     cross_layers: int = 4
 
     def __post_init__(self) -> None:
-        check_ranges("model", self, height=COUNT, width=COUNT, cross_layers=COUNT)
+        super().__post_init__()
+        check_ranges("model", self, cross_layers=COUNT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +182,6 @@ class _Recipe:
         check_ranges("", self, seed=NOT_NEGATIVE, ema=BELOW_1)
         check_filled("", self, "out")
         check_selection(self.data, self.eval)
-        if given := [name for name in _OF_APTM if getattr(self.optim, name) != getattr(AdamConfig(), name)]:
-            raise ConfigError(
-                f"optim.{given[0]}={getattr(self.optim, given[0])} is APTM's and changes nothing here; accepted: cross_factor, bias_factor "
-                f"(irra), layer_decay, warmup_epochs, warmup_start (irra, blip), warmup_steps"
-            )
 
     def training_tree(self) -> dict[str, Any]:
         return training_tree(self)
@@ -176,6 +197,7 @@ class _Recipe:
 class IrraRecipe(_Recipe):
     method: Literal["irra"]
     model: IrraModel = field(default_factory=IrraModel)
+    optim: IrraAdamConfig = field(default_factory=IrraAdamConfig)
     objective: IrraObjective = field(default_factory=IrraObjective)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
@@ -192,7 +214,7 @@ class ClipObjective:
 @dataclass(frozen=True, kw_only=True)
 class ClipRecipe(_Recipe):
     method: Literal["clip"]
-    model: IrraModel = field(default_factory=lambda: IrraModel(height=224, width=224))
+    model: TowersModel = field(default_factory=lambda: TowersModel(height=224, width=224))
     objective: ClipObjective = field(default_factory=ClipObjective)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
@@ -231,6 +253,7 @@ class BlipObjective:
 class BlipRecipe(_Recipe):
     method: Literal["blip"]
     model: BlipModel = field(default_factory=BlipModel)
+    optim: EpochAdamConfig = field(default_factory=EpochAdamConfig)
     objective: BlipObjective = field(default_factory=BlipObjective)
 
 

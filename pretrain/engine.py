@@ -22,7 +22,7 @@ from pretrain.models.regions import prepare_regions
 from pretrain.optim import build_optimizer, set_lr
 from pretrain.optimizer_state import partitioned_state, plain_state, read_state, set_partitioned_state, set_plain_state, write_state
 from pretrain.rendezvous import adopt_slurm, join
-from pretrain.settings import EngineConfig, OptimConfig
+from pretrain.settings import AdamWConfig, EngineConfig
 
 Groups = list[dict[str, Any]]
 
@@ -102,7 +102,7 @@ def leave_process_group() -> None:
 
 
 def build_engine(
-    module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device, parts: int = 1
+    module: nn.Module, groups: Groups, optim: AdamWConfig, config: EngineConfig, device: torch.device, parts: int = 1
 ) -> Engine:
     """The engine of the config, its module on the device. `groups` come from `pretrain.optim.parameter_groups`; parts: of each step."""
     module.to(device).train()
@@ -115,7 +115,7 @@ class TorchEngine:
     """Plain torch, with DistributedDataParallel where there are several ranks."""
 
     def __init__(
-        self, module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device, parts: int = 1
+        self, module: nn.Module, groups: Groups, optim: AdamWConfig, config: EngineConfig, device: torch.device, parts: int = 1
     ) -> None:
         self.device, self._clip_norm, self._parts = device, optim.clip_norm, parts
         self._names = _names(groups)
@@ -156,7 +156,7 @@ class DeepSpeedEngine:
     """DeepSpeed with ZeRO 0, 1 or 2. Its own dictionary is made from our config here and nowhere else."""
 
     def __init__(
-        self, module: nn.Module, groups: Groups, optim: OptimConfig, config: EngineConfig, device: torch.device, parts: int = 1
+        self, module: nn.Module, groups: Groups, optim: AdamWConfig, config: EngineConfig, device: torch.device, parts: int = 1
     ) -> None:
         deepspeed = _import_deepspeed(device)
         self.device, self._names, self._zero = device, _names(groups), config.zero_stage > 0
@@ -205,7 +205,7 @@ def _names(groups: Groups) -> dict[nn.Parameter, str]:
     return {parameter: name for group in groups for parameter, name in zip(group["params"], group["names"], strict=True)}
 
 
-def deepspeed_config(optim: OptimConfig, config: EngineConfig, parts: int = 1) -> Mapping[str, Any]:
+def deepspeed_config(optim: AdamWConfig, config: EngineConfig, parts: int = 1) -> Mapping[str, Any]:
     """Our loader counts batches, so DeepSpeed's counts are one per rank. Clipping is always named: unnamed, DeepSpeed clips at 1.0."""
     return {
         "train_micro_batch_size_per_gpu": 1,

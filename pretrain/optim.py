@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pretrain.models.settings import AptmConfig
-from pretrain.settings import OptimConfig
+from pretrain.settings import AdamWConfig, OptimConfig
 
 NO_DECAY = ("bias", *(f"{norm}.{part}" for norm in ("LayerNorm", "norm", "norm1", "norm2") for part in ("bias", "weight")))
 Schedule = Literal["linear", "step"]
@@ -62,7 +62,8 @@ def boosted_names(kind: Boosted, config: AptmConfig) -> Callable[[str], bool]:
     return lambda name: pattern.match(name) is not None
 
 
-def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(groups: list[dict[str, Any]], config: AdamWConfig) -> torch.optim.AdamW:
+    """Of groups that have a learning rate and a decay of their own, as `parameter_groups` makes them."""
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 

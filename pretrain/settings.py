@@ -61,23 +61,32 @@ class ObjectiveConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """AdamW and its schedule."""
+class AdamWConfig:
+    """What every optimizer of ours is built from."""
 
     lr: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-8
     weight_decay: float = 0.01
+    clip_norm: float = 0.0  # gradient norm above which gradients are scaled down; 0: never, as published
+
+    def __post_init__(self) -> None:
+        check_ranges("optim", self, lr=POSITIVE, betas=BELOW_1, eps=POSITIVE, weight_decay=NOT_NEGATIVE, clip_norm=NOT_NEGATIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig(AdamWConfig):
+    """APTM's parameter groups and schedule."""
+
     boosted: Literal["cross_attention", "upper_layers", "nothing"] = "cross_attention"
     """Which parameters learn faster: as published, "cross_attention" in pre-training and "upper_layers" in fine-tuning."""
     boost: float = 2.0  # their learning rate, as a multiple of lr
     schedule: Literal["linear", "step"] = "linear"  # "step": linear too, halved from 4 and cut to a fifth from 7 times the warm-up
     warmup: float = 0.1  # in steps, or below 1 as a share of all steps
-    clip_norm: float = 0.0  # gradient norm above which gradients are scaled down; 0: never, as published
 
     def __post_init__(self) -> None:
-        check_ranges("optim", self, lr=POSITIVE, betas=BELOW_1, eps=POSITIVE, weight_decay=NOT_NEGATIVE, boost=NOT_NEGATIVE)
-        check_ranges("optim", self, warmup=NOT_NEGATIVE, clip_norm=NOT_NEGATIVE)
+        super().__post_init__()
+        check_ranges("optim", self, boost=NOT_NEGATIVE, warmup=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from finetune.datasets.lines import TrainingLines
 from finetune.losses.classification import logit_shift
 from finetune.methods.clip_searcher import ClipSearcher
 from finetune.methods.irra_step import IrraStep, term_weights
-from finetune.methods.optim import as_irra, freeze
+from finetune.methods.optim import as_irra, epoch_factor, freeze
 from finetune.methods.pairs import Pair, PairBatch, mask_rng, stack
 from finetune.methods.towers import TowersMethod, without_padding
 from finetune.models.irra import Irra, IrraConfig
@@ -43,6 +43,10 @@ class IrraMethod(TowersMethod):
         assert self.tokenizer.mask_id is not None, "IRRA's tokenizer has a mask"
         self.step = IrraStep(self.model, goal, self.tokenizer.mask_id, config.engine.precision, shift)
         self.searcher = ClipSearcher(self.model, self.tokenizer, config.image)
+
+    def lr_factor(self, step: int, num_steps: int) -> float:
+        per_epoch = max(1.0, len(self.lines.records) / self.config.train.global_batch)
+        return epoch_factor(step, per_epoch, num_steps, self.config.optim)
 
     def term_weights(self) -> Mapping[str, float]:
         return term_weights(self.config.objective)

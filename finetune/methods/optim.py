@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from finetune.models.irra import irra_epoch_factor, irra_lr_group
-from finetune.recipes import AdamConfig
+from finetune.recipes import AdamConfig, EpochAdamConfig, IrraAdamConfig
 
 _BLOCK = re.compile(r"(.*(?:resblocks|layers|layer))\.(\d+)\.")
 _FIRST = ("conv1", "class_embedding", "positional_embedding", "token_embedding", "ln_pre.", "embeddings.")
@@ -25,6 +25,7 @@ def alike(name: str, parameter: nn.Parameter, config: AdamConfig) -> tuple[float
 
 def as_irra(name: str, parameter: nn.Parameter, config: AdamConfig) -> tuple[float, float]:
     """Cross-former, classifiers and biases are told by their names."""
+    assert isinstance(config, IrraAdamConfig)
     return irra_lr_group(name, config.lr, config.weight_decay, config.cross_factor, config.bias_factor)
 
 
@@ -61,7 +62,7 @@ def freeze(model: nn.Module, is_unused: Callable[[str], bool]) -> None:
             parameter.requires_grad_(False)
 
 
-def epoch_factor(step: int, steps_per_epoch: float, num_steps: int, config: AdamConfig) -> float:
+def epoch_factor(step: int, steps_per_epoch: float, num_steps: int, config: EpochAdamConfig) -> float:
     """IRRA's schedule: a constant factor within an epoch, a warm-up of `warmup_epochs`, then a cosine to 0 behind the last step's epoch."""
     if config.warmup_steps:
         return cosine_factor(step, num_steps, config.warmup_steps)

@@ -16,7 +16,7 @@ from finetune.methods.clip_start import folder_of, start_clip
 from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, model_state, save_folder
 from finetune.methods.lora import add_lora, plain_state
-from finetune.methods.optim import Rule, epoch_factor, parameter_groups
+from finetune.methods.optim import Rule, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, pair_batches
 from finetune.models.clip_tokenizer import load_tokenizer
 from finetune.recipes import ClipRecipe, IrraRecipe
@@ -68,10 +68,6 @@ class TowersMethod(ABC):
 
     def groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.model.named_parameters(), self.config.optim, self.rule)
-
-    def lr_factor(self, step: int, num_steps: int) -> float:
-        per_epoch = max(1.0, len(self.lines.records) / self.config.train.global_batch)
-        return epoch_factor(step, per_epoch, num_steps, self.config.optim)
 
     def arguments(self, batch: PairBatch, step: int) -> tuple[Any, ...]:
         return batch.to(self._device), self._chance.start(step).generator

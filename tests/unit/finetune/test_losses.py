@@ -14,7 +14,7 @@ from finetune.losses.matching import distributions, inclusion, matching_loss, sa
 from finetune.methods.optim import alike, as_irra, as_open_clip, cosine_factor, epoch_factor, parameter_groups
 from finetune.models.blip import EMPTY, FeatureQueue, Features, fitm_weights
 from finetune.models.irra import irra_epoch_factor
-from finetune.recipes import AdamConfig
+from finetune.recipes import AdamConfig, EpochAdamConfig, IrraAdamConfig
 from pipeline.contracts.challenge import includes
 from pretrain.config import TrainConfig
 from pretrain.losses.itm import IGNORED, matching_pairs
@@ -137,7 +137,7 @@ def test_the_queue_wraps_around_and_keeps_the_newest():
 def test_coupled_decay_on_adamw_is_adam_with_l2():
     start, inputs = torch.randn(3, 2), torch.randn(8, 3)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
-    config = AdamConfig(lr=1e-2, weight_decay=0.1, coupled_decay=True)
+    config = IrraAdamConfig(lr=1e-2, weight_decay=0.1, coupled_decay=True)
     optimizers = (
         torch.optim.AdamW(parameter_groups([("weight", ours)], config, as_irra), lr=1e-2, betas=(0.9, 0.999), eps=1e-3),
         torch.optim.Adam([theirs], lr=1e-2, weight_decay=0.1, betas=(0.9, 0.999), eps=1e-3),
@@ -167,12 +167,12 @@ def test_open_clips_rule_decays_matrices_alone():
 @pytest.mark.parametrize(("lines", "batch", "epochs", "warmup"), [(68126, 64, 60, 5), (83413, 90, 50, 5), (42704, 64, 15, 0), (9, 3, 3, 1)])
 def test_a_schedule_has_the_epochs_that_were_asked_for_whether_or_not_batches_fill_them(lines, batch, epochs, warmup):
     num_steps = TrainConfig(epochs=epochs, global_batch=batch).num_steps(lines)
-    factors = [epoch_factor(step, lines / batch, num_steps, AdamConfig(warmup_epochs=warmup)) for step in (0, num_steps - 1)]
+    factors = [epoch_factor(step, lines / batch, num_steps, EpochAdamConfig(warmup_epochs=warmup)) for step in (0, num_steps - 1)]
     assert factors == [irra_epoch_factor(epoch, epochs, warmup) for epoch in (1, epochs)]
 
 
 def test_schedules_start_and_end_where_they_should():
-    config = AdamConfig(warmup_epochs=2)
+    config = EpochAdamConfig(warmup_epochs=2)
     factors = [epoch_factor(step, 10, 100, config) for step in range(100)]
     assert factors[0] == factors[9] == 0.1
     assert factors[20] == 1.0

@@ -9,7 +9,7 @@ import yaml
 from finetune.config import FinetuneConfig
 from finetune.recipes import IrraRecipe, load_recipe, recipe_of
 from finetune.train import train
-from pipeline.config import build
+from pipeline.config import apply_overrides, build
 from pipeline.contracts.errors import ConfigError
 from pipeline.signals import StopRequest
 from tests.unit.finetune.conftest import MODEL
@@ -65,7 +65,7 @@ def test_the_paper_protocol_selects_on_test_and_says_so(people, miniature, tmp_p
         ({"objective": {"irm": 1}, "method": "irra"}, "need attributes; data set cuhk-pedes has none"),
         ({"objective": {"sdn": 1}, "method": "irra"}, "sdn"),
         ({"mining": {"share": 0.5}, "method": "irra"}, "mining.share needs attributes"),
-        ({"optim": {"warmup": 0.2}}, r"optim\.warmup=0\.2 is APTM's and changes nothing here"),
+        ({"optim": {"warmup": 0.2}}, r"unknown key optim.warmup; did you mean optim.warmup_steps\?"),
         ({"eval": {"select": "mean_accuracy"}}, "select=mean_accuracy; accepted for data.name=cuhk-pedes: map, recall@1"),
     ],
 )
@@ -103,3 +103,13 @@ def test_a_training_that_was_begun_with_what_is_refused_now_goes_on_with_a_warni
         caplog.clear()
     with pytest.raises(ConfigError, match=r"eval\.expand=5 is for models without a matching head"):
         load_recipe(tmp_path / "recipe.yaml", ["eval.expand=5"])
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [("clip", "model.cross_layers=2"), ("clip", "optim.warmup_epochs=1"), ("blip", "optim.cross_factor=2"), ("irra", "optim.boost=2")],
+)
+def test_what_a_method_does_not_read_is_unknown_to_it(method, change):
+    section, field = change.partition("=")[0].split(".")
+    with pytest.raises(ConfigError, match=rf"unknown key {section}\.{field}"):
+        recipe_of(apply_overrides({"method": method, "out": "x", "data": {"folder": "x"}}, [change]), "test")
