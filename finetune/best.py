@@ -38,13 +38,10 @@ def best_metadata(root: Path) -> dict[str, Any] | None:
     return read_json(folder / METADATA_FILE) if folder else None
 
 
-def check_best(root: Path, training: str, is_continued: bool) -> None:
-    """Raises ContractError if the best checkpoint is that of another training than `training`, an identity as `pretrain.loop` knows it.
-
-    One that names none, as earlier versions wrote it, belongs to the training whose newest checkpoint lies beside it, if there is one.
-    """
+def check_best(root: Path, training: str) -> None:
+    """Raises ContractError if the best checkpoint is that of another training than `training`, an identity as `pretrain.loop` knows it."""
     found = best_metadata(root)
-    if found and found.get("training", training if is_continued else None) != training:
+    if found and found.get("training") != training:
         raise ContractError(f"{root} holds the best checkpoint of another config or other data; delete it, or give another `out`")
 
 

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError
-from pipeline.fileio import digest
 from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, check_filled, check_ranges
 from pretrain.config import TextsConfig, TrainConfig
 from pretrain.models.settings import AptmConfig
@@ -21,9 +20,6 @@ _FREE = {
 result, or nothing but the order in which numbers are added."""
 
 VALIDATION, PAPER = "selected on validation", "paper protocol: selected on test"
-
-_ONCE_BOUND = {"engine": ("kind", "zero_stage"), "eval": ("batch_size",)}
-"""Those of them that earlier versions bound: with them, their checkpoints are known again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +124,6 @@ class FinetuneConfig:
     def training_tree(self) -> dict[str, Any]:
         return training_tree(self)
 
-    def training_digests(self) -> tuple[str, ...]:
-        return training_digests(self)
-
     def with_seed(self, seed: int, out: str) -> "FinetuneConfig":
         return replace(self, seed=seed, out=out)
 
@@ -141,13 +134,6 @@ def check_selection(data: DataConfig, config: EvalConfig) -> None:
     if attributes != (config.select == "mean_accuracy"):
         accepted = "mean_accuracy" if attributes else "map, recall@1, map@10, official"
         raise ConfigError(f"eval.select={config.select}; accepted for data.name={data.name}: {accepted}")
-
-
-def training_digests(config: Any) -> tuple[str, ...]:
-    """Of the training tree, and of that which earlier versions knew it by."""
-    tree, sections = training_tree(config), to_dict(config)
-    bound = {section: tree[section] | {name: sections[section][name] for name in names} for section, names in _ONCE_BOUND.items()}
-    return digest(tree), digest(tree | bound)
 
 
 def training_tree(config: Any) -> dict[str, Any]:

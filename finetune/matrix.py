@@ -36,7 +36,7 @@ def _protocol(config: Recipe) -> str:
     path = Path(config.out) / SUMMARY_FILE
     if not path.is_file():
         raise ConfigError(f"{config.out} holds no finished training (no summary.json); train it first")
-    return read_json(path).get("protocol", config.eval.selection)
+    return read_json(path)["protocol"]
 
 
 def table(result: dict[str, Any]) -> str:

@@ -3,9 +3,7 @@
 The field `method` of a YAML file says which one it is. No torch here.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,18 +14,14 @@ from finetune.config import (
     EvalConfig,
     FinetuneConfig,
     check_selection,
-    training_digests,
     training_tree,
 )
 from finetune.models.clip_settings import ClipConfig
 from pipeline.config import apply_overrides, build, of_training, read_yaml
 from pipeline.contracts.errors import ConfigError
-from pipeline.paths import is_training
 from pipeline.ranges import BELOW_1, COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_filled, check_ranges
 from pretrain.config import TrainConfig
 from pretrain.settings import AdamWConfig, EngineConfig
-
-log = logging.getLogger("finetune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +180,6 @@ class _Recipe:
     def training_tree(self) -> dict[str, Any]:
         return training_tree(self)
 
-    def training_digests(self) -> tuple[str, ...]:
-        return training_digests(self)
-
     def with_seed(self, seed: int, out: str) -> Any:
         return replace(self, seed=seed, out=out)
 
@@ -274,9 +265,7 @@ def recipe_of(data: Mapping[str, Any], where: str) -> Recipe:
         raise ConfigError(f"{where}: method={method!r}; accepted: {', '.join(RECIPES)}")
     config: Recipe = build(RECIPES[method], data, where)
     if problem := _idle(config):
-        if not _was_begun_so(config):
-            raise ConfigError(f"{where}: {problem}")
-        log.warning("%s: %s; the training in `out` was begun so, and remains as it is", where, problem)
+        raise ConfigError(f"{where}: {problem}")
     return config
 
 
@@ -291,13 +280,3 @@ def _idle(config: Recipe) -> str:
             f"in training vehicles alone have one; set data.kinds=[vehicle], or colour_patch=false"
         )
     return ""
-
-
-def _was_begun_so(config: Recipe) -> bool:
-    """A training of an earlier version, which took these settings, goes on and is scored with them; from several seeds, too."""
-    out = Path(config.out)
-    for folder in filter(is_training, (out, *out.glob("seed-*"))):
-        with suppress(ConfigError):
-            if _idle(build(RECIPES[config.method], read_yaml(folder / "config.yaml"), str(folder))) == _idle(config):
-                return True
-    return False

@@ -54,10 +54,9 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
-    facts = [lines.digest, method.weights, num_steps]
-    identity, *former = (digest([name, *facts, *files]) for files in (method.files, ()) for name in config.training_digests())
-    newest = loop.newest(root, identity, config, former)
-    check_best(root, identity, is_continued=newest is not None)
+    identity = digest([config.training_tree(), lines.digest, method.weights, num_steps, *method.files])
+    newest = loop.newest(root, identity, config)
+    check_best(root, identity)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json") if rank() == 0 else {}

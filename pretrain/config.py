@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from pipeline.config import to_dict
 from pipeline.contracts.errors import ConfigError
-from pipeline.fileio import digest
 from pipeline.ranges import COUNT, NOT_NEGATIVE, POSITIVE, check_filled, check_ranges
 from pretrain.models.settings import AptmConfig
 from pretrain.settings import AugmentConfig, EngineConfig, MaskingConfig, ObjectiveConfig, OptimConfig
@@ -194,25 +193,12 @@ class PretrainConfig:
 
     def training_tree(self) -> dict[str, Any]:
         """The fields that a continuation must share. Not where weights came from, and not where the vocabulary lies: its pieces count."""
-        tree = self._tree()
-        del tree["init"], tree["text"]["vocab"]
-        return tree
-
-    def _tree(self) -> dict[str, Any]:
         tree: dict[str, Any] = to_dict(self)
-        del tree["out"], tree["eval"]
+        del tree["out"], tree["eval"], tree["init"], tree["text"]["vocab"]
         for section, names in _FREE.items():
             for name in names:
                 del tree[section][name]
         return tree
-
-    def training_digest(self) -> str:
-        """Equal for configs whose trainings may continue one another."""
-        return digest(self.training_tree())
-
-    def former_digest(self) -> str:
-        """As checkpoints have it that were written when `init` and `text.vocab` counted as they stand in the recipe."""
-        return digest(self._tree())
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def evaluate(config: PretrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_inputs(config: PretrainConfig, metadata: Mapping[str, Any], folder: Path) -> None:
-    """Raises ConfigError if the checkpoint was trained on other inputs than the config makes. Old ones do not say on which."""
+    """Raises ConfigError if the checkpoint was trained on other inputs than the config makes. Imported ones do not say on which."""
     if changed := changed_fields(metadata.get("inputs", config.inputs()), config.inputs()):
         found = ", ".join(f"{name} {change}" for name, change in changed.items())
         raise ConfigError(f"{folder} was trained on other inputs than this recipe makes ({found}); give the recipe of that training")

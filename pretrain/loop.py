@@ -65,17 +65,15 @@ def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
     return "; ".join(f"rank {number}: {samples}" for number, samples in named or [(n, s) for n, (_, s) in enumerate(found)])
 
 
-def newest(root: Path, identity: str, config: Any = None, former: Sequence[str] = ()) -> Path | None:
+def newest(root: Path, identity: str, config: Any = None) -> Path | None:
     """The newest checkpoint of the training `identity` below OUT/checkpoint. Every rank calls it.
-
-    former: what older versions called the same training.
 
     Raises ConfigError if the ranks would not continue the same training at the same step, ContractError if the folder holds another
     training; with `config`, it says what differs from OUT/config.yaml.
     """
     folder = checkpoint.latest(root)
     _check_ranks(identity, folder.name if folder else "no checkpoint")
-    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") not in (identity, *former):
+    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
         changes = _changes(root.parent, config) if config else ""
         raise ContractError(
             f"{root} holds the training of another config or other data{changes}; "

@@ -67,8 +67,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     num_steps = config.train.num_steps(len(reader))
     labels = labelling(config.data.attributes, reader.attribute_space)
     data = [reader.digest(), num_steps, *labels.own_facts()]
-    identity, former = digest([config.training_digest(), tokenizer.pieces, *data]), digest([config.former_digest(), *data])
-    newest = loop.newest(out / "checkpoint", identity, config, [former])
+    identity = digest([config.training_tree(), tokenizer.pieces, *data])
+    newest = loop.newest(out / "checkpoint", identity, config)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json")
@@ -105,7 +105,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     weights = pretrain_weights(config.objective)
     peak = device_peak(torch.cuda.get_device_name(device), config.engine.precision) if device.type == "cuda" else None
     chance = Chance(config.seed, rank(), device)
-    spikes = SpikeGuard(config.train.spike_factor, read_json(newest / checkpoint.METADATA_FILE).get("recent_totals", ()) if newest else ())
+    spikes = SpikeGuard(config.train.spike_factor, read_json(newest / checkpoint.METADATA_FILE)["recent_totals"] if newest else ())
     validation = Validation(config=config, held_out=held_out, model=model, tokenizer=tokenizer, num_steps=num_steps)
     began = time.monotonic() - progress.seconds
     if validation.is_due(progress.step) and loop.owes_scores(metrics, progress.step):

@@ -9,16 +9,13 @@ import torch
 
 from finetune.best import best_folder
 from finetune.config import FinetuneConfig
-from finetune.datasets.lines import TrainingLines
 from finetune.export import export_checkpoint
 from finetune.methods.ema import Ema
 from finetune.tasks import RetrievalTask
 from finetune.train import train
-from pipeline.config import build, to_dict
+from pipeline.config import build
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import digest
 from pipeline.signals import Stopped, StopRequest
-from pretrain.checkpoint import METADATA_FILE
 from tests.unit.finetune.test_training import StopAfter, assert_equal_weights
 
 
@@ -31,7 +28,7 @@ def interrupt(*_arguments):
 
 
 def train_and_keep_the_best_alone(config: FinetuneConfig) -> Path:
-    """As if the newest checkpoints had been deleted to save room, or were never written (earlier versions); returns the best."""
+    """As if the newest checkpoints had been deleted to save room; returns the best."""
     train(config, StopRequest())
     root = Path(config.out) / "checkpoint"
     best = best_folder(root)
@@ -41,30 +38,13 @@ def train_and_keep_the_best_alone(config: FinetuneConfig) -> Path:
     return best
 
 
-def without_identity(best: Path) -> None:
-    """As earlier versions wrote it."""
-    path = best / METADATA_FILE
-    facts = json.loads(path.read_text())
-    del facts["training"]
-    path.write_text(json.dumps(facts))
-
-
 def test_the_best_checkpoint_of_another_training_is_refused_and_ones_own_is_kept(tiny_tree, tmp_path):
-    best = train_and_keep_the_best_alone(configured(tiny_tree, tmp_path / "out"))
+    train_and_keep_the_best_alone(configured(tiny_tree, tmp_path / "out"))
     with pytest.raises(ContractError, match="holds the best checkpoint of another config or other data; delete it"):
         train(configured(tiny_tree, tmp_path / "out", seed=7), StopRequest())
     assert train(configured(tiny_tree, tmp_path / "out"), StopRequest())["steps"] == 4
     whole = train(configured(tiny_tree, tmp_path / "whole"), StopRequest())
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["test"] == whole["test"]
-    without_identity(best_folder(tmp_path / "whole" / "checkpoint") or best)
-    assert train(configured(tiny_tree, tmp_path / "whole"), StopRequest()) == whole
-
-
-def test_a_best_checkpoint_that_names_no_training_is_refused_where_none_is_continued(tiny_tree, tmp_path):
-    config = configured(tiny_tree, tmp_path / "out")
-    without_identity(train_and_keep_the_best_alone(config))
-    with pytest.raises(ContractError, match="holds the best checkpoint of another config"):
-        train(config, StopRequest())
 
 
 def test_an_export_leaves_the_checkpoints_of_trainings_alone(tiny_tree, tmp_path):
@@ -128,24 +108,7 @@ def test_engine_and_batches_of_evaluation_may_change_between_a_training_and_its_
         train(config, StopAfter(0))
     assert train(configured(tiny_tree, tmp_path / "out", eval=tiny_tree["eval"] | {"batch_size": 3}), StopRequest())["steps"] == 4
     other = configured(tiny_tree, tmp_path / "out", engine={"kind": "deepspeed", "zero_stage": 2})
-    assert other.training_digests()[0] == config.training_digests()[0]
-
-
-def test_a_checkpoint_of_an_earlier_version_is_continued(tiny_tree, tmp_path):
-    """They counted engine.kind, zero_stage and eval.batch_size among the fields that a continuation must share."""
-    config = configured(tiny_tree, tmp_path / "out")
-    with pytest.raises(Stopped):
-        train(config, StopAfter(0))
-    tree = to_dict(config)
-    del tree["out"], tree["init"]
-    free = {"data": ("folder", "workers", "cache_mb"), "train": ("log_every", "save_every", "keep"), "eval": ("memory_mb",)}
-    for section, names in (free | {"engine": ("device", "compile", "gradient_checkpointing")}).items():
-        for name in names:
-            del tree[section][name]
-    path = tmp_path / "out" / "checkpoint" / "step-00000001" / METADATA_FILE
-    lines = TrainingLines.read(Path(config.data.folder), config.data)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"training": digest([digest(tree), lines.digest, "random", 4])}))
-    assert train(config, StopRequest())["steps"] == 4
+    assert other.training_tree() == config.training_tree()
 
 
 def test_averages_that_are_damaged_are_named_with_the_way_out(tmp_path):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import yaml
 
-from finetune.config import FinetuneConfig
 from finetune.recipes import IrraRecipe, load_recipe, recipe_of
 from finetune.train import train
 from pipeline.config import apply_overrides, build
@@ -90,19 +89,6 @@ def test_what_would_do_nothing_or_something_else_in_training_than_in_search_is_r
     with pytest.raises(ConfigError, match=message):
         recipe_of(tree | change, "test")
     assert recipe_of(tree, "test").method == method
-
-
-def test_a_training_that_was_begun_with_what_is_refused_now_goes_on_with_a_warning(people, miniature, tmp_path, caplog):
-    tree = tiny(ROOT / "configs" / "finetune" / "cuhk_pedes.yaml", people, miniature, tmp_path / "out")
-    tree["eval"] |= {"expand": 25}
-    summary = train(build(FinetuneConfig, tree, "test"), StopRequest())
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    for path in (tmp_path / "recipe.yaml", tmp_path / "out"):
-        assert train(load_recipe(path), StopRequest()) == summary
-        assert "accepts 0; the training in `out` was begun so" in caplog.text
-        caplog.clear()
-    with pytest.raises(ConfigError, match=r"eval\.expand=5 is for models without a matching head"):
-        load_recipe(tmp_path / "recipe.yaml", ["eval.expand=5"])
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_where_things_lie_and_how_often_they_are_saved_is_no_part_of_a_trainings
     one = tiny_config(tmp_path / "a", tmp_path / "b")
     same = tiny_config(tmp_path / "c", tmp_path / "d", train={"save_every": 7, "log_every": 2}, data={"workers": 3})
     other = tiny_config(tmp_path / "a", tmp_path / "b", data={"caption": "any"})
-    assert one.training_digest() == same.training_digest() != other.training_digest()
+    assert one.training_tree() == same.training_tree() != other.training_tree()
 
 
 def test_epochs_become_whole_steps(tmp_path: Path) -> None:

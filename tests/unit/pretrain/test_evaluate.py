@@ -34,7 +34,7 @@ def test_pictures_have_the_size_of_the_checkpoint_not_of_the_recipe(trained: Pre
         model.encode_image(torch.zeros(1, 3, 128, 32))
 
 
-def test_a_recipe_with_other_inputs_is_refused_and_an_old_checkpoint_says_nothing_of_them(trained: PretrainConfig) -> None:
+def test_a_recipe_with_other_inputs_is_refused_and_an_imported_checkpoint_says_nothing_of_them(trained: PretrainConfig) -> None:
     folder = Path(trained.out) / "checkpoint"
     other = replace(trained, text=replace(trained.text, clean=True), image=replace(trained.image, std=(0.5, 0.5, 0.5)))
     with pytest.raises(ConfigError, match=r"other inputs than this recipe makes \(text\.clean False -> True, image\.std \["):

@@ -1,15 +1,12 @@
-"""What makes two trainings the same: the pieces of the vocabulary, not its path; and checkpoints of older versions go on."""
+"""What makes two trainings the same: the pieces of the vocabulary, not its path."""
 
 from pathlib import Path
 
 import pytest
 
 from pipeline.contracts.errors import ContractError
-from pipeline.fileio import digest, read_json, write_json
 from pipeline.signals import Stopped, StopRequest
-from pretrain import checkpoint
 from pretrain.config import PretrainConfig
-from pretrain.shards import ShardReader
 from pretrain.tokenizer import EMBEDDED_VOCAB
 from pretrain.train import train
 from tests.unit.pretrain.samples import tiny_config
@@ -26,10 +23,9 @@ def vocabularies(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "one.txt", tmp_path / "other.txt"
 
 
-def _stopped(config: PretrainConfig) -> Path:
+def _stopped(config: PretrainConfig) -> None:
     with pytest.raises(Stopped):
         train(config, StopAfter(1))
-    return checkpoint.resolve(Path(config.out) / "checkpoint") / checkpoint.METADATA_FILE
 
 
 def test_models_may_move_and_other_pieces_are_another_training(shards: Path, tmp_path: Path, vocabularies: tuple[Path, Path]) -> None:
@@ -51,17 +47,15 @@ def test_a_checkpoint_of_other_pieces_is_no_start(shards: Path, tmp_path: Path, 
         train(tiny_config(shards, tmp_path / "second", text={"vocab": str(vocabularies[1])}, init=init), StopRequest())
 
 
-def test_a_checkpoint_of_an_older_version_goes_on(shards: Path, tmp_path: Path, vocabularies: tuple[Path, Path]) -> None:
-    """Its identity held the paths of models and no pieces."""
+def test_a_vocabulary_that_was_overwritten_is_refused_until_it_is_back(
+    shards: Path, tmp_path: Path, vocabularies: tuple[Path, Path]
+) -> None:
     one, other = vocabularies
     config = tiny_config(shards, tmp_path / "out", text={"vocab": str(one)})
-    metadata = _stopped(config)
-    kept = {name: value for name, value in read_json(metadata).items() if name not in ("inputs", "recent_totals")}
-    former = digest([config.former_digest(), ShardReader(shards, "train").digest(), 4])
-    write_json(metadata, {**kept, "training": former})
+    _stopped(config)
     text = one.read_text(encoding="utf-8")
     one.write_bytes(other.read_bytes())
-    with pytest.raises(ContractError, match=r"vocab\.txt has other pieces than text\.vocab=.*one\.txt"):
+    with pytest.raises(ContractError, match=r"another config or other data \(what its fields name: data, vocabulary or weights\)"):
         train(config, StopRequest())
     one.write_text(text, encoding="utf-8")
     assert train(config, StopRequest())["steps"] == 4
