@@ -158,13 +158,12 @@ def train_batches(
     config: FinetuneConfig,
     vision: VisionConfig,
     vocab_file: Path,
-    first_step: int,
-    num_steps: int,
+    steps: tuple[int, int],
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
-    """The batches of one rank from `first_step` on; see `finetune.order`. The iterator raises what is wrong with a line."""
-    batches = KindBatches(config.seed, lines.records, config.train.global_batch, first_step, num_steps, rank, world)
+    """The batches of one rank for `steps` = (first, how many); see `finetune.order`. The iterator raises what is wrong with a line."""
+    batches = KindBatches(config.seed, lines.records, config.train.global_batch, *steps, rank, world)
     return load(TrainingSet(lines, config, vision), batches, config.data.workers, Collate(str(vocab_file), config.text))
 
 

@@ -73,29 +73,12 @@ def roll_call(
     Returns the part of `store` that is of this start alone. torchrun keeps a store over its restarts, and its agents do not count them
     alike, so every rank draws a word: the first answers to the word of another with its own, which names the part.
     """
-    own, word = facts or {}, uuid.uuid4().hex
-    report = json.dumps({"node": socket.gethostname(), **own})
+    own = facts or {}
     if rank:
-        store.set(f"word/{rank}", word)
-        try:
-            store.wait([f"answer/{word}"], timedelta(seconds=2 * wait_s))
-            start = dist.PrefixStore(f"start/{store.get(f'answer/{word}').decode()}", store)
-            start.set(f"here/{rank}", report)
-            start.wait(["roll"], timedelta(seconds=2 * wait_s))
-        except RuntimeError as err:
-            raise StageError(f"rank {rank} on {socket.gethostname()}: the first rank never called the roll ({err})") from err
-        if verdict := start.get("roll").decode():
-            raise StageError(verdict)
-        return start
+        return _answer_the_roll(store, rank, wait_s, {"node": socket.gethostname(), **own})
+    word = uuid.uuid4().hex
     start = dist.PrefixStore(f"start/{word}", store)
-    deadline = time.monotonic() + wait_s
-    absent = list(range(1, world))
-    while absent and time.monotonic() < deadline:
-        for number in absent:
-            if store.check([f"word/{number}"]):  # perhaps one of an earlier start, to which nobody listens any more
-                store.set(f"answer/{store.get(f'word/{number}').decode()}", word)
-        time.sleep(0.05)
-        absent = [number for number in absent if not start.check([f"here/{number}"])]
+    absent = _call_out(store, start, word, world, wait_s)
     if absent:
         verdict = f"no answer within {wait_s:g} s from {', '.join(_named(absent, environment))}; check those nodes, then start again"
     else:
@@ -104,6 +87,35 @@ def roll_call(
     if verdict:
         raise StageError(verdict)
     return start
+
+
+def _answer_the_roll(store: dist.Store, rank: int, wait_s: float, report: dict[str, str]) -> dist.Store:
+    """What any rank but the first does of `roll_call`."""
+    word = uuid.uuid4().hex
+    store.set(f"word/{rank}", word)
+    try:
+        store.wait([f"answer/{word}"], timedelta(seconds=2 * wait_s))
+        start = dist.PrefixStore(f"start/{store.get(f'answer/{word}').decode()}", store)
+        start.set(f"here/{rank}", json.dumps(report))
+        start.wait(["roll"], timedelta(seconds=2 * wait_s))
+    except RuntimeError as err:
+        raise StageError(f"rank {rank} on {socket.gethostname()}: the first rank never called the roll ({err})") from err
+    if verdict := start.get("roll").decode():
+        raise StageError(verdict)
+    return start
+
+
+def _call_out(store: dist.Store, start: dist.Store, word: str, world: int, wait_s: float) -> list[int]:
+    """Answer every rank that has drawn a word with the first one's, until all have reported; returns those that have not."""
+    deadline = time.monotonic() + wait_s
+    absent = list(range(1, world))
+    while absent and time.monotonic() < deadline:
+        for number in absent:
+            if store.check([f"word/{number}"]):  # perhaps one of an earlier start, to which nobody listens any more
+                store.set(f"answer/{store.get(f'word/{number}').decode()}", word)
+        time.sleep(0.05)
+        absent = [number for number in absent if not start.check([f"here/{number}"])]
+    return absent
 
 
 def _differing(own: dict[str, str], others: Iterable[dict[str, str]]) -> str:

@@ -39,6 +39,7 @@ from pretrain.models.aptm import APTM
 from pretrain.objective import Texts, pretrain_weights, weighted_total
 from pretrain.optim import lr_factor, parameter_groups
 from pretrain.order import check_batch, check_shares
+from pretrain.settings import OptimConfig
 from pretrain.step import PretrainStep
 from pretrain.tensorboard_log import require_tensorboard
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
@@ -66,8 +67,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     check_shares(config.train.global_batch, reader.sizes, reader.quotas, reader.folders)
     num_steps = config.train.num_steps(len(reader))
     labels = labelling(config.data.attributes, reader.attribute_space)
-    data = [reader.digest(), num_steps, *labels.own_facts()]
-    identity = digest([config.training_tree(), tokenizer.pieces, *data])
+    identity = digest([config.training_tree(), tokenizer.pieces, reader.digest(), num_steps, *labels.own_facts()])
     newest = loop.newest(out / "checkpoint", identity, config)
     if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
@@ -139,10 +139,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         if metrics and (is_due or is_last or progress.step % config.train.log_every == 0):
             speed = {"images_per_s": config.train.global_batch / seconds, "data_wait": waited / seconds, "seconds": progress.seconds}
             mfu = model_flops_utilisation(model.config, _size(config, masker, batch, prompts), parts, seconds, peak)
-            line = {f"train/{name}": value for name, value in values.items()} | {"train/temperature": model.temp.item()}
-            rates = {"lr": config.optim.lr * factor, "lr_boosted": config.optim.lr * config.optim.boost * factor}
-            steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
-            metrics.write({**steps, **rates, **line, **speed, "mfu": mfu})
+            line = _line(config.optim, progress, num_steps, factor, {**values, "temperature": model.temp.item()})
+            metrics.write({**line, **speed, "mfu": mfu})
         if progress.step % max(1, num_steps // REPORTS) == 0:
             log.info("%s", progress.text(num_steps, values))
         if leaving or is_due or is_last or progress.step % config.train.save_every == 0:
@@ -201,6 +199,13 @@ def environment(device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     where = {"device": name, "ranks": world_size(), "code_version": code_version()}
     return {**where, "machine": describe_machine(), "versions": library_versions()}
+
+
+def _line(config: OptimConfig, progress: Progress, num_steps: int, factor: float, values: Mapping[str, float]) -> dict[str, float]:
+    """Of metrics.jsonl, all but the speed."""
+    steps = {"step": progress.step, "num_steps": num_steps, "eta_s": progress.seconds / progress.step * (num_steps - progress.step)}
+    rates = {"lr": config.lr * factor, "lr_boosted": config.lr * config.boost * factor}
+    return {**steps, **rates, **{f"train/{name}": value for name, value in values.items()}}
 
 
 def _means(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ class AptmMethod:
 
     def batches(self, first_step: int, num_steps: int, rank: int, world: int) -> Iterator[Batch]:
         vision, vocab = self.model.config.vision, self.tokenizer.vocab_file
-        return train_batches(self.lines, self.config, vision, vocab, first_step, num_steps, rank, world)
+        return train_batches(self.lines, self.config, vision, vocab, (first_step, num_steps), rank, world)
 
     def arguments(self, batch: Batch, step: int) -> tuple[Any, ...]:
         """Adds the masks of the step to captions and prompts. Order matters to the random stream: captions, prompts, draws."""

@@ -1,12 +1,18 @@
 """`passerby index` and `passerby search`."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.contracts.attributes import AttributeSpace
 from pipeline.contracts.errors import ConfigError
+
+if TYPE_CHECKING:
+    from finetune.search.query import Hit, SearchEngine
 
 PATH = click.Path(path_type=Path)
 
@@ -62,12 +68,7 @@ def search(
     opened = open_index(index_folder)
     engine = SearchEngine(opened, open_searcher(opened.checkpoint, pick_device(device)), SPACES[space])
     if serve:
-        from finetune.search.server import make_server
-
-        server = make_server(engine, port)
-        click.echo(f"http://127.0.0.1:{server.server_address[1]}/  (Ctrl-C ends it)")
-        with suppress(KeyboardInterrupt), server:
-            server.serve_forever()
+        _serve(engine, port)
         return
     assert text is not None
     hits = engine.search(text, count, shortlist, wanted)
@@ -78,12 +79,25 @@ def search(
         write_bytes(html, contact_sheet(text, hits, engine.space).encode())
     if as_json:
         click.echo(json.dumps({"query": text, "hits": [hit.to_json() for hit in hits]}, ensure_ascii=False))
-        return
+    else:
+        _show(hits, engine.space)
+
+
+def _serve(engine: "SearchEngine", port: int) -> None:
+    from finetune.search.server import make_server
+
+    server = make_server(engine, port)
+    click.echo(f"http://127.0.0.1:{server.server_address[1]}/  (Ctrl-C ends it)")
+    with suppress(KeyboardInterrupt), server:
+        server.serve_forever()
+
+
+def _show(hits: Sequence["Hit"], space: AttributeSpace) -> None:
     if not hits:
         click.echo("no picture of the index passes the filters", err=True)
     for hit in hits:
         match = "" if hit.match is None else f"  match {hit.match:7.3f}"
-        why = "; ".join(map(str, hit.reasons(engine.space, 3)))
+        why = "; ".join(map(str, hit.reasons(space, 3)))
         click.echo(f"{hit.rank:3}  {hit.score:7.3f}  cosine {hit.similarity:6.3f}{match}  {hit.image}  {why}")
 
 

@@ -31,7 +31,7 @@ def prepared(tiny_tree):
     config = build(FinetuneConfig, tiny_tree, "test")
     start = start_model(config)
     lines = TrainingLines.read(Path(config.data.folder))
-    batch = next(train_batches(lines, config, start.model.config.vision, start.tokenizer.vocab_file, 0, 1, 0, 1))
+    batch = next(train_batches(lines, config, start.model.config.vision, start.tokenizer.vocab_file, (0, 1), 0, 1))
     return start, batch, lines
 
 
@@ -78,16 +78,16 @@ def test_lines_of_one_attribute_vector_or_tag_share_a_class(prepared):
 
 def test_vehicles_have_no_bits_and_pedestrians_all(prepared, tiny_config):
     start, _, lines = prepared
-    stream = train_batches(lines, tiny_config, start.model.config.vision, start.tokenizer.vocab_file, 0, 3, 0, 1)
+    stream = train_batches(lines, tiny_config, start.model.config.vision, start.tokenizer.vocab_file, (0, 3), 0, 1)
     assert [set((batch.labels != -1).sum(1).tolist()) for batch in stream] == [{21}, {0}, {0}]
 
 
 def test_a_batch_depends_on_its_place_alone(prepared, tiny_config):
     start, _, lines = prepared
     arguments = (lines, tiny_config, start.model.config.vision, start.tokenizer.vocab_file)
-    stream = train_batches(*arguments, 0, 4, 0, 1)
+    stream = train_batches(*arguments, (0, 4), 0, 1)
     late = [next(stream) for _ in range(4)][3]
-    again = next(train_batches(*arguments, 3, 1, 0, 1))
+    again = next(train_batches(*arguments, (3, 1), 0, 1))
     assert torch.equal(late.image, again.image)
     assert torch.equal(late.texts.ids, again.texts.ids)
     assert torch.equal(late.second.ids, again.second.ids)
