@@ -34,6 +34,7 @@ def best_folder(root: Path) -> Path | None:
 
 
 def best_metadata(root: Path) -> dict[str, Any] | None:
+    """What the chosen checkpoint says of itself, None if there is none yet."""
     folder = best_folder(root)
     return read_json(folder / METADATA_FILE) if folder else None
 

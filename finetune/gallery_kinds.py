@@ -42,6 +42,7 @@ def router_of(root: Path) -> KindRouter:
 
 
 def routes_of(router: KindRouter, folder: Path, names: Sequence[str]) -> list[Route]:
+    """Of each picture. Raises ContractError naming one that cannot be read."""
     return [router.routes([_read(folder / name)])[0] for name in names]
 
 

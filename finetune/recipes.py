@@ -223,6 +223,8 @@ class BlipModel:
 
 @dataclass(frozen=True, kw_only=True)
 class BlipObjective:
+    """Weights of FITC and FITM, their momentum and classes, and how texts are read."""
+
     itc: float = 1.0
     itm: float = 1.0
     alpha: float = 0.4  # share of the momentum model's belief in the targets, reached over the first epoch

@@ -31,6 +31,8 @@ Scores = dict[str, dict[str, float]]
 
 
 class Task(Protocol):
+    """A split to be scored on."""
+
     def run(self, searcher: Searcher, config: EvalConfig) -> Scores:
         """group -> score -> fraction; the group "all" holds the score that may choose a checkpoint."""
         ...
@@ -38,6 +40,8 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RetrievalTask:
+    """Queries against the gallery of a split with answers."""
+
     split: RetrievalSplit
     workers: int = 0  # threads that read pictures; 0: the one that asks for them
 
@@ -75,6 +79,7 @@ class AttributeTask:
 
 
 def validation_task(data: DataConfig) -> Task:
+    """On what is held out for validation."""
     return _attributes(data, "val") if data.name == "pa-100k" else RetrievalTask(read_validation(data), data.workers)
 
 
@@ -162,6 +167,7 @@ def gallery_of(
 
 
 def pixel_batches(searcher: Searcher, folder: Path, names: Sequence[str], size: int, workers: int) -> Iterator[Tensor]:
+    """(B, 3, H, W) of `size` pictures of the folder at a time. Raises ContractError naming one that cannot be read."""
     for start in range(0, len(names), size):
         yield _pixels(searcher, [folder / name for name in names[start : start + size]], workers)
 

@@ -99,6 +99,7 @@ def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:
 
 
 def read_model_config(folder: Path) -> AptmConfig:
+    """config.json of a checkpoint folder. Raises ContractError if it is of another architecture."""
     values = read_json(folder / CONFIG_FILE)
     if values.pop("architecture", None) != ARCHITECTURE:
         raise ContractError(f"{folder / CONFIG_FILE} describes no {ARCHITECTURE} model; give a checkpoint of `python -m pretrain train`")
@@ -143,6 +144,7 @@ def whole(root: Path) -> list[Path]:
 
 
 def step_folder(root: Path, step: int) -> Path:
+    """Below OUT/checkpoint, after so many steps."""
     return root / f"step-{step:08d}"
 
 

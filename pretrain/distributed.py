@@ -13,10 +13,12 @@ from pretrain.rendezvous import SILENCE_S
 
 
 def rank() -> int:
+    """0 where there is one process."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
+    """1 where there is one process."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

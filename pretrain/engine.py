@@ -198,6 +198,7 @@ class DeepSpeedEngine:
 
 
 def norm_of_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """L2 norm over all parameters that have a gradient, a scalar."""
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 

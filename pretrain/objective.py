@@ -69,6 +69,7 @@ class Encoded:
 
 
 def encode_images(model: APTM, image: Tensor) -> Pictures:
+    """image (B, 3, H, W), and what the cross encoder reads of it, once for all its readers."""
     tokens, feat = model.encode_image(image)
     return Pictures(tokens, F.normalize(feat.float(), dim=-1), model.image_memory(tokens))
 
@@ -241,6 +242,7 @@ def pretrain_terms(
 
 
 def pretrain_weights(config: ObjectiveConfig) -> dict[str, float]:
+    """Of the six terms in the total."""
     share = config.attribute_weight / 3
     return {"itc": 1.0, "itm": 1.0, "mlm": 1.0, "iac": share, "iam": share, "mam": share}
 

@@ -45,6 +45,7 @@ def plain_state(optimizer: torch.optim.Optimizer, names: Names) -> dict[str, Ten
 
 
 def set_plain_state(optimizer: torch.optim.Optimizer, names: Names, tensors: Mapping[str, Tensor]) -> None:
+    """The reverse of `plain_state`."""
     for parameter, name in names.items():
         optimizer.state[parameter] = {key: tensors[f"{name}/{key}"].clone().to(parameter.device) for key in (*MOMENTS, "step")}
 

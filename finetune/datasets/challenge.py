@@ -121,18 +121,22 @@ def read_gold(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def labels_path(root: Path, split: str) -> Path:
+    """The lines of a split with answers, train or val."""
     return root / split / f"{split}_label.txt"
 
 
 def images_folder(root: Path, split: str) -> Path:
+    """The pictures of a split, test too."""
     return root / split / f"{split}_images"
 
 
 def queries_path(root: Path) -> Path:
+    """The queries of the test split."""
     return root / "test" / "test_text.txt"
 
 
 def gold_path(root: Path) -> Path:
+    """Their answers, where they are known."""
     return root / "test" / "test_gt.txt"
 
 

@@ -107,6 +107,7 @@ def held_out(record: Record, share: float) -> bool:
 
 
 def lines_of(records: Sequence[Record]) -> tuple[Line, ...]:
+    """One line a caption; a picture without captions is one line of no text."""
     lines = []
     for record in records:
         for number, text in enumerate(record.captions or ("",)):

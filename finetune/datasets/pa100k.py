@@ -56,6 +56,7 @@ def read_pa100k(root: Path, split: str) -> Split:
 
 
 def annotation(root: Path, split: str) -> Path:
+    """The file that labels a split, as published or as APTM wrote it. Raises ContractError if there is neither."""
     names = [f"{stem}_{split}.json" for stem in ("PA100K", "pa100k")]
     candidates = [root / "annotation.mat", root / "annotation" / "annotation.mat", *(root / name for name in names)]
     for path in candidates:
@@ -65,6 +66,7 @@ def annotation(root: Path, split: str) -> Path:
 
 
 def image_folders(root: Path) -> list[Path]:
+    """Where its pictures may lie, the first that has them counts."""
     return [root / name for name in ("data", ".", "images", "images/PA-100K", "images/pa-100k", "release_data/release_data")]
 
 

@@ -71,6 +71,7 @@ class BlipSearcher:
 
 
 def open_blip_searcher(folder: Path, device: torch.device) -> BlipSearcher:
+    """A checkpoint folder of the BLIP recipe. Raises ContractError if it is of another recipe or not whole."""
     values = read_config(folder, "blip")
     tokenizer = BlipTokenizer(folder / VOCAB_FILE)
     model = BlipRetrieval(blip_config(values["blip"], len(tokenizer)), values["queue_size"])

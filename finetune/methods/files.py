@@ -30,6 +30,7 @@ def architecture(folder: Path) -> str:
 
 
 def read_config(folder: Path, expected: str) -> dict[str, Any]:
+    """config.json without its architecture. Raises ContractError if that is not the `expected` one."""
     values = read_json(folder / CONFIG_FILE)
     if (found := values.pop("architecture", None)) != expected:
         raise ContractError(f"{folder / CONFIG_FILE} describes architecture {found!r}; this recipe reads {expected!r}")

@@ -102,5 +102,6 @@ def _consensus(image: Tensor, text: Tensor) -> Tensor:
 
 
 def term_weights(config: IrraObjective) -> Mapping[str, float]:
+    """Of the terms that have one."""
     names = ("sdm", "irm", "mlm", "id", "ac", "itc", "tal")
     return {name: getattr(config, name) for name in names if getattr(config, name)}

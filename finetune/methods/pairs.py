@@ -90,6 +90,8 @@ class PairSet(Dataset[Pair]):
 
 @dataclass(frozen=True, slots=True)
 class Size:
+    """Pixels."""
+
     height: int
     width: int
 
@@ -111,6 +113,7 @@ def pair_batches(
 
 
 def stack(pairs: Sequence[Pair], ids: Tensor, masked: Tensor, targets: Tensor) -> PairBatch:
+    """A batch of pairs whose texts are tokenised."""
     image = torch.from_numpy(np.stack([pair.pixels for pair in pairs]))
     identities = torch.tensor([pair.identity for pair in pairs])
     labels, asked = (torch.tensor([getattr(pair, name) for pair in pairs], dtype=torch.int64) for name in ("labels", "asked"))
@@ -118,4 +121,5 @@ def stack(pairs: Sequence[Pair], ids: Tensor, masked: Tensor, targets: Tensor) -
 
 
 def mask_rng(pair: Pair) -> Random:
+    """What hides tokens of the pair's text: it follows from the pair's seed."""
     return Random(derive_seed(pair.seed, "mask"))

@@ -64,6 +64,7 @@ def momentum_update(online: nn.Module, averaged: nn.Module, momentum: float) -> 
 
 
 def momentum_copy(module: nn.Module) -> nn.Module:
+    """A copy that no gradient reaches."""
     copied = copy.deepcopy(module)
     for parameter in copied.parameters():
         parameter.requires_grad_(False)

@@ -135,15 +135,18 @@ def fit(state: Mapping[str, Tensor], config: ClipConfig) -> dict[str, Tensor]:
 
 
 def sized(config: ClipConfig, height: int, width: int) -> ClipConfig:
+    """The same towers for pictures of another size."""
     return replace(config, height=height, width=width)
 
 
 def count_layers(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Blocks of the tower whose names begin with `prefix`."""
     numbers = {int(match[1]) for name in state if (match := re.match(re.escape(prefix) + r"resblocks\.(\d+)\.", name))}
     return len(numbers)
 
 
 def weight_file(source: Path) -> Path:
+    """The file itself, or the one that a folder of weights holds. Raises ConfigError if there is none."""
     if source.is_file():
         return source
     for name in WEIGHT_NAMES:
