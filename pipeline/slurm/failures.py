@@ -63,10 +63,13 @@ def failures(
 
 
 def starts_in(log: Path) -> list[list[str]]:
-    """What the last starts of a task have written, oldest first, at least one: they share a file, each ended for a reason of its own."""
+    """What the last starts of a task have written, oldest first, at least one: they share a file, each ended for a reason of its own.
+
+    Of a long log the first may lack its beginning, or be what stands before all starts.
+    """
     try:
         lines = last_lines(log, MAX_LINES)
     except OSError:
         return [[]]
-    begins = [i for i, line in enumerate(lines) if START in line] or [0]
+    begins = sorted({0, *(i for i, line in enumerate(lines) if START in line)})
     return [lines[begin:end] for begin, end in zip(begins, [*begins[1:], len(lines)], strict=True)]

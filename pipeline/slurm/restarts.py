@@ -42,5 +42,8 @@ def _cause(plan: RunPlan, task: Task, attempt: Attempt, from_end: int) -> Cause:
     if attempt.ended is not None:
         return Cause.PREEMPTED  # it was done when Slurm, or somebody, put it back
     logged = starts_in(log_file(plan.paths, task.submission.number, task.job, task.element))
-    lines = logged[-from_end] if from_end <= len(logged) else []
-    return cause_in_log(lines) or Cause.NODE
+    if logged == [[]]:
+        return Cause.NODE
+    if from_end > len(logged):
+        return Cause.UNKNOWN  # later starts have written so much that its last lines were not read
+    return cause_in_log(logged[-from_end]) or Cause.NODE

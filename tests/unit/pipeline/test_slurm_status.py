@@ -67,7 +67,7 @@ def test_restarts_are_told_by_cause_with_their_nodes(run, capsys):
     head = "INFO task: submission 1, job generate-0"
     ended = "slurmstepd: error: *** JOB 112 ON n2 CANCELLED AT 2026-11-21T17:00:00 DUE TO PREEMPTION ***"
     log = run.paths.logs / "slurm-0001" / "generate-0-000002.log"
-    log.write_text("\n".join((head, ended, head, "killed", head)) + "\n")
+    log.write_text("\n".join((head, *["a long log"] * 300, ended, head, "killed", head)) + "\n")
     for element, state in enumerate(("RUNNING", "PENDING", "COMPLETED")):
         run.slurm.set("generate-0", state, elements=[element])
     status = run.status()
