@@ -99,9 +99,7 @@ def pose_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | 
 
 
 def plugin_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
-    """low_NAME for the first plug-in measure under its limit. What was not measured (a picture without a prompt) is not judged; what is
-    no number, in runs from before it was a failure, is under every limit.
-    """
+    """low_NAME for the first plug-in measure under its limit. What was not measured (a picture without a prompt) is not judged."""
     low = (name for name, limit in thresholds.min_measures.items() if name in measures and not measures[name] >= limit)
     return next((f"low_{name}" for name in low), None)
 

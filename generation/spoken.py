@@ -6,7 +6,7 @@ import re
 from generation.caption_gate import names_clothing
 
 _THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
-_JSON = re.compile(r"[{\[]\s*\"")
+_JSON = re.compile(r"(?:^|:)\s*[{\[]\s*\"", re.MULTILINE)  # not: a shirt with ["LOVE"] on it
 _JSON_STRING = re.compile(  # models leave quotation marks within it as they are; the last string may be cut off; a colon follows a key
     r"\"((?:[^\"\\]|\\.|\"(?!\s*(?:[:}\]]|,\s*\"|,?\s*$)))*)\"?(\s*:)?", re.DOTALL
 )
@@ -83,12 +83,12 @@ def _lines(text: str) -> list[str]:
 
 def _plain(line: str) -> str:
     """Empty for a heading, and for a line that only announces the next one."""
-    line = line.strip()
+    line = " ".join(line.split())
     if line.rstrip("*_").endswith(":") or line.startswith("#"):
         return ""
     line = _after(_POLITENESS, _after(_SIGNS, _MARKUP.sub("", line)))
     end = _announced(line)
-    return " ".join((line[end:] if end < len(line) else line).strip("\"'“”‘’*_, ").split())
+    return (line[end:] if end < len(line) else line).strip("\"'“”‘’*_, ")
 
 
 def _announced(line: str) -> int:

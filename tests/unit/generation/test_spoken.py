@@ -172,6 +172,7 @@ def test_the_sentence_is_found_in_json(reply: str) -> None:
         (r'["A man in a red coat and jeans \ud83d"]', "A man in a red coat and jeans ?"),
         (f"<answer>{MAN}</answer>", MAN),
         (r'{"caption": "A man in a coat. He has a caf\u00', "A man in a coat. He has a caf" + r"\u00"),
+        ('A man in a shirt with ["LOVE"] printed on it, and jeans.', 'A man in a shirt with ["LOVE"] printed on it, and jeans.'),
     ],
 )
 def test_strings_and_markup_are_read_as_what_they_stand_for(reply: str, caption: str) -> None:
