@@ -14,7 +14,7 @@ def page_template(file: Path) -> "jinja2.Template":
     try:
         import jinja2
     except ImportError as err:
-        raise ConfigError("jinja2 is not installed; install the extra `report` (`passerby stats` tells of a run without a page)") from err
+        raise ConfigError("jinja2 is not installed; install the extra `report`") from err
     folders = jinja2.FileSystemLoader([file.parent, Path(__file__).parent])
     environment = jinja2.Environment(loader=folders, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.get_template(file.name)

@@ -86,8 +86,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as err:
-        folder = path.parent.parent if path.parent.name == TRAINING_STATE else path.parent
-        raise ContractError(f"{path} is not a readable safetensors file ({err}); delete the folder {folder} and use another one") from err
+        is_state = path.parent.name == TRAINING_STATE
+        folder = path.parent.parent if is_state else path.parent
+        way_out = (
+            f"delete {folder}, the checkpoint before it is used then" if is_state else f"delete the folder {folder} and use another one"
+        )
+        raise ContractError(f"{path} is not a readable safetensors file ({err}); {way_out}") from err
 
 
 def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:

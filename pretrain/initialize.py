@@ -44,7 +44,7 @@ def load_checkpoint(model: APTM, tokenizer: CaptionTokenizer, path: Path) -> Key
         return load_whole(model, published_names(read_weights(path, "init.checkpoint")), f"init.checkpoint={path}")
     folder = checkpoint.resolve(path)
     checkpoint.check_vocabulary(folder, tokenizer)
-    return checkpoint.load_weights(model, folder)
+    return load_whole(model, checkpoint.read_weights(folder), f"init.checkpoint={path}")
 
 
 def published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
