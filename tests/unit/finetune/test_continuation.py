@@ -116,5 +116,7 @@ def test_averages_that_are_damaged_are_named_with_the_way_out(tmp_path):
     averages.save(tmp_path / "training_state")
     averages.load(tmp_path / "training_state")
     (tmp_path / "training_state" / "ema.safetensors").write_bytes(b"x")
-    with pytest.raises(ContractError, match=rf"ema\.safetensors is not a readable .* delete the folder {tmp_path} and use another one"):
+    with pytest.raises(
+        ContractError, match=rf"ema\.safetensors is not a readable .* delete {tmp_path}, the checkpoint before it is used then"
+    ):
         averages.load(tmp_path / "training_state")
