@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from generation.stages import STAGES, UNIT_STAGES
-from pipeline.entry import FiniteRange, call
+from pipeline.entry import FiniteRange, call, set_option
 
 if TYPE_CHECKING:
     from generation.config import GenerationConfig
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pipeline.contracts.manifest import DoneRecord
 
 _CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="Recipe, or RUN/config.yaml.")
-_SET = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one field; may be repeated.")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +56,7 @@ def _part(task: int, num_tasks: int, units: str | None) -> "Part":
 def _stage_command(name: str, text: str) -> Callable[..., None]:
     @cli.command(name, help=text)
     @_CONFIG
-    @_SET
+    @set_option
     @_part_options
     def command(config_file: Path, overrides: tuple[str, ...], task: int, num_tasks: int, units: str | None) -> None:
         from generation.work import run_stage
@@ -80,7 +79,7 @@ for _name, _text in STAGES.items():
 
 @cli.command()
 @_CONFIG
-@_SET
+@set_option
 @_part_options
 def fused(config_file: Path, overrides: tuple[str, ...], task: int, num_tasks: int, units: str | None) -> None:
     """All stages from generate to annotate at once: pictures stay in memory. Same files as one by one.
@@ -107,7 +106,7 @@ def fused(config_file: Path, overrides: tuple[str, ...], task: int, num_tasks: i
 
 @cli.command()
 @_CONFIG
-@_SET
+@set_option
 def describe(config_file: Path, overrides: tuple[str, ...]) -> None:
     """Print the resolved config, sizes and stage digests as JSON; loads no model."""
     from generation.digests import describe as describe_config
@@ -119,7 +118,7 @@ def describe(config_file: Path, overrides: tuple[str, ...]) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a picture: file, verdict, reason, measures.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Recipe whose `filter` section is used.")
-@_SET
+@set_option
 def check_images(folder: Path, as_json: bool, config_file: Path | None, overrides: tuple[str, ...]) -> None:
     """Verdict, reason and measures of the filter for the pictures in FOLDER, not below it."""
     from generation.check_images import check_folder, to_json, to_line
@@ -158,7 +157,7 @@ def annotate_text(file: IO[bytes], coverage: bool, coverage_json: Path | None, j
 @click.option("--min-similarity", type=FiniteRange(0, 1, min_open=True), help="Near from here on; default: prompts.max_similarity.")
 @click.option("--clean", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write the prompts without a leak to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
-@_SET
+@set_option
 def check_leak(
     source: Path, against: tuple[str, ...], min_similarity: float | None, clean: Path | None, as_json: bool, overrides: tuple[str, ...]
 ) -> int:
@@ -179,7 +178,7 @@ def check_leak(
 @click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|RUN")
 @click.option("--yes", is_flag=True, help="Do it; without this flag the command only shows what would change.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
-@_SET
+@set_option
 def redecide(source: Path, yes: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Other filter.thresholds on a filtered run, from stored measures; later stages are removed, to be made again."""
     from generation.recipes import load_recipe

@@ -130,8 +130,7 @@ class DiffusionModel:
                 made = self._pipeline(**{name: value for name, value in wanted.items() if value is not None})
         except self._refusals as err:
             with_scheduler = f" with generate.scheduler={self._config.scheduler!r}" if self._config.scheduler else ""
-            reason = first_line(err)
-            raise ConfigError(f"generate.model={self._config.model!r} refuses these settings{with_scheduler}: {reason}") from err
+            raise ConfigError(f"generate.model={self._config.model!r} refuses these settings{with_scheduler}: {first_line(err)}") from err
         unsafe = getattr(made, "nsfw_content_detected", None) or [False] * len(made.images)
         batches = ({"place": place, "count": count, "size": self._batch.size} for place in range(count))
         drawn = zip(made.images[:count], batches, unsafe[:count], strict=True)

@@ -86,7 +86,7 @@ class PipelineFiles:
         except load_errors() as err:
             name = Path(self._folder).name
             raise ConfigError(
-                f"generate.model={self._config.model!r}: {name} does not load as a text-to-image pipeline ({_short(err)}); "
+                f"generate.model={self._config.model!r}: {name} does not load as a text-to-image pipeline ({first_line(err)}); "
                 "the folder must hold all parts that its model_index.json names, weights in safetensors"
             ) from err
 
@@ -95,7 +95,7 @@ def _json_object(file: Path, model: str) -> dict[str, Any]:
     try:
         data = json.loads(file.read_bytes())
     except (OSError, ValueError) as err:
-        raise ConfigError(f"generate.model={model!r}: {file} cannot be read ({_short(err)}); copy the folder again") from err
+        raise ConfigError(f"generate.model={model!r}: {file} cannot be read ({first_line(err)}); copy the folder again") from err
     if not isinstance(data, dict):
         raise ConfigError(f"generate.model={model!r}: {file} holds a {type(data).__name__}; accepted: an object, as diffusers writes it")
     return data
@@ -120,7 +120,7 @@ def _fetched(name: str, config: GenerateConfig) -> str:
         raise
     except Exception as err:  # many kinds: no such name, no network, no permission, no safetensors
         raise ConfigError(
-            f"generate.model={name!r} is no folder here, and fetching it from the model hub failed ({_short(err)}); "
+            f"generate.model={name!r} is no folder here, and fetching it from the model hub failed ({first_line(err)}); "
             "accepted: embedded, a folder in diffusers layout, a name on the hub"
         ) from err
 
@@ -148,7 +148,3 @@ def _as_text_to_image(folder: str, options: dict[str, Any]) -> Any:
 
 def _names(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")]
-
-
-def _short(err: Exception) -> str:
-    return first_line(err)

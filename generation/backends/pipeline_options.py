@@ -42,8 +42,7 @@ def add_lora(pipeline: Any, config: GenerateConfig) -> dict[str, Any]:
     except SafetensorError as err:
         raise ConfigError(f"generate.lora={config.lora!r} is damaged or no .safetensors file ({first_line(err)}); copy it again") from err
     except (OSError, ValueError, KeyError, RuntimeError) as err:
-        reason = first_line(err)
-        raise ConfigError(f"generate.lora={config.lora!r} does not fit generate.model={config.model!r} ({reason})") from err
+        raise ConfigError(f"generate.lora={config.lora!r} does not fit generate.model={config.model!r} ({first_line(err)})") from err
     return {"lora": {"file": path.name, "sha256": sha256_file(path), "scale": config.lora_scale}}
 
 
