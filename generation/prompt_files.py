@@ -6,7 +6,6 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,8 +15,7 @@ from pipeline.contracts.errors import ContractError
 TEXT_COLUMNS = ("prompt", "caption", "text")  # of a table, in order of preference
 KINDS = ("text", "json", "table")
 _WORDS = re.compile(r"[^\W_]+")
-_ASCII_WORDS = bytes(ord(chr(c).lower()) if chr(c).isalnum() else ord(" ") for c in range(128)) + bytes(128)
-_ASCII_WORDS_IN_LINES = _ASCII_WORDS[:10] + b"\n" + _ASCII_WORDS[11:]
+ASCII_WORDS = bytes(ord(chr(c).lower()) if chr(c).isalnum() else ord(" ") for c in range(128)) + bytes(128)
 _BLOCK_BYTES = 1 << 20
 _JSON_START = re.compile(r"""\[\s*($|[{\["])|\{\s*($|")""")
 
@@ -57,40 +55,14 @@ def text_lines(path: Path) -> Iterator[str]:
     prompts of brackets, file names, and test captions.
     """
     is_empty = True
-    for text in _texts(_lines(path), path):
+    for text in texts_of_lines(_lines(path), path):
         is_empty = False
         yield text
     if is_empty:
-        raise _no_prompt(path)
+        raise no_prompt(path)
 
 
-def distinct_texts(path: Path) -> set[bytes]:
-    """All of text_lines, normalised, in UTF-8. Raises the same. Takes a megabyte of lines at once where all are ASCII and none is blank."""
-    found: set[bytes] = set()
-    number = 1
-    for block in _blocks(path):
-        texts = _normalised_lines(block) if found else None
-        if texts is None:
-            texts = [normalised(text).encode() for text in _texts(BytesIO(block), path, number, is_empty=not found)]
-        found.update(texts)
-        number += block.count(b"\n")
-    if not found:
-        raise _no_prompt(path)
-    return found
-
-
-def _normalised_lines(block: bytes) -> list[bytes] | None:
-    """Every line, normalised; None for lines that want a closer look: not ASCII, with a NUL, or without a word (blank or not)."""
-    if not block.isascii() or b"\0" in block:
-        return None
-    words = block.removesuffix(b"\n").translate(_ASCII_WORDS_IN_LINES)
-    while b"  " in words:
-        words = words.replace(b"  ", b" ")
-    lines = list(map(bytes.strip, words.split(b"\n")))
-    return None if b"" in lines else lines
-
-
-def _texts(lines: Iterable[bytes], path: Path, first: int = 1, is_empty: bool = True) -> Iterator[str]:
+def texts_of_lines(lines: Iterable[bytes], path: Path, first: int = 1, is_empty: bool = True) -> Iterator[str]:
     """Of lines that begin with number `first`. is_empty: no text stands before them."""
     for number, line in enumerate(lines, first):
         text = _decode(line, path, number).strip()
@@ -104,7 +76,7 @@ def _texts(lines: Iterable[bytes], path: Path, first: int = 1, is_empty: bool = 
             yield text
 
 
-def _no_prompt(path: Path) -> ContractError:
+def no_prompt(path: Path) -> ContractError:
     return ContractError(f"{path} holds no prompt; put one sentence on each line")
 
 
@@ -136,7 +108,7 @@ def unrepeated(prompts: Iterable[PromptText]) -> list[PromptText]:
 def normalised(text: str) -> str:
     """Lower case, letters and digits of any script, single spaces: what two copies of a sentence share."""
     if text.isascii():  # nearly every prompt of millions: six times as fast
-        return b" ".join(text.encode().translate(_ASCII_WORDS).split()).decode()
+        return b" ".join(text.encode().translate(ASCII_WORDS).split()).decode()
     return " ".join(_WORDS.findall(text.lower()))
 
 
@@ -173,7 +145,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def line_blocks(path: Path) -> Iterator[bytes]:
     """Whole lines, a megabyte at a time."""
     with _opened(path) as file:
         while block := file.read(_BLOCK_BYTES) + file.readline():

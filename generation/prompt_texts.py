@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from generation.config import PromptsConfig
-from generation.prompt_files import PromptText, distinct_texts, normalised, read_prompts, read_texts, unrepeated
+from generation.prompt_files import PromptText, normalised, read_prompts, read_texts, unrepeated
 from generation.sampler import sample_look
 from generation.sentences import write_sentence
 from pipeline.seeds import derive_seed
@@ -29,7 +29,9 @@ def count_prompts(config: PromptsConfig) -> int:
     if config.kind == "sampler":
         return config.num_prompts or DEFAULT_SAMPLED
     if config.kind == "text" and config.unrepeated:
-        count = len(set().union(*(distinct_texts(Path(file)) for file in config.files)))
+        from generation.distinct_prompts import count_distinct
+
+        count = count_distinct([Path(file) for file in config.files])
         return min(count, config.num_prompts or count)
     texts = (text for file in config.files for text in read_texts(Path(file), config.kind, config.splits))
     count = len(set(map(normalised, texts))) if config.unrepeated else sum(1 for _ in texts)

@@ -14,7 +14,19 @@ from generation.prompt_texts import count_prompts, make_prompts
 from pipeline.contracts.errors import ContractError
 
 plain = st.sampled_from(
-    [b"A man.", b"a  man", b"  a man ", b"A woman, in red", b"a-b", b"7 men", b"A\tman!", b"a man\x0b", b"\x1ca\x0cman\x1f"]
+    [
+        b"A man.",
+        b"a  man",
+        b"  a man ",
+        b"Am an",
+        b"A woman, in red",
+        b"a-b",
+        b"ab",
+        b"7 men",
+        b"A\tman!",
+        b"a man\x0b",
+        b"\x1ca\x0cman\x1f",
+    ]
 )
 odd = st.sampled_from(
     [b"", b" ", b"...", b"\t!\t", b"\x01", b"\xef\xbb\xbfa man", "“Ä mán”".encode(), "a\u2028man\u00a0".encode(), b"_a man_"]
