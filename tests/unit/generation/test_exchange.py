@@ -3,53 +3,24 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from generation.cli import main
 from generation.exchange.hf import export_hf
 from generation.exchange.mals import PARTS, export_mals, find_lists, import_mals
 from generation.exchange.shards import ShardSeries, iter_samples
-from generation.images import encode_jpeg
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
-from pipeline.contracts.sample import Sample, SampleMeta, make_key
-from pipeline.fileio import write_bytes
+from pipeline.contracts.sample import SampleMeta
 from pipeline.lint import lint
 from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
-
-LORA = {"file": "people.safetensors", "sha256": "cd" * 32, "scale": 0.8}
-
-
-def samples(count: int) -> Iterator[Sample]:
-    rng = np.random.default_rng(0)
-    for i in range(count):
-        labels = rng.integers(-1, 2, len(PERSON_27)).tolist()
-        meta = SampleMeta(
-            key=make_key(i, 0),
-            caption=f"a man in coat {i}",
-            captions=[f"a man in coat {i}"],
-            prompt=f"prompt {i // 2}",
-            attributes=PERSON_27.to_named(labels),
-            labels=labels,
-            pid=i // 2,
-            view="front" if i > 7 else None,
-            seed=2**62 + i,
-            crop_xyxy_px=[0, 0, 16, 32],
-            measures={"blur": 1.5} if i % 2 else {"noise": 2, "leg_ratio": 0.5},
-            generator={"model": "embedded", "steps": 20, "weights_sha256": "ab" * 32, **({"lora": LORA} if i > 8 else {})},
-            captioner={"model": "blip"},
-            licence="CC0-1.0",
-            source="sampler",
-        )
-        yield Sample(meta, encode_jpeg(rng.integers(0, 255, (32, 16, 3), np.uint8), 90))
+from tests.unit.generation.exchanged import mals_folder, samples
 
 
 @pytest.fixture
@@ -151,99 +122,6 @@ def test_broken_origins_are_refused_with_their_line(shards: Path, tmp_path: Path
     (mals / "keys.jsonl").write_text(f"{first}\n{line}\n")
     with pytest.raises(ContractError, match=rf"keys\.jsonl, {message}.*export again, or remove the file"):
         import_mals(mals, tmp_path / "again", samples_per_shard=5, val_fraction=0, seed=1)
-
-
-def test_the_card_of_an_import_does_not_claim_that_passerby_made_it(tmp_path: Path) -> None:
-    mals = mals_folder(tmp_path / "m", {"caption": "a woman"})
-    import_mals(mals, tmp_path / "shards", samples_per_shard=5, val_fraction=0, seed=1)
-    export_hf(tmp_path / "shards", tmp_path / "hf", "mals", None)
-    card = (tmp_path / "hf" / "README.md").read_text(encoding="utf-8")
-    assert "2 of 2 were made elsewhere" in card
-    assert "The prompts of 2 samples are not known" in card
-    for claim in ("made by passerby", "No picture shows a real person", "1 different prompts", "`pid`"):
-        assert claim not in card
-
-
-def write_list(folder: Path, name: str, records: Any) -> None:
-    (folder / "gene_attrs").mkdir(parents=True, exist_ok=True)
-    (folder / "gene_attrs" / name).write_text(json.dumps(records))
-
-
-def test_bad_records_are_counted_by_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
-    good = {"image": "gene_crop/x/0.jpg", "caption": "a man", "image_id": "x_0", "label": [-1] * 27}
-    bad = [
-        good | {"label": [2] * 27},
-        good | {"label": [0] * 26},
-        good | {"caption": " "},
-        good | {"image": "gene_crop/x/9.jpg"},
-        good | {"image": "../secret.jpg"},
-        good | {"image": "gene_crop/x/1.jpg"},
-    ]
-    write_list(tmp_path / "m", "g_c_g_a_0_attrs.json", [good, *bad])
-    pictures = tmp_path / "m" / "gene_crop" / "x"
-    pictures.mkdir(parents=True)
-    picture = next(samples(1)).image
-    (pictures / "0.jpg").write_bytes(picture)
-    (pictures / "1.jpg").write_bytes(picture[:200])
-    (tmp_path / "secret.jpg").write_bytes(picture)
-    counts = import_mals(tmp_path / "m", tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
-    assert (counts.seen, counts.kept, counts.failed) == (7, 1, 6)
-    assert counts.reasons == {"bad_label": 2, "corrupt_image": 1, "empty_caption": 1, "missing_image": 2}
-    (sample,) = iter_samples(tmp_path / "out" / "train-000000.tar")
-    assert (sample.meta.source, sample.meta.crop_xyxy_px) == ("MALS, prompts of CUHK-PEDES", [0, 0, 16, 32])
-
-
-def mals_folder(folder: Path, *changes: dict[str, Any]) -> Path:
-    """A MALS download of one list: a good record, and one more with each of the changes; all of them show one picture."""
-    good = {"image": "gene_crop/x/0.jpg", "caption": "a man", "image_id": "x_0", "label": [-1] * 27}
-    write_list(folder, "g_c_g_a_0_attrs.json", [good, *(good | change for change in changes)])
-    write_bytes(folder / "gene_crop" / "x" / "0.jpg", next(samples(1)).image)
-    return folder
-
-
-def test_pictures_may_lie_on_another_disk(tmp_path: Path) -> None:
-    mals = mals_folder(tmp_path / "m")
-    (mals / "gene_crop").rename(tmp_path / "disk")
-    (mals / "gene_crop").symlink_to(tmp_path / "disk")
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
-    assert (counts.kept, counts.failed) == (1, 0)
-
-
-_OUTSIDE = "gene_crop/../../m/gene_crop/x/0.jpg"
-
-
-@pytest.mark.parametrize("image", [5, None, ["gene_crop/x/0.jpg"], "", "gene_crop", "gene_crop/x/\0.jpg", _OUTSIDE])
-def test_names_that_are_no_picture_of_the_folder_are_counted(tmp_path: Path, image: Any) -> None:
-    mals = mals_folder(tmp_path / "m", {"image": image}, {"image": str(tmp_path / "m" / "gene_crop" / "x" / "0.jpg")})
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
-    assert (counts.kept, counts.reasons) == (1, {"missing_image": 2})
-
-
-def test_a_text_that_was_cut_inside_a_character_is_counted_not_fatal(tmp_path: Path) -> None:
-    changes = [{"caption": "a man \ud83d"}, {"image_id": "x_\ud83d"}, {"image_id": ["\ud83d"]}, {"caption": "a man \U0001f600"}]
-    mals = mals_folder(tmp_path / "m", *changes)
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
-    assert (counts.kept, counts.reasons) == (2, {"bad_caption": 1, "bad_image_id": 2})
-
-
-@pytest.mark.parametrize("value", [1.0, True, "1", None, [1]])
-def test_labels_are_whole_numbers(tmp_path: Path, value: Any) -> None:
-    mals = mals_folder(tmp_path / "m", {"label": [value] + [0] * 26})
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
-    assert (counts.kept, counts.reasons) == (1, {"bad_label": 1})
-
-
-@pytest.mark.parametrize(
-    ("records", "message"),
-    [({}, "holds a dict"), ([{"image": "a"}], "record 0: caption, image_id, label missing"), ([], "none of 0 records became a sample")],
-)
-def test_folders_that_are_no_mals_are_refused(tmp_path: Path, records: Any, message: str) -> None:
-    with pytest.raises(ContractError, match=r"holds no g_\*_attrs\.json"):
-        import_mals(tmp_path, tmp_path / "out", samples_per_shard=1, val_fraction=0, seed=0)
-    write_list(tmp_path, "g_4x_attrs.json", records)
-    with pytest.raises(ContractError, match=message):
-        import_mals(tmp_path, tmp_path / "out", samples_per_shard=1, val_fraction=0, seed=0)
-    assert not list((tmp_path / "out").glob("*.tar"))
 
 
 def test_an_export_or_import_never_mixes_with_what_is_there(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

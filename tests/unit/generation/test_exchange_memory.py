@@ -12,7 +12,7 @@ from generation.exchange.mals import export_mals, import_mals
 from generation.exchange.shards import ShardSeries
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import Sample
-from tests.unit.generation.test_exchange import samples
+from tests.unit.generation.exchanged import samples
 from tests.unit.pipeline.fake_flow import jpeg_with
 
 FEW, MANY = 20, 80  # of 60 kB each, five a shard
