@@ -31,11 +31,10 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     Files of an earlier result (tars, tables, JSON directly in `folder`) go before the first move, `last` first of all: a reader that finds
     it finds everything. When the block fails, nothing in `folder` changes; when a move fails, what had moved goes again. Raises StageError
     when the disk is full, or when a second process has begun to write `folder` (Slurm has taken a node for lost): the last one to begin
-    wins, and nothing of the two is mixed.
+    wins, none of two that begin at the same moment, and nothing of theirs is mixed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _take_over(folder)
         own = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
     except OSError as err:
         raise _cannot_write(folder, err) from err
@@ -43,6 +42,7 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     try:
         building.mkdir()
         claim.touch()
+        _take_over(folder, own)
         yield building
         if not claim.exists():  # the folder may be there again: opening a file makes it
             raise _taken_over(folder)
@@ -60,12 +60,17 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
             _remove([*_moved(claim), own])
 
 
-def _take_over(folder: Path) -> None:
-    """Whoever else writes `folder`, or was killed at it, moves nothing more: its own folder has another name before it is looked at."""
-    for other in sorted(folder.glob(f"{_BUILDING}*")):
-        renamed = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
+def _take_over(folder: Path, own: Path) -> None:
+    """Whoever else writes `folder`, or was killed at it, moves nothing more: its own folder has another name before it is looked at.
+
+    Called when `own` is there: of two that begin at once, each or one finds the other, and nobody goes on beside somebody else.
+    """
+    taken = []
+    for other in sorted(set(folder.glob(f"{_BUILDING}*")) - {own}):
+        taken.append(renamed := Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder)))
         with suppress(FileNotFoundError):  # it has just ended
             other.replace(renamed)
+    for renamed in taken:  # which may take long
         _remove([*_moved(renamed / "claim"), renamed])
 
 

@@ -146,3 +146,23 @@ def test_of_two_processes_the_one_that_began_later_writes_the_result(tmp_path: P
         lost_and_new()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(("train-000000.tar", "manifest.json"), b"new")
     assert not leftovers(tmp_path)
+
+
+def test_a_process_that_begins_while_another_clears_up_is_not_overlooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes(tmp_path / ".building-killed" / "files" / "train-000000.tar", b"killed")
+    remove = shutil.rmtree
+
+    def write(data: bytes) -> None:
+        with replaced_together(tmp_path, last="manifest.json") as building:
+            for name in ("train-000000.tar", "manifest.json"):
+                write_bytes(building / name, data)
+
+    def while_another_begins(path: Path, ignore_errors: bool) -> None:
+        monkeypatch.setattr(shutil, "rmtree", remove)
+        write(b"new")
+        remove(path, ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", while_another_begins)
+    with pytest.raises(StageError, match="is being written by another process, which began later"):
+        write(b"lost")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(("train-000000.tar", "manifest.json"), b"new")
