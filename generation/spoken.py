@@ -1,15 +1,11 @@
 """What a vision-language model says around the sentence it was asked for: thoughts, a preamble, lists, sentences that it did not finish."""
 
-import json
 import re
 
 from generation.caption_gate import names_clothing
+from generation.json_replies import json_reply
 
 _THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
-_JSON = re.compile(r"(?:^|:)\s*[{\[]\s*\"", re.MULTILINE)  # not: a shirt with ["LOVE"] on it
-_JSON_STRING = re.compile(  # models leave quotation marks within it as they are; the last string may be cut off; a colon follows a key
-    r"\"((?:[^\"\\]|\\.|\"(?!\s*(?:[:}\]]|,\s*\"|,?\s*$)))*)\"?(\s*:)?", re.DOTALL
-)
 _SIGNS = re.compile(r"(?:[-*•>_\"\s]+|\d+[.)]\s)\s*")  # of a list, a quotation
 _MARKUP = re.compile(r"\*\*|</?\w+>")
 _POLITENESS = re.compile(r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|great)[,.!]\s*", re.IGNORECASE)
@@ -41,44 +37,41 @@ def without_thoughts(text: str) -> str:
 def one_sentence(text: str) -> str:
     """The first line that is no preamble, without quotation marks, list signs and bold print; spaces made single.
 
-    Where all lines look like one: the first of them.
+    Of JSON, the string that is called a caption, else what is said before it. Where all lines look like a preamble: the first of them.
     """
-    lines = _lines(_said(text))
-    return _first_caption(lines) or next(iter(lines), "")
+    lines = [plain for line, _ in _said(text) if (plain := _plain(line))]
+    return next(filter(_is_caption, lines), lines[0] if lines else "")
 
 
 def finished(text: str) -> str | None:
     """one_sentence of a text that was cut off, as far as it stands there in whole sentences; None if it ends in the first of them."""
-    *before, last = _said(text).strip().splitlines() or [""]
-    if sentence := _first_caption(_lines("\n".join(before))):
-        return sentence
-    last = _plain(last)
-    ends = [end.end() for end in _SENTENCE_END.finditer(last) if end[1]]
-    return last[: ends[-1]] if ends else None
+    for said, is_whole in _said(text):
+        line = _plain(said)
+        ends = [end.end() for end in _SENTENCE_END.finditer(line) if end[1] and not is_whole]
+        if ends or (is_whole and _is_caption(line)):
+            return line[: ends[-1]] if ends else line
+    return None
 
 
-def _said(text: str) -> str:
-    """Without thoughts; of JSON, which may be cut off, the strings that are no keys, as lines."""
+def _said(text: str) -> list[tuple[str, bool]]:
+    """(line, whether it cannot be cut off), without thoughts and the signs of JSON, the likeliest caption first."""
     text = without_thoughts(text)
-    if found := _JSON.search(text):
-        return "\n".join(_decoded(string) for string, key in _JSON_STRING.findall(text, found.start()) if not key)
-    return text
+    reply = json_reply(text)
+    if reply is None:
+        return _by_line(text, is_whole=False)
+    named, others = ([_by_line(s.text, s.is_whole) for s in reply.strings if s.is_named == is_named] for is_named in (True, False))
+    around = _by_line(reply.before, is_whole=True), _by_line(reply.behind, is_whole=False)
+    return [line for lines in (*named, *around, *others) for line in lines]
 
 
-def _decoded(string: str) -> str:
-    try:
-        return str(json.loads(f'"{string}"', strict=False)).encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
-    except ValueError:
-        return string
+def _by_line(text: str, is_whole: bool) -> list[tuple[str, bool]]:
+    """is_whole: of the last line; the others are."""
+    lines = text.strip().splitlines()
+    return [(line, is_whole or i < len(lines)) for i, line in enumerate(lines, 1)]
 
 
-def _first_caption(lines: list[str]) -> str:
-    """Empty if there is none."""
-    return next((s for s in lines if len(s.split()) >= _FEWEST_WORDS and _announced(s) < len(s)), "")
-
-
-def _lines(text: str) -> list[str]:
-    return list(filter(None, map(_plain, text.splitlines())))
+def _is_caption(line: str) -> bool:
+    return len(line.split()) >= _FEWEST_WORDS and _announced(line) < len(line)
 
 
 def _plain(line: str) -> str:
@@ -88,7 +81,7 @@ def _plain(line: str) -> str:
         return ""
     line = _after(_POLITENESS, _after(_SIGNS, _MARKUP.sub("", line)))
     end = _announced(line)
-    return (line[end:] if end < len(line) else line).strip("\"'“”‘’*_, ")
+    return (line[end:] if end < len(line) else line).strip("\"'“”‘’*_, {}")
 
 
 def _announced(line: str) -> int:

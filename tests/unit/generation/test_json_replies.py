@@ -1,0 +1,96 @@
+"""The sentence is found in replies that are JSON, or nearly."""
+
+import pytest
+
+from generation.spoken import finished, one_sentence
+
+MAN = "A man in a blue shirt walks with a black bag."
+WOMAN = "The woman in the picture wears a red coat, black trousers and white shoes."
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '"caption": "%s"',
+        '```json\n"description": "%s"\n```',
+        '{caption: "%s"}',
+        "{'caption': '%s'}",
+        "{\n  caption: '%s',\n  n: 1\n}",
+        "{%s}",
+        '[\n  {\n   "caption": "%s"\n  }\n]',
+        'Here is the JSON {"caption": "%s"}',
+        '```json {"caption": "%s"} ```',
+        '{"caption": ["%s", "x"]}',
+        '{"caption": "%s',
+        '{"clothes": "a black coat and blue jeans", "caption": "%s"}',
+        '{"clothing description": "a black coat and blue jeans", "caption": "%s"}',
+        '{"reasoning": "His coat is black, so I say so.", "answer": {"sentence": "%s", "n": [1, 2]}}',
+    ],
+)
+def test_what_is_called_a_caption_is_one(reply: str) -> None:
+    assert one_sentence(reply % MAN) == MAN
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '%s\n{"gender": "male"}',
+        '%s\n```json\n{"gender": "male", "hair": "very long and dark hair"}\n```',
+        '%s\n["black coat", "blue jeans"]',
+        'Facts: {"gender": "male", "coat": "black"}\n%s',
+        '{"gender": "male"}\n\nCaption: %s',
+        "{'gender': 'male'}\n%s",
+    ],
+)
+def test_a_sentence_beside_json_that_holds_none_is_the_caption(reply: str) -> None:
+    assert one_sentence(reply % MAN) == MAN
+
+
+@pytest.mark.parametrize(
+    "reply", ['```json\n{"caption": "%s"}\n```', '```json\n{\n  "caption": "%s",\n  "n": 1\n}\n```', '{"description":"%s"}']
+)
+def test_the_sentence_is_found_in_json(reply: str) -> None:
+    assert one_sentence(reply % MAN) == MAN
+
+
+@pytest.mark.parametrize(
+    ("reply", "caption"),
+    [
+        (r'{"caption": "A man in a \"Boss\" shirt and a caf\u00e9 apron."}', 'A man in a "Boss" shirt and a café apron.'),
+        ('{"caption": "A man in a "Boss" shirt, a "Cap", and jeans.", "n": 1}', 'A man in a "Boss" shirt, a "Cap", and jeans.'),
+        (f'{{"gender": "man", "caption": "{MAN}", "colours": ["blue", "black"]}}', MAN),
+        (f'["{MAN}"]', MAN),
+        (f'Here is the JSON:\n{{"caption": "{MAN}\\n{WOMAN}"}}\nI hope "this" helps you a lot!', MAN),
+        (r'["A man in a red coat and jeans \ud83d"]', "A man in a red coat and jeans ?"),
+        (f"<answer>{MAN}</answer>", MAN),
+        (r'{"caption": "A man in a coat. He has a caf\u00', "A man in a coat. He has a caf" + r"\u00"),
+        ('A man in a shirt with ["LOVE"] printed on it, and jeans.', 'A man in a shirt with ["LOVE"] printed on it, and jeans.'),
+        ('A man in a shirt that reads: ["LOVE"] and blue jeans.', 'A man in a shirt that reads: ["LOVE"] and blue jeans.'),
+        ('{"caption": "A man in a shirt that says "GO": white, and jeans."}', 'A man in a shirt that says "GO": white, and jeans.'),
+        (r'{"caption": "A man\nin a black coat\nwalks away"}', "A man in a black coat walks away"),
+    ],
+)
+def test_strings_and_markup_are_read_as_what_they_stand_for(reply: str, caption: str) -> None:
+    assert one_sentence(reply) == caption
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ('{"caption": "A man in red trousers. He', "A man in red trousers."),
+        ('{"hair": "very long and dark hair", "caption": "A man in red. He', "A man in red."),
+        ("{'caption': 'A man's coat is red. He has a", "A man's coat is red."),
+        ('{"caption": "A man in r', None),
+        (f'{MAN}\n{{"gender": "ma', MAN),
+        (f'{{"caption": "{MAN}"}}\nI hope th', MAN),
+    ],
+)
+def test_of_json_that_is_cut_off_whole_sentences_stay(text: str, whole: str | None) -> None:
+    assert finished(text) == whole
+
+
+@pytest.mark.parametrize("piece", ['{"', '{"a": "', '["', "[[", '"a": ', '{"a": "x",', "{a b c ", "[ ", '" ', "\\", "\n"])
+def test_json_without_end_holds_nobody_up(piece: str) -> None:
+    """A minute and more if the search were quadratic in the repeats."""
+    one_sentence('{"a": "' + piece * 5_000)
+    finished(piece * 5_000)
