@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from generation.annotate import labels_of
 from generation.annotation.labels import Labels, named
+from generation.prompt_files import begins_json
 from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 
@@ -30,9 +31,9 @@ def annotate_lines(lines: Iterable[bytes], where: str, num_jobs: int = 1, with_l
     """Lines {"id", "labels": all 27 names -> 0, 1, -1}, one a caption and in the order of the captions, whatever the number of processes.
 
     A line is a caption, and its id the line number from 1 as text; or, if it begins with "{", JSON with `id` and `caption`. Empty lines are
-    skipped. Raises ContractError naming the line for text that is not UTF-8 and for other JSON.
+    skipped. Raises ContractError naming the line for text that is not UTF-8 and for other JSON: a caption list would be one caption.
     """
-    chunks = _chunks(iter(lines))
+    chunks = _chunks(_refuse_list(iter(lines), where))
     if num_jobs == 1:
         yield from (annotate_chunk(chunk, first, where, with_labels) for first, chunk in chunks)
         return
@@ -44,6 +45,21 @@ def annotate_lines(lines: Iterable[bytes], where: str, num_jobs: int = 1, with_l
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _refuse_list(lines: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """The lines. Raises ContractError if the first text of them begins a JSON list."""
+    for number, raw in enumerate(lines, 1):
+        text = _text_of(raw, where, number)
+        if text.startswith("[") and begins_json(text):
+            raise ContractError(
+                f"{where}, line {number}: {text[:40]!r} begins a JSON list, not a caption; accepted: one caption a line, or one object "
+                '{"id": ..., "caption": ...} a line; write the captions of the list so'
+            )
+        yield raw
+        if text:
+            break
+    yield from lines
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
@@ -64,13 +80,17 @@ def annotate_chunk(lines: Sequence[bytes], first: int, where: str, with_labels: 
 
 def _record(raw: bytes, where: str, number: int) -> tuple[str, str] | None:
     """(id as JSON, caption) of a line; None: it is empty."""
-    try:
-        line = raw.decode().removeprefix(_BYTE_ORDER_MARK).strip()
-    except UnicodeDecodeError as err:
-        raise ContractError(f"{where}, line {number}, byte {err.start + 1}: not UTF-8; save the file as UTF-8") from err
+    line = _text_of(raw, where, number)
     if line.startswith("{"):
         return _from_json(line, where, number)
     return (f'"{number}"', line) if line else None
+
+
+def _text_of(raw: bytes, where: str, number: int) -> str:
+    try:
+        return raw.decode().removeprefix(_BYTE_ORDER_MARK).strip()
+    except UnicodeDecodeError as err:
+        raise ContractError(f"{where}, line {number}, byte {err.start + 1}: not UTF-8; save the file as UTF-8") from err
 
 
 def _from_json(line: str, where: str, number: int) -> tuple[str, str]:

@@ -66,7 +66,7 @@ def texts_of_lines(lines: Iterable[bytes], path: Path, first: int = 1, is_empty:
     """Of lines that begin with number `first`. is_empty: no text stands before them."""
     for number, line in enumerate(lines, first):
         text = _decode(line, path, number).strip()
-        if is_empty and _JSON_START.match(text):
+        if is_empty and begins_json(text):
             raise ContractError(
                 f"{path}, line {number}: {text[:40]!r} looks like JSON, not a sentence; set prompts.kind=json for the caption lists of "
                 "data sets, prompts.kind=table for .jsonl"
@@ -74,6 +74,11 @@ def texts_of_lines(lines: Iterable[bytes], path: Path, first: int = 1, is_empty:
         if text:
             is_empty = False
             yield text
+
+
+def begins_json(text: str) -> bool:
+    """A list or an object, and no sentence in brackets: the first line of a caption list or of JSON Lines."""
+    return _JSON_START.match(text) is not None
 
 
 def no_prompt(path: Path) -> ContractError:

@@ -188,11 +188,18 @@ def test_text_file_may_mix_plain_lines_and_json() -> None:
         (b"a man\n\xff\n", r"f, line 2, byte 1: not UTF-8"),
         (b"{oops\n", "f, line 1: not JSON"),
         (b'{"id": 1}\n', "`id` or `caption` is missing"),
+        (b'[{"split": "train", "captions": ["a man"]}]', r"f, line 1: .* begins a JSON list, not a caption; accepted: one caption a line"),
+        (b'\n[\n  "a man",\n', "f, line 2: '\\[' begins a JSON list"),
     ],
 )
 def test_bad_text_is_refused_naming_the_line(data: bytes, message: str) -> None:
     with pytest.raises(ContractError, match=message):
         list(annotate_lines(io.BytesIO(data), "f"))
+
+
+def test_brackets_of_a_caption_are_no_list() -> None:
+    (record,) = answers([b"[a red coat], a woman"])
+    assert (record["labels"]["gender"], record["labels"]["upper_red"]) == (0, 0)
 
 
 def labels(**stated: int) -> dict[str, int]:
