@@ -18,6 +18,7 @@ from pipeline.contracts.sample import half_character
 
 SPLITS = ("train", "val", "test")
 EVALUATION_SPLITS = ("val", "test")
+_BY_LINES = "for one JSON object a line (.jsonl) set prompts.kind=table, for one sentence a line prompts.kind=text"
 _SPLIT_IN_NAME = re.compile(r"(?:^|[^a-z])(train|val|test)(?:$|[^a-z])")
 
 
@@ -69,11 +70,11 @@ def _records(path: Path) -> list[Any]:
     except OSError as err:
         raise ContractError(f"{path} cannot be read ({err.strerror}); give the path of an existing file") from err
     except ValueError as err:
-        raise ContractError(f"{path} is not JSON ({err}); for one prompt a line set prompts.kind=text") from err
+        raise ContractError(f"{path} is not JSON ({err}); {_BY_LINES}") from err
     if not isinstance(records, list):
         raise ContractError(
             f"{path} holds a {type(records).__name__}; accepted: a list of records with `captions` and `split`, "
-            "or with `image` and `caption`"
+            f"or with `image` and `caption`; {_BY_LINES}"
         )
     return records
 

@@ -170,7 +170,8 @@ def check_leak(
     for line in [json.dumps(answer, ensure_ascii=False)] if as_json else to_lines(answer):
         click.echo(line)
     if clean is not None:
-        click.echo(f"{write_clean(clean, prompts, answer)} prompts without a leak: {clean}", err=True)
+        count = write_clean(clean, prompts, answer)
+        click.echo(f"{count} prompts without a leak: {clean}; prompts.kind=table with prompts.file={clean} reads them", err=True)
     return 1 if answer["leaks"] else 0
 
 

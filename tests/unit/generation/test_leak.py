@@ -164,7 +164,9 @@ def test_the_command_lists_leaks_and_writes_a_clean_file(tmp_path: Path, caption
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
     arguments = ["check-leak", str(tmp_path / "p.jsonl"), "--against", str(captions), "--clean", str(tmp_path / "clean.jsonl")]
     assert main([*arguments, "--json"]) == 1
-    answer = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert f"prompts.kind=table with prompts.file={tmp_path / 'clean.jsonl'}" in printed.err
+    answer = json.loads(printed.out)
     assert [(leak["index"], leak["kind"]) for leak in answer["leaks"]] == [(0, "exact")]
     assert main(["check-leak", str(tmp_path / "clean.jsonl"), "--against", str(captions)]) == 0
     assert "1 prompts against 1 files: no leak" in capsys.readouterr().out

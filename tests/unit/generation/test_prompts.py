@@ -127,6 +127,8 @@ def test_caption_lists_give_the_train_split_only_each_text_once(tmp_path: Path) 
     ("text", "message"),
     [
         ("{}", "holds a dict"),
+        ('{"caption": "a man"}\n', r"set prompts\.kind=table"),
+        ('{"caption": "a man"}\n{"caption": "a boy"}\n', r"is not JSON .* set prompts\.kind=table"),
         ("[oops", "is not JSON"),
         ('[{"captions": ["a"]}]', "record 0: `split` is missing"),
         ('[{"split": "train", "captions": "a man"}]', "record 0: `captions`='a man'"),
