@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import half_character
@@ -22,7 +22,14 @@ _BY_LINES = "for one JSON object a line (.jsonl) set prompts.kind=table, for one
 _SPLIT_IN_NAME = re.compile(r"(?:^|[^a-z])(train|val|test)(?:$|[^a-z])")
 
 
-def read_caption_list(path: Path, splits: Sequence[str]) -> list[str]:
+class Captions(NamedTuple):
+    """texts: of the splits that were asked for."""
+
+    texts: list[str]
+    num_of_other_splits: int = 0
+
+
+def read_caption_list(path: Path, splits: Sequence[str]) -> Captions:
     """Captions of the records that belong to one of `splits`, in file order, spaces made single.
 
     Raises ContractError naming file and record for another structure, and if no caption belongs to the splits.
@@ -34,7 +41,7 @@ def read_caption_list(path: Path, splits: Sequence[str]) -> list[str]:
 def read_evaluation_captions(path: Path) -> list[str]:
     """What must not be trained on: val and test records of a raw list, every record of a processed one (it was named for this)."""
     records = _records(path)
-    return _processed(records, path, SPLITS) if _is_processed(records) else _raw(records, path, EVALUATION_SPLITS)
+    return (_processed(records, path, SPLITS) if _is_processed(records) else _raw(records, path, EVALUATION_SPLITS)).texts
 
 
 def refuse_half_characters(text: str, where: str) -> str:
@@ -50,18 +57,21 @@ def _is_processed(records: list[Any]) -> bool:
     return bool(records) and isinstance(records[0], dict) and "captions" not in records[0] and "caption" in records[0]
 
 
-def _raw(records: list[Any], path: Path, splits: Sequence[str]) -> list[str]:
-    captions, found = [], set()
+def _raw(records: list[Any], path: Path, splits: Sequence[str]) -> Captions:
+    captions: list[str] = []
+    found, num_others = set(), 0
     for number, record in enumerate(records):
-        texts = _raw_captions(record, f"{path}, record {number}")
+        texts = _clean(_raw_captions(record, f"{path}, record {number}"))
         found.add(record["split"])
         if record["split"] in splits:
-            captions += _clean(texts)
+            captions += texts
+        else:
+            num_others += len(texts)
     if not captions:
         raise ContractError(
             f"{path} holds no caption of prompts.splits={list(splits)}; its records have {', '.join(sorted(found)) or 'none'}"
         )
-    return captions
+    return Captions(captions, num_others)
 
 
 def _records(path: Path) -> list[Any]:
@@ -79,7 +89,7 @@ def _records(path: Path) -> list[Any]:
     return records
 
 
-def _processed(records: list[Any], path: Path, splits: Sequence[str]) -> list[str]:
+def _processed(records: list[Any], path: Path, splits: Sequence[str]) -> Captions:
     texts = [_processed_captions(record, f"{path}, record {number}") for number, record in enumerate(records)]
     split = split_of_processed(path, isinstance(records[0]["caption"], list))
     if split not in splits:
@@ -87,7 +97,7 @@ def _processed(records: list[Any], path: Path, splits: Sequence[str]) -> list[st
             f"{path} is a processed {split} list, and prompts.splits={list(splits)}: captions of {split} must not become prompts; "
             "give the training list, or name the split in prompts.splits if that is what you want"
         )
-    return [text for captions in texts for text in _clean(captions)]
+    return Captions([text for captions in texts for text in _clean(captions)])
 
 
 def split_of_processed(path: Path, has_lists: bool) -> str:

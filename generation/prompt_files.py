@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from generation.caption_lists import read_caption_list, refuse_half_characters
 from pipeline.contracts.errors import ContractError
@@ -29,18 +29,26 @@ class PromptText:
     licence: str | None = None
 
 
-def read_prompts(path: Path, kind: str, splits: Sequence[str]) -> list[PromptText]:
-    """All prompts of one file, in its order. kind: one of KINDS. Raises ContractError for what cannot be read as this kind."""
+class FilePrompts(NamedTuple):
+    """The prompts of one file, in its order."""
+
+    prompts: list[PromptText]
+    num_of_other_splits: int = 0  # captions that were left out
+
+
+def read_prompts(path: Path, kind: str, splits: Sequence[str]) -> FilePrompts:
+    """All prompts of one file. kind: one of KINDS. Raises ContractError for what cannot be read as this kind."""
     if kind == "text":
-        return [PromptText(text) for text in read_text_prompts(path)]
+        return FilePrompts([PromptText(text) for text in read_text_prompts(path)])
     if kind == "json":
-        return [PromptText(text) for text in read_caption_list(path, splits)]
-    return read_table_prompts(path)
+        captions = read_caption_list(path, splits)
+        return FilePrompts([PromptText(text) for text in captions.texts], captions.num_of_other_splits)
+    return FilePrompts(read_table_prompts(path))
 
 
 def read_texts(path: Path, kind: str, splits: Sequence[str]) -> Iterable[str]:
     """The texts of read_prompts, without what else a row says."""
-    return text_lines(path) if kind == "text" else (prompt.text for prompt in read_prompts(path, kind, splits))
+    return text_lines(path) if kind == "text" else (prompt.text for prompt in read_prompts(path, kind, splits).prompts)
 
 
 def read_text_prompts(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ every look at a run begins with, can count them without what writes them.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from generation.config import PromptsConfig
 from generation.prompt_files import PromptText, normalised, read_prompts, read_texts, unrepeated
@@ -14,14 +15,40 @@ from pipeline.seeds import derive_seed
 DEFAULT_SAMPLED = 1000
 
 
+class Reading(NamedTuple):
+    """How the texts of files became prompts."""
+
+    texts: int  # in the files
+    of_other_splits: int  # left out, as are the next two
+    repeats: int
+    beyond_num_prompts: int
+    prompts: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.texts} texts: {self.of_other_splits} of other splits, {self.repeats} repeats and {self.beyond_num_prompts} beyond "
+            f"prompts.num_prompts left out; {self.prompts} prompts"
+        )
+
+
 def make_prompts(config: PromptsConfig, seed: int) -> list[PromptText]:
     """All prompts of a run, in order. Raises ContractError for an unreadable, empty or wrongly encoded file."""
+    return make_counted(config, seed)[0]
+
+
+def make_counted(config: PromptsConfig, seed: int) -> tuple[list[PromptText], Reading | None]:
+    """make_prompts, and what was left out of the files. None: there are no files."""
     if config.kind == "sampler":
         count = config.num_prompts or DEFAULT_SAMPLED
         looks = (sample_look(seed, i, config.target) for i in range(count))
-        return [PromptText(write_sentence(look, derive_seed(seed, "prompts", i))) for i, look in enumerate(looks)]
-    prompts = [_named(prompt, Path(file)) for file in config.files for prompt in read_prompts(Path(file), config.kind, config.splits)]
-    return (unrepeated(prompts) if config.unrepeated else prompts)[: config.num_prompts]
+        return [PromptText(write_sentence(look, derive_seed(seed, "prompts", i))) for i, look in enumerate(looks)], None
+    found = [(Path(file), read_prompts(Path(file), config.kind, config.splits)) for file in config.files]
+    named = [_named(prompt, path) for path, file in found for prompt in file.prompts]
+    different = unrepeated(named) if config.unrepeated else named
+    prompts = different[: config.num_prompts]
+    of_other_splits = sum(file.num_of_other_splits for _, file in found)
+    repeats, beyond = len(named) - len(different), len(different) - len(prompts)
+    return prompts, Reading(len(named) + of_other_splits, of_other_splits, repeats, beyond, len(prompts))
 
 
 def count_prompts(config: PromptsConfig) -> int:

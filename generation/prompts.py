@@ -9,12 +9,13 @@ from pathlib import Path
 
 from generation.config import GenerationConfig, PromptsConfig
 from generation.prompt_files import PromptText
-from generation.prompt_texts import make_prompts
+from generation.prompt_texts import make_counted, make_prompts
 from pipeline.completion import is_checked, mark_checked
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
 from pipeline.contracts.stage import Item, Row
+from pipeline.fileio import write_json
 from pipeline.paths import RunPaths
 from pipeline.tables import StoredRows, read_columns, write_rows
 from pipeline.unit_files import ledger_rows
@@ -25,7 +26,12 @@ _LICENCES = {"sampler": "CC0-1.0"}  # sentences made by this program; a file's l
 
 
 def prompt_rows(config: PromptsConfig, seed: int) -> list[Row]:
-    """Rows of the prompt table. pid: images of one prompt show one person; view: unknown before a picture is there."""
+    """Rows of the prompt table."""
+    return _rows(config, make_prompts(config, seed))
+
+
+def _rows(config: PromptsConfig, prompts: Iterable[PromptText]) -> list[Row]:
+    """pid: images of one prompt show one person; view: unknown before a picture is there."""
     return [
         {
             "key": make_key(index, 0),
@@ -38,7 +44,7 @@ def prompt_rows(config: PromptsConfig, seed: int) -> list[Row]:
             "pid": index,
             "view": None,
         }
-        for index, prompt in enumerate(with_provenance(config, make_prompts(config, seed)))
+        for index, prompt in enumerate(with_provenance(config, prompts))
     ]
 
 
@@ -81,8 +87,12 @@ def check_prompts(config: GenerationConfig, paths: RunPaths, check: str | None) 
 
 def write_prompts(config: GenerationConfig, paths: RunPaths) -> tuple[Counts, list[Path]]:
     """The `make` of the single stage "prompts"."""
-    rows = prompt_rows(config.prompts, config.run.seed)
+    prompts, reading = make_counted(config.prompts, config.run.seed)
+    rows = _rows(config.prompts, prompts)
     refuse_leaks(config.prompts, [row["prompt"] for row in rows])
+    if reading is not None:
+        log.info("%s held %s", ", ".join(config.prompts.files), reading)
+        write_json(paths.prompts_read, reading._asdict())
     table, ledger = _table(paths), paths.ledger("prompts", 0)
     write_rows(table, rows)
     write_rows(ledger, ledger_rows(rows))

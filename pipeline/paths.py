@@ -58,6 +58,11 @@ class RunPaths:
         """Which check the output of a stage has passed: it may be asked for after the stage was done."""
         return self.stage(stage) / "checked.json"
 
+    @property
+    def prompts_read(self) -> Path:
+        """How many texts the files of the recipe held, and why some became no prompt."""
+        return self.stage("prompts") / "read.json"
+
     def ledger(self, stage: str, unit: int) -> Path:
         return self.stage(stage) / "ledger" / f"{unit:06d}.parquet"
 

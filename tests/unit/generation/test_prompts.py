@@ -16,6 +16,7 @@ from generation.prompts import image_items, prompt_rows, write_prompts
 from generation.sampler import sample_look
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import read_json
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 from tests.unit.generation.looks import stated_labels
@@ -149,6 +150,21 @@ def test_table_and_units(tmp_path: Path) -> None:
     rows = read_rows(files[0])
     assert [item.key for item in image_items(rows, 1, 4, 2)] == ["000000002_00", "000000002_01"]
     assert image_items(rows, 1, 4, 2)[0].row["prompt"] == rows[2]["prompt"]
+
+
+def test_texts_that_became_no_prompt_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, lines = tmp_path / "reid_raw.json", tmp_path / "lines.txt"
+    file.write_text(json.dumps(RECORDS))
+    lines.write_text("a man\n\nA man.\na boy\n")
+    run = RunConfig(folder=str(tmp_path / "run"))
+    paths = RunPaths(run.path)
+    caplog.set_level("INFO")
+    write_prompts(GenerationConfig(run=run, prompts=PromptsConfig(kind="json", file=str(file), num_prompts=2)), paths)
+    sentence = "5 texts: 1 of other splits, 1 repeats and 1 beyond prompts.num_prompts left out; 2 prompts"
+    assert f"{file} held {sentence}" in caplog.text
+    assert read_json(paths.prompts_read) == {"texts": 5, "of_other_splits": 1, "repeats": 1, "beyond_num_prompts": 1, "prompts": 2}
+    write_prompts(GenerationConfig(run=run, prompts=PromptsConfig(kind="text", file=(str(lines), str(lines)))), paths)
+    assert "6 texts: 0 of other splits, 4 repeats and 0 beyond" in caplog.text
 
 
 @pytest.mark.parametrize("values", [{"kind": "poem"}, {"kind": "text"}, {"file": "x"}, {"num_prompts": 0}, {"variants": 101}])
