@@ -129,8 +129,9 @@ class Coverage:
 
     def to_lines(self) -> list[str]:
         """A table for people."""
-        lines = [f"{'attribute':16}{'label 0':>10}{'label 1':>10}{'stated':>9}"]
-        for name, c in self._counts.items():
+        lines = [f"{'attribute':16}{'label 0':>10}{'label 1':>10}{'stated':>9}  {'0 means':38}1 means"]
+        for attribute, c in zip(PERSON_27.attributes, self._counts.values(), strict=True):
             share = (c[0] + c[1]) / self.num_captions if self.num_captions else 0.0
-            lines.append(f"{name:16}{c[0]:>10}{c[1]:>10}{share:>9.1%}")
+            zero, one = attribute.meanings
+            lines.append(f"{attribute.name:16}{c[0]:>10}{c[1]:>10}{share:>9.1%}  {zero:38}{one}")
         return lines

@@ -11,7 +11,7 @@ from pipeline.survey import StageSurvey, to_json
 
 TOP_REASONS = 3
 _NO_LIMIT = 10_000  # columns
-_WORDS = ("stage", "device", "top reasons", "attribute", "measure")  # columns that stand to the left
+_WORDS = ("stage", "device", "top reasons", "attribute", "measure", "0 means", "1 means")  # columns that stand to the left
 _NAMES = ("attribute", "measure")  # a name that is cut off names nothing
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.pages import page_template
 from pipeline.paths import INDEX_FILE, RunPaths
 from pipeline.pictures import UnreadablePictureError, jpeg_url, thumbnail
 from pipeline.stats import stats
+from pipeline.stats_table import reading
 from pipeline.tables import column_names, num_rows, read_rows, rows_at
 from pipeline.tars import read_tar
 
@@ -25,7 +27,14 @@ _TEMPLATE = Path(__file__).with_name("run_report.html.j2")
 def write_report(paths: RunPaths, file: Path, num_samples: int) -> None:
     """Raises ContractError if the folder is no run, ConfigError where jinja2 is not installed."""
     template = page_template(_TEMPLATE)
-    page = template.render(stats=stats(paths), samples=list(kept_samples(paths, num_samples)), dropped=list(dropped_pictures(paths)))
+    page = template.render(
+        stats=stats(paths),
+        reading=reading,
+        settings=paths.config.read_text(encoding="utf-8", errors="replace") if paths.config.exists() else "",  # absent: stages by hand
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        samples=list(kept_samples(paths, num_samples)),
+        dropped=list(dropped_pictures(paths)),
+    )
     write_bytes(file, page.encode())
 
 

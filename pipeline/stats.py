@@ -15,6 +15,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import make_key
 from pipeline.distributions import Distribution, Distributions, Texts
+from pipeline.fileio import read_json
 from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 from pipeline.tables import iter_rows, read_columns
@@ -26,13 +27,16 @@ def stats(paths: RunPaths) -> dict[str, Any]:
     """Everything that is known of the run now; a stage that has not run is left out.
 
     Returns: run; stages (units, counts, reasons, seconds by stage); measures (of images that the filter kept and dropped); attributes (how
-    often 0, 1, not stated); captions, prompts; sources, licences, models (counts); splits and shards. Once the shards are made, texts and
-    attributes are those of their samples: the shard stage drops near-duplicates. Raises ContractError if the folder is no run.
+    often 0, 1, not stated); captions, prompts; sources, licences, models (counts); splits and shards; prompts_read (how many texts the
+    prompt files held, and why some became no prompt). Once the shards are made, texts and attributes are those of their samples: the shard
+    stage drops near-duplicates. Raises ContractError if the folder is no run.
     """
     stages = stage_counts(paths)
     if not stages:
         raise ContractError(f"{paths.root} holds no done record of any stage; accepted: the folder of a run that was started")
     answer: dict[str, Any] = {"run": str(paths.root), "stages": stages}
+    if paths.prompts_read.exists():
+        answer["prompts_read"] = read_json(paths.prompts_read)
     if "filter" in stages:
         answer["measures"] = _measures(paths)
     members = _Members(paths) if "shard" in stages else None
@@ -107,11 +111,15 @@ def _texts(paths: RunPaths, members: _Members | None) -> dict[str, Any]:
         captions.add(table["caption"][i] for i in kept)
         prompts.add(table["prompt"][i] for i in kept)
         for name, counter in named.items():
-            counter.update(str(table[name][i]) for i in kept)
+            counter.update(_named(table[name][i]) for i in kept)
         for name, counter in models.items():
-            counter.update(str((table[name][i] or {}).get("model")) for i in kept)
+            counter.update(_named((table[name][i] or {}).get("model")) for i in kept)
     answer = {name: dict(counter.most_common()) for name, counter in (named | models).items()}
     return {"captions": captions.summary(), "prompts": prompts.summary(), **answer}
+
+
+def _named(value: Any) -> str:
+    return "not known" if value is None else str(value)
 
 
 def _attributes(paths: RunPaths, members: _Members | None) -> dict[str, Any]:
@@ -125,7 +133,13 @@ def _attributes(paths: RunPaths, members: _Members | None) -> dict[str, Any]:
             counted += [(labels == value).sum(axis=0) for value in (0, 1, MISSING)]
             stated.add((labels != MISSING).sum(axis=1))
     by_name = {
-        name: {"0": zeros, "1": ones, "not_stated": missing, "prompts": list(attribute.prompts)}
+        name: {
+            "0": zeros,
+            "1": ones,
+            "not_stated": missing,
+            "prompts": list(attribute.prompts),
+            "meanings": list(attribute.meanings),
+        }
         for name, attribute, (zeros, ones, missing) in zip(PERSON_27.names, PERSON_27.attributes, counted.T.tolist(), strict=True)
     }
     return {"by_name": by_name, "stated_per_sample": stated.summary()}

@@ -20,6 +20,12 @@ class Attribute:
     name: str
     prompts: tuple[str, str]
 
+    @property
+    def meanings(self) -> tuple[str, str]:
+        """What label 0 and label 1 say of a person: "with a hat", "without a hat"."""
+        zero, one = (prompt.removeprefix("the person ") for prompt in self.prompts)
+        return zero, one
+
 
 @dataclass(frozen=True, slots=True)
 class AttributeSpace:

@@ -117,6 +117,9 @@ def test_the_command_prints_tables_or_json(paths):
     printed = CliRunner().invoke(passerby, ["stats", str(paths.root)])
     assert printed.exit_code == 0, printed.output
     assert "upper_red" in printed.output
+    assert re.search(r"hat.* with a hat .*without a hat", printed.output)
+    assert re.search(r"captions: 17, .*, median \d+ words", printed.output)
+    assert "prompt files" not in printed.output  # of a run of before they were counted
     assert json.loads(CliRunner().invoke(passerby, ["stats", str(paths.root), "--json"]).output)["run"] == str(paths.root)
 
 
@@ -132,6 +135,24 @@ def test_the_page_shows_numbers_samples_and_dropped_pictures(paths):
     assert len(pictures) == 5  # the fake generator's PNG is none, so dropped pictures are shown as missing
     assert base64.b64decode(pictures[0]).startswith(b"\xff\xd8")
     assert not re.search(r'(?:src|href)="https?:', page)
+    assert '<td class="text">with a hat</td>' in page
+    assert re.search(r"This page was written 20\d\d-", page)
+    assert f"view: not known ({num_samples})" in page
+
+
+def test_the_page_shows_the_settings_and_what_was_left_out_of_the_prompt_files(paths):
+    paths.config.write_text("filter: {min: <1>}\n")
+    left_out = {"texts": 9, "of_other_splits": 2, "repeats": 1, "beyond_num_prompts": 0, "prompts": 6}
+    paths.prompts_read.write_text(json.dumps(left_out))
+    sentence = "9 texts; left out: 2 of other splits, 1 repeats, 0 beyond num prompts; 6 prompts"
+    assert sentence in CliRunner().invoke(passerby, ["stats", str(paths.root)]).output
+    assert CliRunner().invoke(passerby, ["report", str(paths.root), "--samples", "0"]).exit_code == 0
+    page = (paths.root / "report.html").read_text(encoding="utf-8")
+    assert sentence in page
+    assert "<pre>filter: {min: &lt;1&gt;}\n</pre>" in page
+    assert stats(paths)["prompts_read"] == left_out
+    paths.config.unlink()  # stages typed by hand
+    assert CliRunner().invoke(passerby, ["report", str(paths.root), "--samples", "0"]).exit_code == 0
 
 
 def test_the_page_of_a_run_that_lost_everything_opens(paths):
