@@ -7,7 +7,7 @@ from typing import Any
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
-from generation.backends.model_files import load_errors, weights_sha256
+from generation.backends.model_files import load_errors, model_name, weights_sha256
 from generation.backends.quiet import silence_transformers
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
@@ -32,7 +32,7 @@ class BlipCaptioner:
             "return_dict_in_generate": True,
             "output_scores": True,
         }
-        self.provenance: dict[str, Any] = {"model": config.model, "weights_sha256": weights_sha256(folder)}
+        self.provenance: dict[str, Any] = {"model": model_name(config.model), "weights_sha256": weights_sha256(folder)}
 
     def describe(self, images: Sequence[Image]) -> list[Description]:
         """Candidates for each (H, W, 3) uint8 RGB picture, without special tokens, spaces made single."""

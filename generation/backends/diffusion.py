@@ -14,6 +14,7 @@ import numpy as np
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.device import likes_channels_last, resolve_device, resolve_dtype
 from generation.backends.guidance import guidance_arguments, guidance_of
+from generation.backends.model_files import model_name
 from generation.backends.overflow import OverflowCount
 from generation.backends.pipeline_files import PipelineFiles
 from generation.backends.pipeline_options import add_lora, num_tokens_cut, tune
@@ -26,6 +27,7 @@ from pipeline.contracts.errors import ConfigError, first_line
 from pipeline.machine import num_cpus
 
 log = logging.getLogger(__name__)
+_TEXTS = ("prefix", "suffix", "negative_prompt")  # beside the prompt: what was drawn is not what the sample's prompt says alone
 _REFUSALS = (ValueError,)  # of a pipeline: sizes that are no multiple of what the family wants
 _REFUSALS_OF_SCHEDULERS = (TypeError, AssertionError)  # Flux gives times that solvers of its kind, but of another family, do not take
 
@@ -45,7 +47,8 @@ class Picture:
 
 
 class DiffusionModel:
-    """A loaded pipeline. `provenance` says what made a picture (model, weights_sha256, scheduler, steps, guidance, dtype, LoRA)."""
+    """A loaded pipeline. `provenance` says what made a picture: model, weights_sha256, scheduler, steps, guidance, dtype; where set, LoRA,
+    prefix, suffix, negative_prompt."""
 
     def __init__(self, config: GenerateConfig) -> None:
         _import_libraries()
@@ -68,7 +71,7 @@ class DiffusionModel:
         dtype_name = str(dtype).removeprefix("torch.")
         self._overflow = OverflowCount(dtype_name)
         self.provenance: dict[str, Any] = {
-            "model": config.model,
+            "model": model_name(config.model),
             **files.provenance,
             "pipeline": type(self._pipeline).__name__,
             "scheduler": type(self._pipeline.scheduler).__name__,
@@ -76,6 +79,7 @@ class DiffusionModel:
             "guidance": guidance_of(self._guidance),
             "dtype": dtype_name,
             **lora,
+            **{name: value for name in _TEXTS if (value := getattr(config, name))},
         }
 
     @property

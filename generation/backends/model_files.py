@@ -1,10 +1,11 @@
 """Names of models -> folders, and what a folder holds. Imports no model library."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from generation.config import EMBEDDED, EMBEDDED_WEIGHTS
 from pipeline.contracts.errors import ConfigError
@@ -44,6 +45,23 @@ def find_model(configured: str, field: str, embedded: str | None, marker: str) -
             f"{field}={configured!r}: no such folder; accepted: {choices}a model folder, or a name on the model hub (org/name)"
         )
     return configured, False
+
+
+def model_name(configured: str) -> str:
+    """What samples and exports call a model: a folder "./sd15", wherever it lies; "embedded" and names on the hub as they are.
+
+    Where it lies is nobody's business, and the same model has one name on all machines: which one it was, weights_sha256 says. Nor can a
+    folder pass for the embedded model or a name on the hub.
+    """
+    path = Path.cwd() / configured  # one of "~/sd15" needs no look: it is a folder
+    is_folder = configured != EMBEDDED and path.is_dir()
+    return without_place(os.path.normpath(path) if is_folder else configured)  # not resolve(): a link is called as the user calls it
+
+
+def without_place(name: str) -> str:
+    """/home/jane/models/sd15, ~/sd15 and ../sd15 as "./sd15"; names and paths that say nothing of a machine as they are."""
+    path = PureWindowsPath(name)  # which knows both kinds of separators
+    return f"./{path.name}" if path.anchor or name.startswith((".", "~")) else name
 
 
 def find_variant(names: Iterable[str]) -> str | None:

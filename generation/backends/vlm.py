@@ -10,7 +10,7 @@ from generation.answers import Answers, labels_of_answers, parse_answers, questi
 from generation.backends.batching import BatchSize, in_batches
 from generation.backends.decoding import decoding_options
 from generation.backends.device import resolve_device, resolve_dtype
-from generation.backends.model_files import load_errors, weights_sha256
+from generation.backends.model_files import load_errors, model_name, weights_sha256
 from generation.backends.quiet import silence_transformers
 from generation.candidates import Candidate, Description
 from generation.config import CaptionConfig
@@ -46,7 +46,7 @@ class VlmCaptioner:
         self._model.to(self._device).eval()
         self._batch = BatchSize(config.batch_size)
         self._sentence_options = {**decoding_options(config, folder), "output_scores": config.num_candidates > 1}
-        self.provenance: dict[str, Any] = {"model": config.model, "weights_sha256": weights_sha256(folder)}
+        self.provenance: dict[str, Any] = {"model": model_name(config.model), "weights_sha256": weights_sha256(folder)}
 
     def describe(self, images: Sequence[Image]) -> list[Description]:
         """For each (H, W, 3) uint8 RGB picture: one sentence, written with the validated answers in hand; the answers as 27 labels."""

@@ -51,7 +51,7 @@ def test_row_says_what_was_written_and_by_what(config: CaptionConfig, folder: Pa
     assert isinstance(outcome, Keep)
     assert outcome.row["captions"] == [outcome.row["caption"]]
     assert "[" not in outcome.row["caption"]
-    assert outcome.row["captioner"] == {"model": str(folder), "weights_sha256": sha256_file(folder / "model.safetensors")}
+    assert outcome.row["captioner"] == {"model": f"./{folder.name}", "weights_sha256": sha256_file(folder / "model.safetensors")}
 
 
 def test_captions_do_not_depend_on_the_batch(config: CaptionConfig) -> None:

@@ -22,10 +22,22 @@ def test_row_says_what_made_the_picture(tiny_config: GenerateConfig) -> None:
     row = run(tiny_config)[0].row
     assert row["seed"] > 0
     made = row["generator"]
-    assert (made["model"], made["steps"], made["guidance"], made["scheduler"]) == (tiny_config.model, 2, 3.0, "DDIMScheduler")
+    assert (made["model"], made["steps"], made["guidance"], made["scheduler"]) == (
+        f"./{Path(tiny_config.model).name}",
+        2,
+        3.0,
+        "DDIMScheduler",
+    )
     assert len(made["weights_sha256"]) == 64
     assert made["size"] == [32, 16]
     assert made["dtype"] == "float32"
+    assert not {"prefix", "suffix", "negative_prompt"} & made.keys()
+
+
+def test_row_says_what_was_drawn_beside_the_prompt(tiny_config: GenerateConfig) -> None:
+    texts = {"prefix": "photo of ", "suffix": ", standing", "negative_prompt": "grey"}
+    made = run(replace(tiny_config, **texts))[0].row["generator"]
+    assert {name: made[name] for name in texts} == texts
 
 
 def test_same_config_gives_same_bytes(tiny_config: GenerateConfig) -> None:
@@ -105,7 +117,7 @@ def test_what_the_safety_checker_takes_for_unsafe_is_dropped(tmp_path: Path) -> 
     (outcome,) = stage.process([Item("000000000_00", {"prompt": "a man"})])
     assert isinstance(outcome, Drop)
     assert outcome.reason == "unsafe_image"
-    assert outcome.row["generator"]["model"] == str(folder)
+    assert outcome.row["generator"]["model"] == "./flagging"
     assert len(run(replace(checked, safety_checker=False), ("000000000_00",))) == 1
     calm = save_checker(save_diffusion(tmp_path / "calm"), flags=False)
     assert len(run(replace(checked, model=str(calm)), ("000000000_00",))) == 1
