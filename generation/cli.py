@@ -222,9 +222,15 @@ def regenerate(run: Path, key: str, out: Path | None, alone: bool, as_json: bool
 @click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="train or val; may be repeated.")
 def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
     """Write samples to the new folder OUT in the published layout of MALS: gene_attrs/g_*_attrs.json (91 lists) and gene_crop."""
-    from generation.exchange import mals, shards
+    from generation.exchange import mals, published, shards
 
-    click.echo(json.dumps(mals.export_mals(shards.shards_folder(source), out, splits)))
+    folder = shards.shards_folder(source)
+    recipe = published.recipe_of(source) if folder != source else None
+    answer = mals.export_mals(folder, out, splits, recipe=recipe)
+    for split, count in answer["left_out"].items():
+        also = "".join(f" --split {name}" for name in (*splits, split))
+        click.echo(f"{count} samples of split {split} are left out; export to a new folder with{also} to take them along", err=True)
+    click.echo(json.dumps(answer))
 
 
 @cli.command("import-mals")
@@ -249,13 +255,21 @@ def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: f
 @click.option("--name", help="Title of the data card; default: the name of SOURCE.")
 def export_hf(source: Path, out: Path, name: str | None) -> None:
     """Write the new folder OUT for Hugging Face `datasets`, with a data card filled in from the run."""
-    from generation.exchange import hf, shards
+    from generation.exchange import hf, published, shards
     from pipeline.paths import RunPaths
     from pipeline.stats import stage_counts
 
     folder = shards.shards_folder(source)
-    stages = stage_counts(RunPaths(source)) if folder != source else None
-    click.echo(json.dumps(hf.export_hf(folder, out, name or source.resolve().name, stages)))
+    is_run = folder != source
+    stages, recipe = (stage_counts(RunPaths(source)), published.recipe_of(source)) if is_run else (None, None)
+    answer = hf.export_hf(folder, out, name or source.resolve().name, stages, recipe)
+    if unknown := answer["unknown_licence"]:
+        click.echo(
+            f"the licence of the prompts of {unknown} of {answer['samples']} samples is unknown, which the card says too; state it in "
+            f"{out / 'README.md'}, and for new runs in prompts.licence",
+            err=True,
+        )
+    click.echo(json.dumps(answer))
 
 
 def _load(config_file: Path | None, overrides: tuple[str, ...]) -> "GenerationConfig":

@@ -1,27 +1,35 @@
 """The data card (README.md) of an export, filled in from what was exported."""
 
+import json
 from collections import Counter
 from typing import Any
 
 from generation.config import EMBEDDED
 from generation.exchange.origins import IMPORTED
+from generation.exchange.published import RECIPE_FILE
 from pipeline.contracts.attributes import MISSING, AttributeSpace
 from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import SampleMeta
 
 _HUB_LICENCES = {"CC0-1.0": "cc0-1.0", "CC-BY-4.0": "cc-by-4.0", "CC-BY-SA-4.0": "cc-by-sa-4.0", "MIT": "mit", "Apache-2.0": "apache-2.0"}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+UNKNOWN = "unknown"  # a model that a sample does not name, a licence that nobody has stated
+_TEXTS = {"prefix": "before each prompt", "suffix": "after each prompt", "negative_prompt": "negative prompt"}
+_RECIPE = (
+    f"`{RECIPE_FILE}` holds every setting. With the same version, models and prompt files `passerby run {RECIPE_FILE}` makes the data "
+    "again, `passerby regenerate RUN KEY` then any one picture by its key. Files and folders are named in it without their place."
+)
 
 
 class CardFacts:
     """What the card says, gathered sample by sample."""
 
-    def __init__(self, name: str, manifest: ShardManifest, stages: dict[str, Any] | None) -> None:
-        self.name, self.manifest, self.stages = name, manifest, stages
+    def __init__(self, name: str, manifest: ShardManifest, stages: dict[str, Any] | None, has_recipe: bool = False) -> None:
+        self.name, self.manifest, self.stages, self.has_recipe = name, manifest, stages, has_recipe
         self.space = AttributeSpace.from_json(manifest.attribute_space)
         self.num_samples = self.num_words = self.num_imported = self.num_with_prompt = 0
         self.sources, self.licences, self.generators, self.captioners = (Counter[str]() for _ in range(4))
-        self.foreign_models: set[str] = set()  # whose licences are not known here
+        self.foreign_models: set[str] = set()  # whose licences are not known here; MALS and UNKNOWN stand for themselves
         self.labels = [Counter[int]() for _ in self.space.names]
         self.pid_of_prompt: dict[int, int] = {}
         self.has_pid_per_prompt = True
@@ -56,6 +64,7 @@ def write_card(facts: CardFacts) -> str:
         _counted("Prompts from", facts.sources),
         _counted("Pictures by", facts.generators),
         _counted("Captions by", facts.captioners),
+        _RECIPE if facts.has_recipe else "",
         _dropped(facts.stages),
         "## Licences",
         _counted("Licence of the prompts", facts.licences),
@@ -92,11 +101,19 @@ def _texts(facts: CardFacts) -> str:
 def _model_licences(facts: CardFacts) -> str:
     if not facts.foreign_models:
         return "The models are those of passerby, Apache-2.0: pictures and captions are under the licence of the prompts."
-    names = ", ".join(f"`{name}`" for name in sorted(facts.foreign_models))
-    return (
-        f"**The licences of the models bind what they made too**: {names}. They are stated where a model was published, for names like "
-        "`org/name` at `https://huggingface.co/org/name`; terms of use and of passing on outputs stand there."
-    )
+    said = []
+    if named := sorted(facts.foreign_models - {IMPORTED, UNKNOWN}):
+        said.append(
+            f"**The licences of the models bind what they made too**: {', '.join(named)}. They are stated where a model was published, for "
+            "names like `org/name` at `https://huggingface.co/org/name`; terms of use and of passing on outputs stand there."
+        )
+    if any("sha256" in name for name in named):
+        said.append("A local folder or file has the licence of the model whose weights have this sha256 (whole in each sample).")
+    if IMPORTED in facts.foreign_models:
+        said.append("**What was imported from MALS is under the terms of MALS**: research only; they stand where MALS was published.")
+    if UNKNOWN in facts.foreign_models:
+        said.append("**Which model made some of the data is unknown**, and so is its licence.")
+    return " ".join(said)
 
 
 def _front_matter(facts: CardFacts, splits: list[str]) -> str:
@@ -139,7 +156,7 @@ def _limits(facts: CardFacts) -> list[str]:
     ]
     if rare:
         limits.append(f"Attributes with a value in less than 1 % of samples (0 / 1): {', '.join(rare)}.")
-    if unknown := sum(n for name, n in facts.licences.items() if name == "unknown"):
+    if unknown := sum(n for name, n in facts.licences.items() if name == UNKNOWN):
         limits.append(f"The licence of the prompts of {unknown} samples is unknown.")
     if (num_prompts := len(facts.pid_of_prompt)) < facts.num_with_prompt:
         pids = "; samples of one prompt have one `pid`" if facts.has_pid_per_prompt else ""
@@ -149,19 +166,41 @@ def _limits(facts: CardFacts) -> list[str]:
 
 def _model(provenance: dict[str, Any]) -> str:
     settings = ", ".join(f"{name} {provenance[name]}" for name in ("scheduler", "steps", "guidance") if name in provenance)
-    parts = [f"{provenance.get('model', 'unknown')}{f' ({settings})' if settings else ''}"]
+    parts = [f"{_name(provenance)}{f' ({settings})' if settings else ''}"]
     if weights := provenance.get("weights_sha256"):
         parts.append(f"weights {_sha256(weights)}")
     if lora := provenance.get("lora"):
         parts += _lora(lora)
+    parts += [f"{said} `{_quoted(text)}`" for name, said in _TEXTS.items() if (text := provenance.get(name))]
     return ", ".join(parts)
 
 
+def _quoted(text: Any) -> str:
+    """JSON that may stand between backticks."""
+    return json.dumps(text, ensure_ascii=False).replace("`", r"\u0060")
+
+
 def _foreign_models(provenance: dict[str, Any]) -> set[str]:
-    """Models and LoRA files that did not come with passerby."""
-    model, lora = provenance.get("model", "unknown"), provenance.get("lora")
-    file = lora.get("file", lora) if isinstance(lora, dict) else lora
-    return ({str(model)} - {EMBEDDED}) | ({f"LoRA {file}"} if lora else set())
+    """Models and LoRA files that did not come with passerby; with sha256 where the name does not say who published them."""
+    model, lora = _name(provenance), provenance.get("lora")
+    found = set()
+    if model in (IMPORTED, UNKNOWN):
+        found.add(model)
+    elif model != EMBEDDED:
+        is_published = model.count("/") == 1 and not model.startswith(".")
+        found.add(_bound_by(model, None if is_published else provenance.get("weights_sha256")))
+    if lora:
+        file, sha256 = (lora.get("file", lora), lora.get("sha256")) if isinstance(lora, dict) else (lora, None)
+        found.add(_bound_by(f"LoRA {file}", sha256))
+    return found
+
+
+def _bound_by(name: str, sha256: Any) -> str:
+    return f"`{name}`" + (f" ({_sha256(sha256)})" if sha256 else "")
+
+
+def _name(provenance: dict[str, Any]) -> str:
+    return str(provenance.get("model") or "").strip() or UNKNOWN
 
 
 def _lora(lora: Any) -> list[str]:

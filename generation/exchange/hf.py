@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from generation.exchange.data_card import CardFacts, write_card
+from generation.exchange.data_card import UNKNOWN, CardFacts, write_card
+from generation.exchange.published import RECIPE_FILE, published_meta
 from generation.exchange.shards import read_shard, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from pipeline.contracts.sample import IMAGE_EXTENSION, META_EXTENSION, SampleMeta
@@ -17,25 +18,30 @@ from pipeline.manifests import read_manifest
 from pipeline.tars import write_tar
 
 
-def export_hf(shards: Path, out: Path, name: str, stages: dict[str, Any] | None) -> dict[str, Any]:
-    """Write data/SPLIT-NNNNNN.tar and README.md, all or none; one shard in memory at a time.
+def export_hf(shards: Path, out: Path, name: str, stages: dict[str, Any] | None, recipe: str | None = None) -> dict[str, Any]:
+    """Write data/SPLIT-NNNNNN.tar, README.md and recipe.yaml, all or none; one shard in memory at a time.
 
-    stages: what `stats` says of the run, None for bare shards.
+    stages, recipe: what `stats` and `published.recipe_of` say of the run, None for bare shards.
+    Returns counts; unknown_licence: samples whose prompt has no licence that is known.
     Raises ContractError if `out` holds files already, or a shard is broken.
     """
     require_new_folder(out)
     manifest = read_manifest(shards)
-    facts = CardFacts(name, manifest, stages)
+    facts = CardFacts(name, manifest, stages, has_recipe=recipe is not None)
     with replaced_together(out, last="README.md") as building:
         for shard in shard_names(manifest, sorted(manifest.split_counts)):
             members: list[tuple[str, bytes]] = []
             for sample in read_shard(shards, manifest, shard):
-                facts.add(sample.meta)
-                members.append((f"{sample.meta.key}.{IMAGE_EXTENSION}", sample.image))
-                members.append((f"{sample.meta.key}.{META_EXTENSION}", json.dumps(flat_meta(sample.meta), ensure_ascii=False).encode()))
+                meta = published_meta(sample.meta)
+                facts.add(meta)
+                members.append((f"{meta.key}.{IMAGE_EXTENSION}", sample.image))
+                members.append((f"{meta.key}.{META_EXTENSION}", json.dumps(flat_meta(meta), ensure_ascii=False).encode()))
             write_tar(building / "data" / shard, members)
+        if recipe is not None:
+            write_bytes(building / RECIPE_FILE, recipe.encode())
         write_bytes(building / "README.md", write_card(facts).encode())
-    return {"samples": facts.num_samples, "splits": manifest.split_counts, "folder": str(out)}
+    unknown = facts.licences[UNKNOWN]
+    return {"samples": facts.num_samples, "splits": manifest.split_counts, "unknown_licence": unknown, "folder": str(out)}
 
 
 def flat_meta(meta: SampleMeta) -> dict[str, Any]:

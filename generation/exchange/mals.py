@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from generation.exchange.origins import FILE, IMPORTED, Origin, Origins, is_whole_text, origin_line
+from generation.exchange.published import RECIPE_FILE, published_meta
 from generation.exchange.shards import ShardSeries, read_shard, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
 from generation.split import prompt_identity
@@ -32,11 +33,15 @@ _LIST_NAME = re.compile(r"g_(\w+)_attrs\.json")
 
 
 # ---- out ------------------------------------------------------------------------------------------------------------------------------
-def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
-    """Write samples of the splits, evenly over the parts, in the order of the shards, all or none; returns counts.
+def export_mals(
+    shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[str, ...] = PARTS, recipe: str | None = None
+) -> dict[str, Any]:
+    """Write samples of the splits, evenly over the parts, in the order of the shards, all or none; returns counts, and those of the
+    splits that are left out.
 
-    keys.jsonl says which sample each image is and where it comes from: what the four published fields cannot hold. Raises ContractError
-    if `out` holds files already, or a shard is broken.
+    keys.jsonl says which sample each image is and where it comes from: what the four published fields cannot hold. recipe: the text of
+    recipe.yaml (`published.recipe_of` the run), None for bare shards. Raises ContractError if `out` holds files already, or a shard is
+    broken.
     """
     require_new_folder(out)
     manifest = read_manifest(shards)
@@ -47,7 +52,10 @@ def export_mals(shards: Path, out: Path, splits: tuple[str, ...], parts: tuple[s
         for place, part in enumerate(parts):
             count = (place + 1) * total // len(parts) - place * total // len(parts)
             _write_part(building, part, count, samples, keys)
-    return {"samples": total, "lists": len(parts), "folder": str(out)}
+        if recipe is not None:
+            write_bytes(building / RECIPE_FILE, recipe.encode())
+    left_out = {split: count for split, count in manifest.split_counts.items() if split not in splits}
+    return {"samples": total, "left_out": left_out, "lists": len(parts), "folder": str(out)}
 
 
 def _write_part(out: Path, part: str, count: int, samples: Iterator[Sample], keys: IO[bytes]) -> None:
@@ -58,7 +66,7 @@ def _write_part(out: Path, part: str, count: int, samples: Iterator[Sample], key
             record = mals_record(sample.meta, part, number)
             write_bytes(out / record["image"], sample.image)
             file.write((",\n" if number else "\n").encode() + json.dumps(record, ensure_ascii=False).encode())
-            keys.write(origin_line(record["image_id"], sample.meta))
+            keys.write(origin_line(record["image_id"], published_meta(sample.meta)))
         file.write(b"\n]\n")
 
 

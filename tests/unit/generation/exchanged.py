@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from generation.exchange.shards import ShardSeries
 from generation.images import encode_jpeg
 from pipeline.contracts.attributes import PERSON_27
+from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import Sample, SampleMeta, make_key
 from pipeline.fileio import write_bytes
 
@@ -37,6 +40,16 @@ def samples(count: int) -> Iterator[Sample]:
             source="sampler",
         )
         yield Sample(meta, encode_jpeg(rng.integers(0, 255, (32, 16, 3), np.uint8), 90))
+
+
+def save_shards(folder: Path, **fields: Any) -> Path:
+    """Twelve samples with these fields, two of them of val."""
+    series = ShardSeries(folder, samples_per_shard=4, source_digest="d")
+    with series:
+        for i, sample in enumerate(samples(12)):
+            series.add("val" if i in (5, 6) else "train", replace(sample, meta=replace(sample.meta, **fields)))
+    series.write_manifest(Counts(seen=12, kept=12, dropped=0, failed=0))
+    return folder
 
 
 def write_list(folder: Path, name: str, records: Any) -> None:

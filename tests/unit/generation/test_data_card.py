@@ -40,6 +40,11 @@ def card(**fields: Any) -> str:
         ({"model": "m", "lora": "theirs.safetensors"}, "m, LoRA theirs.safetensors (1)"),
         ({"model": "m", "lora": {"name": "theirs"}}, "m, LoRA {'name': 'theirs'} (1)"),
         ({"model": "m", "weights_sha256": 12}, "m, weights sha256 12… (1)"),
+        ({"model": None, "steps": 2}, "unknown (steps 2) (1)"),
+        (
+            {"model": "m", "prefix": "photo of ", "suffix": ', "`day`"', "negative_prompt": "grey"},
+            'm, before each prompt `"photo of "`, after each prompt `", \\"\\u0060day\\u0060\\""`, negative prompt `"grey"` (1)',
+        ),
     ],
 )
 def test_a_generator_of_other_fields_is_told_as_it_is(generator: dict[str, Any], said: str) -> None:
@@ -51,10 +56,14 @@ def test_a_generator_of_other_fields_is_told_as_it_is(generator: dict[str, Any],
     [
         ({"model": "org/sd"}, EMBEDDED, "`org/sd`"),
         (EMBEDDED, {"model": "org/blip"}, "`org/blip`"),
-        ({"model": "org/sd"}, {"model": "/models/blip"}, "`/models/blip`, `org/sd`"),
-        ({**EMBEDDED, "lora": {"file": "style.safetensors", "scale": 1.0, "sha256": "ab"}}, EMBEDDED, "`LoRA style.safetensors`"),
-        ({"model": "MALS"}, {"model": "MALS"}, "`MALS`"),
-        ({}, EMBEDDED, "`unknown`"),
+        ({"model": "org/sd"}, {"model": "./blip", "weights_sha256": "ab"}, "`./blip` (sha256 ab…), `org/sd`"),
+        ({"model": "./embedded", "weights_sha256": "ab"}, EMBEDDED, "`./embedded` (sha256 ab…)"),
+        (
+            {**EMBEDDED, "lora": {"file": "style.safetensors", "scale": 1.0, "sha256": "ab"}},
+            EMBEDDED,
+            "`LoRA style.safetensors` (sha256 ab…)",
+        ),
+        ({"model": "MALS"}, {"model": "org/blip"}, "`org/blip`"),
     ],
 )
 def test_models_from_elsewhere_bind_the_data_whatever_the_prompts_allow(
@@ -63,6 +72,22 @@ def test_models_from_elsewhere_bind_the_data_whatever_the_prompts_allow(
     said = card(licence="CC0-1.0", generator=generator, captioner=captioner)
     assert "\nlicense: other\n" in said
     assert f"**The licences of the models bind what they made too**: {bound_by}. " in said
+    assert ("whose weights have this sha256" in said) == ("sha256 ab…)" in bound_by)
+
+
+def test_what_was_imported_from_mals_is_under_its_own_terms() -> None:
+    said = card(generator={"model": "MALS"}, captioner={"model": "MALS"})
+    assert "**What was imported from MALS is under the terms of MALS**: research only" in said
+    assert "The licences of the models bind" not in said
+    assert "\nlicense: other\n" in said
+
+
+@pytest.mark.parametrize("generator", [{}, {"model": None}, {"model": " "}])
+def test_a_model_that_is_not_named_is_said_to_be_unknown_once(generator: dict[str, Any]) -> None:
+    said = card(licence="CC0-1.0", generator=generator, captioner={})
+    assert said.count("**Which model made some of the data is unknown**") == 1
+    assert "The licences of the models bind" not in said
+    assert "\nlicense: other\n" in said
 
 
 def test_data_of_the_embedded_models_has_the_licence_of_its_prompts() -> None:

@@ -11,27 +11,20 @@ import pytest
 from generation.cli import main
 from generation.exchange.hf import export_hf
 from generation.exchange.mals import PARTS, export_mals, find_lists, import_mals
-from generation.exchange.shards import ShardSeries, iter_samples
+from generation.exchange.shards import iter_samples
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
-from pipeline.contracts.manifest import Counts
 from pipeline.contracts.sample import SampleMeta
 from pipeline.lint import lint
 from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
-from tests.unit.generation.exchanged import mals_folder, samples
+from tests.unit.generation.exchanged import mals_folder, samples, save_shards
 
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    folder = tmp_path / "shards"
-    series = ShardSeries(folder, samples_per_shard=4, source_digest="d")
-    with series:
-        for i, sample in enumerate(samples(12)):
-            series.add("val" if i in (5, 6) else "train", sample)
-    series.write_manifest(Counts(seen=12, kept=12, dropped=0, failed=0))
-    return folder
+    return save_shards(tmp_path / "shards")
 
 
 def test_a_series_of_shards_passes_lint(shards: Path) -> None:
@@ -228,7 +221,7 @@ def test_datasets_reads_the_export_and_the_card_says_what_is_in_it(
     assert json.loads(capsys.readouterr().out)["samples"] == 12
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "license: other" in card  # CC0 prompts, but:
-    assert "The licences of the models bind what they made too**: `LoRA people.safetensors`, `blip`." in card
+    assert "The licences of the models bind what they made too**: `LoRA people.safetensors` (sha256 cdcdcdcdcdcd…), `blip`." in card
     assert "# tiny people" in card
     assert "| train | 10 |" in card
     assert "embedded (steps 20), weights sha256 abababababab… (9)" in card

@@ -1,0 +1,70 @@
+"""What an export says of how its data were made: samples and recipe of a run, without the places of files on the machine it ran on."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from generation.backends.model_files import model_name, without_place
+from generation.config import GenerationConfig
+from generation.recipes import load_started
+from pipeline.config import changed_fields, to_dict, to_yaml
+from pipeline.contracts.sample import SampleMeta
+from pipeline.manifests import read_manifest
+from pipeline.paths import RunPaths
+
+RECIPE_FILE = "recipe.yaml"
+
+
+def published_meta(meta: SampleMeta) -> SampleMeta:
+    """The sample with the names of its models as they are written now: earlier runs stored the paths of their folders."""
+    return replace(meta, generator=_named(meta.generator), captioner=_named(meta.captioner))
+
+
+def recipe_of(run: Path) -> str | None:
+    """The text of recipe.yaml for an export of this run; None where the folder holds no config.yaml.
+
+    Raises ConfigError if config.yaml is none of this version.
+    """
+    paths = RunPaths(run)
+    if not paths.config.is_file():
+        return None
+    config, manifest = load_started(run), read_manifest(paths.stage("shard"))
+    config = replace(config, run=replace(config.run, folder=None))
+    public = without_places(config)
+    lines = [
+        f"Every setting of a data set made by passerby {manifest.code_version} (config digest {manifest.config_digest}). To make it again,",
+        "and then any one picture of it by its key:",
+        f"  passerby run {RECIPE_FILE}",
+        f"  passerby regenerate runs/{config.run.name} KEY",
+    ]
+    if cut := changed_fields(to_dict(config), to_dict(public)):
+        lines.append(f"Files and folders are named without their place (the digest is that with it): {', '.join(cut)}.")
+        lines.append(f"Put yours here, or say where they are: --set {next(iter(cut))}=PATH")
+    return "".join(f"# {line}\n" for line in lines) + to_yaml(public)
+
+
+def without_places(config: GenerationConfig) -> GenerationConfig:
+    """The same settings, files and folders of this machine by their last part; relative paths of files stay, they say which data set."""
+    prompts, generate, filtering = config.prompts, config.generate, config.filter
+    file = _file(prompts.file) if isinstance(prompts.file, str) else prompts.file and tuple(map(_file, prompts.file))
+    return replace(
+        config,
+        prompts=replace(prompts, file=file, check_against=tuple(map(_file, prompts.check_against))),
+        generate=replace(generate, model=model_name(generate.model), lora=generate.lora and _file(generate.lora)),
+        filter=replace(
+            filtering,
+            pose_model=_file(filtering.pose_model),
+            plugins=tuple(replace(plugin, model=model_name(plugin.model)) for plugin in filtering.plugins),
+        ),
+        caption=replace(config.caption, model=model_name(config.caption.model)),
+    )
+
+
+def _file(path: str) -> str:
+    return without_place(os.path.normpath(path)).removeprefix("./")
+
+
+def _named(provenance: dict[str, Any]) -> dict[str, Any]:
+    model = provenance.get("model")
+    return {**provenance, "model": without_place(model)} if isinstance(model, str) else provenance
