@@ -164,25 +164,42 @@ def doctor(as_json: bool) -> int:
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that look at shards.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
-    """Check records, ledgers, shards, index and manifest of a run against each other. Exit code 1 if something is wrong."""
+    """Check records, ledgers, shards, index and manifest of a run against each other.
+
+    Exit code 1 if something is wrong, or is not made yet: `passerby lint RUN && ...` goes on with a whole run only.
+    """
     from dataclasses import asdict
 
     from pipeline.lint import lint as find
+    from pipeline.lint import not_made
     from pipeline.paths import RunPaths
     from pipeline.pictures import require_pillow
 
     if decode:
         require_pillow()
     findings = find(RunPaths(run_folder), decode=decode, jobs=jobs)
-    answer = {"run": str(run_folder), "sound": not findings, "findings": [asdict(finding) for finding in findings]}
+    left = {} if findings else not_made(RunPaths(run_folder))
+    answer = {
+        "run": str(run_folder),
+        "sound": not findings,
+        "complete": None if findings else not left,
+        "not_made": left,
+        "findings": [asdict(finding) for finding in findings],
+    }
 
     def show(_: dict[str, Any]) -> None:
         for finding in findings:
             click.echo(f"{finding.file}: {finding.text}")
-        click.echo(f"{run_folder}: {len(findings)} findings" if findings else f"{run_folder}: sound")
+        if findings:
+            click.echo(f"{run_folder}: {len(findings)} findings")
+        elif left:
+            units = ", ".join(f"{stage} ({count} units)" for stage, count in left.items())
+            click.echo(f"{run_folder}: sound so far; not made yet: {units}; `passerby run {run_folder}` makes them")
+        else:
+            click.echo(f"{run_folder}: sound")
 
     _answer(answer, as_json, show)
-    return 1 if findings else 0
+    return 1 if findings or left else 0
 
 
 @passerby.command()

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from pipeline import graph
 from pipeline.completion import read_record
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ContractError, ProjectError
 from pipeline.contracts.manifest import DoneRecord
+from pipeline.describe import describe
 from pipeline.fileio import sha256_file
 from pipeline.lint_shards import shard_problems
 from pipeline.paths import MANIFEST_FILE, RunPaths
+from pipeline.survey import survey
 from pipeline.tables import read_columns
 
 _LEDGER = ("key", "status", "reason")
@@ -44,6 +46,23 @@ def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding
         folder = paths.stage("shard")
         findings += _shard_findings(folder, f"{folder.name}/", decode, jobs)
     return findings
+
+
+def not_made(paths: RunPaths) -> dict[str, int]:
+    """stage -> units that `passerby run` would still make; empty for a finished run, and for a folder of shards.
+
+    A run with shards whose recipe is refused here (a model or a file that it names lies elsewhere) counts as finished. Raises as
+    `describe` does where there are no shards either.
+    """
+    if (paths.root / MANIFEST_FILE).exists():
+        return {}
+    try:
+        plan = describe(paths.root)
+    except ProjectError:
+        if paths.done_units("shard"):
+            return {}
+        raise
+    return {stage.spec.name: len(stage.missing) for stage in survey(plan) if stage.missing}
 
 
 def _shard_findings(folder: Path, prefix: str, decode: bool, jobs: int) -> list[Finding]:

@@ -9,6 +9,8 @@ import yaml
 
 from pipeline import children, cli, doctor
 from pipeline.entry import call
+from pipeline.outputs import remove_stages
+from pipeline.paths import RunPaths
 from pipeline.slurm import client
 from tests.unit.pipeline.fake_flow import write_config
 from tests.unit.pipeline.fake_slurm import FakeSlurm
@@ -96,6 +98,27 @@ def test_lint_ends_with_1_if_something_is_wrong(finished_copy, capsys):
     assert not answer["sound"]
     assert answer["findings"][0]["file"] == "filter/units/000000.parquet"
     assert passerby("lint", finished_copy) == 2
+
+
+def test_lint_of_an_unfinished_run_names_what_is_not_made_and_ends_with_1(finished_copy, capsys):
+    run = finished_copy / "run"
+    (run / "shards" / "done" / "000000.json").unlink()
+    assert passerby("lint", run) == 1
+    assert "sound so far; not made yet: shard (1 units)" in capsys.readouterr().out
+    remove_stages(RunPaths(run), ["recrop", "caption", "annotate", "shard"])  # as `redecide --yes` does
+    assert passerby("lint", run, "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["sound"], answer["complete"], answer["findings"]) == (True, False, [])
+    assert answer["not_made"] == {"recrop": 4, "caption": 4, "annotate": 4, "shard": 1}
+
+
+def test_lint_takes_finished_shards_whose_recipe_is_refused_here(finished_copy, capsys):
+    (finished_copy / "run" / "config.yaml").unlink()
+    assert passerby("lint", finished_copy / "run") == 0
+    assert passerby("lint", finished_copy / "run" / "shards") == 0
+    (finished_copy / "run" / "shards" / "done" / "000000.json").unlink()
+    assert passerby("lint", finished_copy / "run") == 2
+    assert "holds no config.yaml" in capsys.readouterr().err
 
 
 def test_doctor_names_what_is_missing_and_how_to_get_it(monkeypatch, capsys):
