@@ -5,7 +5,6 @@ The result is byte for byte what the filter would have written under the new thr
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,18 +17,19 @@ from pipeline.completion import read_record
 from pipeline.config import to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import Counts, DoneRecord
-from pipeline.contracts.stage import Row
 from pipeline.fileio import sha256_file, write_bytes, write_json
 from pipeline.lock import run_lock
 from pipeline.outputs import remove_stages
 from pipeline.paths import RunPaths
-from pipeline.tables import read_rows, write_rows
-from pipeline.unit_files import ledger_rows
+from pipeline.progress import bar
+from pipeline.tables import read_columns, replace_columns, write_rows
 from pipeline.version import code_version
 
 STAGE = "filter"
 LATER = tuple(STAGES)[list(STAGES).index(STAGE) + 1 :]
 _NUM_EXAMPLES = 3
+_NEEDED = ("key", "status", "reason", "measures")  # key points, prompts and models stay undecoded, which took most of the time
+Columns = dict[str, list[Any]]
 
 
 @dataclass(slots=True)
@@ -43,17 +43,16 @@ class Changes:
     moves: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
     examples: dict[tuple[str | None, str | None], list[str]] = field(default_factory=dict)
 
-    def add(self, rows: list[Row], decided: list[Row]) -> None:
+    def add(self, before: Columns, after: Columns) -> None:
         self.units += 1
-        self.images += len(rows)
-        for before, after in zip(rows, decided, strict=True):
-            self.kept_before += before["status"] == "kept"
-            self.kept_after += after["status"] == "kept"
-            if before["reason"] != after["reason"]:
-                move = (before["reason"], after["reason"])
-                self.moves[move] += 1
-                if len(keys := self.examples.setdefault(move, [])) < _NUM_EXAMPLES:
-                    keys.append(before["key"])
+        self.images += len(before["key"])
+        self.kept_before += before["status"].count("kept")
+        self.kept_after += after["status"].count("kept")
+        for key, old, new in zip(before["key"], before["reason"], after["reason"], strict=True):
+            if old != new:
+                self.moves[old, new] += 1
+                if len(keys := self.examples.setdefault((old, new), [])) < _NUM_EXAMPLES:
+                    keys.append(key)
 
 
 def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
@@ -67,18 +66,22 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
     _refuse_other_changes(old, new)
     changes = Changes()
     digest = stage_digests(new)[STAGE]
-    if not apply or _is_so_already(_checked_records(paths, old, new), digest, old, new):
-        for _, rows in _units(paths, old, new):
+    records = _checked_records(paths, old, new)
+    if not apply or _is_so_already(records, digest, old, new):
+        for record in bar(records, "judging"):
+            rows = _rows(paths, record)
             changes.add(rows, redecided(rows, new.filter.thresholds))
-        return to_json(paths, changes, applied=False) | ({"later": {}} if old.filter == new.filter else {})
+        answer = to_json(paths, changes, applied=False)
+        return answer if old.filter != new.filter else {**answer, "later": {}, "same_thresholds": True}
     with run_lock(paths):
-        _checked_records(paths, old, new)  # all of them, before anything is removed
+        records = _checked_records(paths, old, new)  # again, now that nobody else writes; all of them, before anything is removed
         answer = to_json(paths, changes, applied=True)
         removed = remove_stages(paths, LATER)
-        for record, rows in _units(paths, old, new):
+        for record in bar(records, "deciding"):
+            rows = _rows(paths, record)
             decided = redecided(rows, new.filter.thresholds)
             changes.add(rows, decided)
-            _commit(paths, record, decided, digest)
+            _commit(paths, record, rows, decided, digest)
         write_bytes(paths.config, to_yaml(new).encode())
     return {**to_json(paths, changes, applied=True), "later": answer["later"], "removed": removed}
 
@@ -88,18 +91,19 @@ def _is_so_already(records: list[DoneRecord], digest: str, old: GenerationConfig
     return old.filter == new.filter and all(record.config_digest == digest for record in records)
 
 
-def redecided(rows: list[Row], thresholds: Thresholds) -> list[Row]:
-    """The same rows with status and reason as `decide` gives them now. Failed images stay failed: they have no measures."""
-    return [row if row["status"] == "failed" else _decided(row, decide(row["measures"], thresholds)) for row in rows]
+def redecided(rows: Columns, thresholds: Thresholds) -> Columns:
+    """Key, status and reason of the same rows as `decide` gives them now. Failed images stay failed: they have no measures."""
+    reasons = [
+        reason if status == "failed" else decide(measures, thresholds)
+        for status, reason, measures in zip(rows["status"], rows["reason"], rows["measures"], strict=True)
+    ]
+    verdicts = zip(rows["status"], reasons, strict=True)
+    status = ["failed" if before == "failed" else "kept" if reason is None else "dropped" for before, reason in verdicts]
+    return {"key": rows["key"], "status": status, "reason": reasons}
 
 
-def _decided(row: Row, reason: str | None) -> Row:
-    return {**row, "status": "kept" if reason is None else "dropped", "reason": reason}
-
-
-def _units(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> Iterator[tuple[DoneRecord, list[Row]]]:
-    for record in _checked_records(paths, old, new):
-        yield record, read_rows(paths.units(STAGE, record.unit, "parquet"))
+def _rows(paths: RunPaths, record: DoneRecord) -> Columns:
+    return read_columns(paths.units(STAGE, record.unit, "parquet"), _NEEDED, optional=True)  # where all failed nothing was measured
 
 
 def _checked_records(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> list[DoneRecord]:
@@ -121,14 +125,17 @@ def _checked_records(paths: RunPaths, old: GenerationConfig, new: GenerationConf
     return records
 
 
-def _commit(paths: RunPaths, record: DoneRecord, rows: list[Row], config_digest: str) -> None:
-    """Record away, files, record: as everywhere, what has no record never happened."""
-    table, ledger = paths.units(STAGE, record.unit, "parquet"), paths.ledger(STAGE, record.unit)
-    paths.done(STAGE, record.unit).unlink()
-    write_rows(table, rows)
-    write_rows(ledger, ledger_rows(rows))
-    files = {paths.relative(path): sha256_file(path) for path in (table, ledger)}
-    made = replace(record, config_digest=config_digest, counts=Counts.of(rows), files=files, code_version=code_version())
+def _commit(paths: RunPaths, record: DoneRecord, before: Columns, after: Columns, config_digest: str) -> None:
+    """Record away, files, record: as everywhere, what has no record never happened. Where no image moves the files stay."""
+    made = replace(record, config_digest=config_digest, code_version=code_version())
+    if any(before[name] != after[name] for name in after):
+        table, ledger = paths.units(STAGE, record.unit, "parquet"), paths.ledger(STAGE, record.unit)
+        rows = [dict(zip(after, values, strict=True)) for values in zip(*after.values(), strict=True)]
+        paths.done(STAGE, record.unit).unlink()
+        replace_columns(table, after)
+        write_rows(ledger, rows)
+        files = {paths.relative(path): sha256_file(path) for path in (table, ledger)}
+        made = replace(made, counts=Counts.of(rows), files=files)
     write_json(paths.done(STAGE, record.unit), made.to_json())
 
 
@@ -145,10 +152,11 @@ def _refuse_other_changes(old: GenerationConfig, new: GenerationConfig) -> None:
 
 
 def to_json(paths: RunPaths, changes: Changes, applied: bool) -> dict[str, Any]:
-    """What `redecide --json` prints. later: stage -> done units that are made again."""
+    """What `redecide --json` prints. later: stage -> done units that are made again. same_thresholds: as in the run's config.yaml."""
     return {
         "run": str(paths.root),
         "applied": applied,
+        "same_thresholds": False,
         "units": changes.units,
         "images": changes.images,
         "kept_before": changes.kept_before,
@@ -165,10 +173,13 @@ def to_lines(answer: dict[str, Any]) -> list[str]:
     """The answer for people."""
     lines = [f"{answer['run']}: {answer['images']} images in {answer['units']} filtered units"]
     lines += [f"  {m['images']:>9}  {m['before']} -> {m['after']}   e.g. {', '.join(m['examples'])}" for m in answer["moves"]]
-    lines.append(f"  kept: {answer['kept_before']} -> {answer['kept_after']}" + ("" if answer["moves"] else " (nothing changes)"))
-    if later := ", ".join(f"{name} ({units} units)" for name, units in answer["later"].items()):
+    lines.append(f"  kept: {answer['kept_before']} -> {answer['kept_after']}" + ("" if answer["moves"] else " (no image moves)"))
+    later = ", ".join(f"{name} ({units} units)" for name, units in answer["later"].items())
+    if later and not answer["applied"] and not answer["moves"]:
+        return [*lines, f"keep the old thresholds: --yes would gain nothing, and remove {later}, to be made again"]
+    if later:
         lines.append(f"  {'removed, to be made again' if answer['applied'] else 'will have to be made again'}: {later}")
-    if not answer["applied"] and not answer["later"] and not answer["moves"]:
+    if answer["same_thresholds"] and not answer["moves"]:
         return [*lines, "nothing to do; name other thresholds with --set filter.thresholds.X=V"]
     end = f"done; go on with `passerby run {answer['run']}`" if answer["applied"] else "nothing was changed; add --yes to do it"
     return [*lines, end]

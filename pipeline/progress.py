@@ -1,13 +1,15 @@
 """How far a stage is, from the done records that appear while it runs. One line now and then: no bars, so that logs stay readable."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.completion import read_record
 from pipeline.paths import RunPaths
 
 HEARTBEAT_S = 15.0
+T = TypeVar("T")
 
 
 class StageProgress:
@@ -48,6 +50,15 @@ class StageProgress:
         else:
             left = f"ETA {clock(elapsed / made * len(self._waiting))}" if made else f"running for {clock(elapsed)}"
         return f"{self._label:<9} {done:>4}/{self._num_units} units   {speed:>16}   {left}"
+
+
+def bar(items: Sequence[T], label: str) -> Iterator[T]:
+    """The items one after the other, with a bar on stderr while somebody looks: none in a file or a pipe."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(items, label, console=console, transient=True, disable=not console.is_terminal)
 
 
 def clock(seconds: float) -> str:

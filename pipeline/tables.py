@@ -6,7 +6,7 @@ anything nested or mixed is stored as JSON text and decoded when it is read. Equ
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, overload
@@ -24,11 +24,34 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
     Raises StageError when the disk is full, TypeError on a value that JSON does not know.
     """
+    _write_table(path, _to_table(rows))
+
+
+def replace_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Other values in some columns of a file of write_rows: the bytes that it would write, without decoding the other columns.
+
+    Raises as read_rows and write_rows do.
+    """
+    with _told(path):
+        table = _table(path, None)
+    if table is None:
+        return
+    new = _to_table([dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)])
+    for place, field in enumerate(table.schema):
+        if field.name in columns:
+            table = table.set_column(place, new.schema.field(field.name), new.column(field.name))
+        else:  # reading has added the column's number in the file to its metadata
+            kept = {name: value for name, value in (field.metadata or {}).items() if name in _ENCODING}
+            table = table.set_column(place, field.with_metadata(kept or None), table.column(place))
+    _write_table(path, table)
+
+
+def _write_table(path: Path, table: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(_to_table(rows), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     write_bytes(path, sink.getvalue())
 
 

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from generation.cli import main
@@ -92,12 +95,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.parametrize(("before", "after"), [(6.0, 9.0), (9.0, 6.0), (6.0, 6.0)])
+@pytest.mark.parametrize(("before", "after"), [(6.0, 9.0), (9.0, 6.0), (6.0, 6.0), (6.0, 5.5)])
 def test_the_result_is_what_the_filter_writes_under_the_new_thresholds(tmp_path: Path, before: float, after: float) -> None:
     config = make_run(tmp_path / "run", before)
     make_run(tmp_path / "fresh", after)
     answer = redecide(with_sharpness(config, after), apply=True)
-    assert answer["kept_before"] + answer["kept_after"] == sum(16 - int(s) for s in (before, after))
+    assert answer["kept_before"] + answer["kept_after"] == sum(16 - ceil(s) for s in (before, after))
     assert files(tmp_path / "run") == files(tmp_path / "fresh")
     assert "min_laplacian_variance: " + str(after) in RunPaths(tmp_path / "run").config.read_text()
 
@@ -126,6 +129,31 @@ def test_later_stages_are_removed_and_named(tmp_path: Path) -> None:
     redecide(with_sharpness(config, 7.0), apply=True)
     assert not (tmp_path / "recrop").exists()
     assert not (tmp_path / "shards").exists()
+
+
+def test_where_no_image_moves_the_old_thresholds_are_advised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path, 6.0)
+    change = ["--set", "filter.thresholds.min_laplacian_variance=5.5"]
+    main(["redecide", str(tmp_path), *change])
+    assert "add --yes to do it" in capsys.readouterr().out, "nothing would be lost"
+    write_bytes(tmp_path / "recrop" / "done" / "000000.json", b"{}")
+    main(["redecide", str(tmp_path), *change])
+    out = capsys.readouterr().out
+    assert "kept: 10 -> 10 (no image moves)\nkeep the old thresholds: --yes would gain nothing, and remove recrop (1 units)" in out
+    assert "add --yes" not in out
+
+
+def test_key_points_are_never_decoded(tmp_path: Path) -> None:
+    """That took most of the time at a million images; here it would fail."""
+    config = make_run(tmp_path, 6.0)
+    file = RunPaths(tmp_path).units("filter", 0, "parquet")
+    table = pq.read_table(file)
+    place = table.schema.get_field_index("keypoints")
+    pq.write_table(table.set_column(place, table.field(place), pa.array(["no JSON"] * table.num_rows)), file)
+    assert redecide(with_sharpness(config, 9.0), apply=False)["kept_after"] == 7
+    assert redecide(with_sharpness(config, 9.0), apply=True)["kept_after"] == 7
+    with pytest.raises(ContractError, match="is not a readable Parquet file"):
+        read_rows(file)
 
 
 def test_killed_at_any_unit_and_called_again_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

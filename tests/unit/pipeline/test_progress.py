@@ -1,10 +1,15 @@
 from pipeline.paths import RunPaths
-from pipeline.progress import StageProgress, clock
+from pipeline.progress import StageProgress, bar, clock
 from tests.unit.pipeline.test_runner import generate
 
 
 def test_clock():
     assert [clock(s) for s in (0, 42.4, 725, 11220)] == ["0:00", "0:42", "12:05", "3:07:00"]
+
+
+def test_a_bar_leaves_files_and_pipes_alone(capsys):
+    assert list(bar([3, 1, 2], "judging")) == [3, 1, 2]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_units_count_as_their_records_appear(tmp_path):

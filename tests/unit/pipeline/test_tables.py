@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.contracts.errors import ContractError
-from pipeline.tables import StoredRows, column_names, iter_rows, read_columns, read_rows, row_writer, rows_at, write_rows
+from pipeline.tables import StoredRows, column_names, iter_rows, read_columns, read_rows, replace_columns, row_writer, rows_at, write_rows
 
 
 def test_rows_come_back_with_nested_values_and_none_for_what_was_absent(tmp_path):
@@ -26,6 +26,18 @@ def test_equal_rows_give_equal_bytes(tmp_path):
     for name in ("a", "b"):
         write_rows(tmp_path / name, [{"key": "k", "m": {"x": 1}}] * 3)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_replaced_columns_give_the_bytes_of_rows_with_these_values(tmp_path):
+    rows = [{"key": f"{i}", "reason": None, "n": i, "x": 0.5, "m": {"x": [i]}} for i in range(9)]
+    new = [None if i % 2 else "blur" for i in range(9)]
+    write_rows(tmp_path / "a", rows)
+    write_rows(tmp_path / "b", [row | {"reason": reason} for row, reason in zip(rows, new, strict=True)])
+    replace_columns(tmp_path / "a", {"key": [f"{i}" for i in range(9)], "reason": new})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    write_rows(tmp_path / "a", [])
+    replace_columns(tmp_path / "a", {"reason": []})
+    assert read_rows(tmp_path / "a") == []
 
 
 def test_no_rows_are_read_as_no_rows_whatever_columns_are_asked_for(tmp_path):
