@@ -126,7 +126,8 @@ def job_state(job_id: str) -> tuple[str, str]:
 
 def _next_state(said: Mapping[str, str]) -> str:
     later = datetime.now() + timedelta(seconds=30)  # clocks differ; an expected end is a time limit away, a minute or more
-    if said.get("EndTime", "") > later.isoformat():  # times sort as text, and all before "Unknown"
+    end = said.get("EndTime", "")
+    if end == "Unknown" or (end[:1].isdigit() and end > later.isoformat()):  # times sort as text; "None", "N/A" are none
         return "PENDING"
     if said.get("Reason") == "TimeLimit":
         return "TIMEOUT"

@@ -77,6 +77,8 @@ def test_the_users_variables_of_slurm_neither_hide_jobs_nor_overrule_the_script(
         ("JobState=COMPLETING Reason=None Restarts=1 EndTime=Unknown", "PENDING"),
         ("JobState=COMPLETING Reason=None Restarts=1 EndTime=2199-11-21T16:46:43", "PENDING"),  # when backfill expects it to end
         ("JobState=COMPLETING Reason=None EndTime=2025-11-21T16:46:43", "CANCELLED"),
+        ("JobState=COMPLETING Reason=None EndTime=None", "CANCELLED"),
+        ("JobState=COMPLETING Reason=None EndTime=N/A", "CANCELLED"),
         ("JobState=COMPLETING Reason=TimeLimit EndTime=2025-11-21T16:46:43", "TIMEOUT"),
         ("JobState=COMPLETING StartTime=2025-11-21T16:40:00 EndTime=2025-11-21T16:46:43 PreemptTime=None", "CANCELLED"),
         ("JobState=COMPLETING StartTime=2025-11-21T16:40:00 EndTime=2025-11-21T16:46:43 PreemptTime=2025-11-21T16:46:42", "PREEMPTED"),
