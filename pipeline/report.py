@@ -33,13 +33,15 @@ def status_json(plan: RunPlan, stages: Sequence[StageSurvey]) -> dict[str, Any]:
 
 
 def print_plan(answer: dict[str, Any]) -> None:
-    columns = ("stage", "units", "done", "to do", "device", "one worker needs")
+    has_foreign = any(row["foreign"] for row in answer["stages"])  # else a column of zeros
+    columns = ("stage", "units", "done", "to do", *(["other settings"] if has_foreign else []), "device", "one worker needs")
     rows = [
         (
             row["stage"],
             row["units"],
             row["done"],
             _todo(row),
+            *([row["foreign"]] if has_foreign else []),
             row["resource"],
             "unknown" if row["estimated_seconds"] is None else clock(row["estimated_seconds"]),
         )
@@ -50,7 +52,7 @@ def print_plan(answer: dict[str, Any]) -> None:
 
 
 def print_status(answer: dict[str, Any]) -> None:
-    columns = ("stage", "done", "seen", "kept", "dropped", "failed", "seconds", "top reasons")
+    columns = ("stage", "units done", "seen", "kept", "dropped", "failed", "seconds", "top reasons")
     rows = [
         (
             row["stage"],
@@ -64,8 +66,16 @@ def print_status(answer: dict[str, Any]) -> None:
         )
         for row in answer["stages"]
     ]
-    print_table(f"{answer['run']} ({'running' if answer['running'] else 'not running'})", columns, rows)
+    print_table(f"{answer['run']}: images ({_who_runs(answer)})", columns, rows)
     _print_foreign(answer["stages"])
+
+
+def _who_runs(answer: dict[str, Any]) -> str:
+    """A run may be made here, or by tasks of Slurm."""
+    slurm = answer.get("slurm")
+    if answer["running"] or slurm is None:
+        return "running" if answer["running"] else "not running"
+    return "no process here; " + (f"on Slurm {slurm['active']} tasks wait or run" if slurm["queue"] == "asked" else "Slurm did not answer")
 
 
 def _todo(row: dict[str, Any]) -> str:
@@ -73,10 +83,8 @@ def _todo(row: dict[str, Any]) -> str:
 
 
 def _print_foreign(rows: Sequence[dict[str, Any]]) -> None:
-    for row in rows:
-        if row["foreign"]:
-            print(f"{row['foreign']} units of {row['stage']!r} were made with another config; `passerby run` says what to do")
-            return
+    if made := ", ".join(f"{row['foreign']} of {row['stage']}" for row in rows if row["foreign"]):
+        print(f"units made with other settings: {made}; `passerby run` says what to do")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

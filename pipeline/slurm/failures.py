@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.completion import State
 from pipeline.describe import RunPlan
-from pipeline.graph import StageSpec
+from pipeline.graph import StageSpec, resource
 from pipeline.logs import last_lines
 from pipeline.slurm.attempts import Attempt
 from pipeline.slurm.causes import Cause, cause_of
@@ -17,12 +17,16 @@ Starts = Mapping[tuple[int, str, int], list[tuple[Attempt, float]]]
 START = "INFO task: submission"  # the first line of pipeline/slurm/task.py
 MAX_LINES = 200  # looked at
 LOG_LINES = 8  # shown
+STEPD = "slurmstepd"  # how the lines begin that Slurm itself writes into the log, each once a step
 MAX_SHOWN = 5
 
 
 @dataclass(slots=True)
 class Failure:
-    """Tasks of one stage that ended for one cause. jobs: the first few, as Slurm's id_index. lines: end of the last one's log."""
+    """Tasks of one stage that ended for one cause. jobs: the first few, as Slurm's id_index. lines: end of the last one's log.
+
+    way_out: a command line, "" where the log has to tell.
+    """
 
     stage: str
     cause: Cause
@@ -31,6 +35,7 @@ class Failure:
     jobs: list[str] = field(default_factory=list)
     nodes: list[str] = field(default_factory=list)
     detail: str = ""
+    way_out: str = ""
     log: str = ""
     lines: list[str] = field(default_factory=list)
 
@@ -47,7 +52,7 @@ def failures(
         lines = starts_in(log)[-1]
         ready = all(states[stage][source] is State.DONE for unit in units for stage, source in plan.sources(spec, unit))
         cause = cause_of(task, attempt, ready, lines)
-        failure = found.setdefault(cause, Failure(spec.name, cause))
+        failure = found.setdefault(cause, Failure(spec.name, cause, way_out=_way_out(cause, plan, task.job.stage)))
         failure.tasks += 1
         failure.units += len(units)
         if len(failure.jobs) < MAX_SHOWN:
@@ -58,8 +63,21 @@ def failures(
         if attempt and attempt.detail:
             failure.detail = attempt.detail
         if lines:
-            failure.log, failure.lines = str(log), lines[-LOG_LINES:]
+            failure.log, failure.lines = str(log), _once(lines)[-LOG_LINES:]
     return sorted(found.values(), key=lambda failure: -failure.units)
+
+
+def _way_out(cause: Cause, plan: RunPlan, command: str) -> str:
+    if cause is not Cause.MEMORY:
+        return ""
+    kind = resource(command)
+    smaller = ", or smaller batches (--set generate.batch_size=8)" if kind == "gpu" else ""
+    return f"more memory than now, `passerby retry {plan.paths.root} --site-set {kind}.memory=64G`{smaller}"
+
+
+def _once(lines: Sequence[str]) -> list[str]:
+    """Without what slurmstepd says again."""
+    return [line for place, line in enumerate(lines) if not (line.startswith(STEPD) and line in lines[:place])]
 
 
 def starts_in(log: Path) -> list[list[str]]:

@@ -19,9 +19,9 @@ NUM_NODES = 5  # shown for one cause of restarts
 
 def print_slurm(status: SlurmStatus) -> None:
     """The table by stage, then why tasks wait, why they came back, then the causes with the last lines of a log each."""
-    columns = ("stage", "done", "running", "waiting", "failed", "not sent", "images/s", "ETA", "GPU h", "restarts")
-    title = f"on Slurm: {status.active} tasks wait or run" if status.queue == "asked" else f"the queue did not answer: {status.queue}"
-    print_table(title, columns, [_row(stage) for stage in status.stages])
+    columns = ("stage", "units done", "running", "waiting", "failed", "not sent", "images/s", "ETA", "GPU h", "restarts")
+    title = f"{status.active} tasks wait or run" if status.queue == "asked" else f"the queue did not answer: {status.queue}"
+    print_table(f"on Slurm: units ({title})", columns, [_row(stage) for stage in status.stages])
     _print_waiting(status.waiting)
     for group in status.restarts:
         _print_restarts(group)
@@ -70,6 +70,8 @@ def _print_failure(failure: Failure) -> None:
     where = f" on {', '.join(failure.nodes[:3])}" if failure.nodes else ""
     detail = f" ({failure.detail})" if failure.detail else ""
     print(f"{failure.stage}: {failure.cause}{detail}: {failure.units} units, job {', '.join(failure.jobs)}{more}{where}")
+    if failure.way_out:
+        print(f"  way out: {failure.way_out}")
     if failure.lines:
         print(f"  {failure.log}:")
         for line in failure.lines:

@@ -40,9 +40,17 @@ def test_plan_of_a_new_run_knows_no_seconds_and_writes_nothing(tmp_path, fake_ge
     assert "unknown" in capsys.readouterr().out
 
 
-def test_plan_tells_of_units_of_another_config(finished_copy, capsys):
+def test_plan_counts_units_of_other_settings_in_a_column_of_their_own(finished_copy, capsys):
+    (finished_copy / "run" / "caption" / "done" / "000001.json").unlink()
     assert passerby("plan", finished_copy / "recipe.yaml", "--set", "salt={filter: 1}") == 0
-    assert "4 units of 'filter' were made with another config" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "units made with other settings: 4 of filter, 4 of recrop, 3 of caption, 4 of annotate, 1 of shard; `passerby run` says" in out
+    table = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    rows = {row[0]: [int(cell.split()[0]) for cell in row[1:5]] for row in table}
+    assert rows["generate"] == [4, 4, 0, 0]
+    assert rows["caption"] == [4, 0, 1, 3]
+    assert passerby("plan", finished_copy / "recipe.yaml") == 0
+    assert "other settings" not in capsys.readouterr().out
 
 
 def test_status_shows_counts_and_reasons(finished_copy, capsys):
@@ -239,6 +247,10 @@ def test_submit_status_retry_and_cancel_of_a_run(tmp_path, fake_generation, slur
     assert "12 tasks of" in capsys.readouterr().err
     assert passerby("submit", tmp_path / "run") == 0
     assert capsys.readouterr().out == "nothing to submit; 4 units are in the queue already\n"
+    assert passerby("status", tmp_path / "run") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{tmp_path / 'run'}: images (no process here; on Slurm 12 tasks wait or run)" in out
+    assert "on Slurm: units (12 tasks wait or run)" in out
     slurm.set("prompts", "FAILED", "NonZeroExitCode")
     assert passerby("status", tmp_path / "run", "--json") == 0
     answer = json.loads(capsys.readouterr().out)["slurm"]

@@ -132,6 +132,23 @@ def test_how_a_task_ended_is_remembered_when_slurm_has_forgotten(run):
     assert run.causes()["generate"] == "out of memory"
 
 
+def test_out_of_memory_names_the_way_out_and_says_slurms_words_once(run, capsys):
+    run.submit()
+    run.make("prompts")
+    run.slurm.set("generate-0", "OUT_OF_MEMORY", "OutOfMemory", [0])
+    words = ["slurmstepd: error: StepId=1.batch exceeded memory limit", "slurmstepd: error: Exceeded job memory limit"]
+    (run.paths.logs / "slurm-0001" / "generate-0-000000.log").write_text("\n".join(("   ^^^", "   ^^^", *words, *words)) + "\n")
+    status = run.status()
+    assert status.failures[0].lines == ["   ^^^", "   ^^^", *words]
+    show.print_slurm(status)
+    assert f"way out: more memory than now, `passerby retry {run.paths.root} --site-set gpu.memory=64G`" in capsys.readouterr().out
+    run.make("generate")
+    run.slurm.set("filter-0", "OUT_OF_MEMORY", "OutOfMemory", [0])
+    (way_out,) = {failure.way_out for failure in run.status().failures if failure.stage == "filter"}
+    assert "--site-set cpu.memory=64G" in way_out
+    assert "batch_size" not in way_out
+
+
 @pytest.mark.parametrize(
     ("state", "reason", "line", "cause"),
     [
