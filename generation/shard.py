@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from generation.advice import advice
 from generation.config import GenerationConfig
 from generation.near_duplicates import find_repeats
 from generation.shard_writer import TAR_END_BYTES, Spool, count_by_split, index_rows, replaced_together, tar_size, write_shard
@@ -125,15 +126,17 @@ def _manifest(folder: Path, shards: dict[str, list[str]], counts: Counts, config
 
 
 def _nothing_left(paths: RunPaths, num_units: int) -> str:
-    """Which stage lost how many samples to what."""
-    parts = []
+    """Which stage lost how many samples to what, and what helps where it lost half of them or more."""
+    parts, helps = [], []
     for stage in UNIT_STAGES:
         counts = Counts.total(record.counts for unit in range(num_units) if (record := read_record(paths, stage, unit)))
         if counts.reasons:
             why = ", ".join(f"{number} {reason}" for reason, number in counts.reasons.items())
             parts.append(f"{stage} lost {counts.dropped + counts.failed} of {counts.seen} ({why})")
+            if counts.kept <= counts.seen / 2:
+                helps.append(advice(stage, counts.reasons))
     found = "; ".join(parts) or "no stage saw a sample"
     return (
-        f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report RUN`), then change the prompts, "
-        "the model or filter.thresholds"
+        f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report {paths.root}`), then "
+        f"{'; '.join(helps) or 'change the prompts'}"
     )

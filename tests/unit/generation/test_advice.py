@@ -1,0 +1,31 @@
+"""What helps where samples are lost: every reason of a gate has advice that names settings which exist."""
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from generation import caption_gate, filter_decision
+from generation.advice import advice
+from generation.config import GenerationConfig
+
+REASONS = [
+    *(("caption", reason) for reason in caption_gate.REASONS),
+    *(("filter", reason) for reason in (*filter_decision.REASONS, "invalid_measure", "corrupt_image", "pose_worker_died", "low_clip")),
+    *(("generate", reason) for reason in ("not_finite", "unsafe_image")),
+    ("recrop", "small_crop"),
+]
+
+
+@pytest.mark.parametrize(("stage", "reason"), REASONS)
+def test_advice_names_settings_that_exist(stage: str, reason: str) -> None:
+    named = re.findall(r"([a-z]+)\.([a-z_]+)", advice(stage, {reason: 9, "another": 1}))
+    assert named
+    for section, name in named:
+        assert name in {field.name for field in fields(getattr(GenerationConfig(), section))}
+
+
+def test_captions_that_are_lost_are_not_mended_by_the_filter() -> None:
+    assert "caption.require_answers" in advice("caption", {"caption_short": 1, "invalid_answers": 9})
+    assert "caption.max_new_tokens" in advice("caption", {"caption_cut": 9})
+    assert "filter.thresholds" not in advice("caption", {"caption_refusal": 9})
