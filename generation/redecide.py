@@ -147,7 +147,7 @@ def _refuse_other_changes(old: GenerationConfig, new: GenerationConfig) -> None:
     if differing:
         raise ConfigError(
             f"{', '.join(differing)} differ from the run's config.yaml; redecide changes filter.thresholds only, "
-            "for anything else use `passerby run` with --redo or another run.name"
+            "for anything else use `passerby run` with --redo or another run.name (for more pictures another run.seed too)"
         )
 
 

@@ -35,6 +35,7 @@ class AnyRecord(Protocol):
     def input_digest(self) -> str: ...
 
 
+_DRAWN = ("prompts", "generate")  # stages whose results follow from the run's seed
 R = TypeVar("R", bound=AnyRecord)
 
 
@@ -138,9 +139,10 @@ def mark_checked(paths: RunPaths, stage: str, check: str | None) -> None:
 
 def refuse_foreign(paths: RunPaths, record: AnyRecord, config_digest: str, changed: str = "", way_out: str = "") -> ContractError:
     """The error for a record of another config, with the ways out. changed: what differs, where that is known; way_out: one more."""
+    more = " (for more pictures another run.seed too: one seed gives the same ones again)" if record.stage in _DRAWN else ""
     return ContractError(
         f"{paths.done(record.stage, record.unit)} was made with another config of stage {record.stage!r} "
         f"({f'{changed}; ' if changed else ''}digest {record.config_digest}, now {config_digest}); "
-        f"go back to the old settings, give the new ones another run.name, {way_out}"
+        f"go back to the old settings, give the new ones another run.name{more}, {way_out}"
         f"or remove this stage's and all later outputs with `passerby run CONFIG --redo {record.stage}`"
     )

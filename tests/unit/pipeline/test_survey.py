@@ -41,6 +41,12 @@ def test_the_fields_that_differ_are_named_with_both_values(tmp_path: Path) -> No
     assert "redecide" not in text
 
 
+@pytest.mark.parametrize(("stage", "is_drawn"), [("prompts", True), ("generate", True), ("filter", False)])
+def test_for_more_pictures_another_seed_is_advised(tmp_path: Path, stage: str, is_drawn: bool) -> None:
+    text = refusal(tmp_path, stage, {**OLD, stage: {**OLD.get(stage, {}), "num_prompts": 30}})
+    assert ("another run.name (for more pictures another run.seed too" in text) is is_drawn
+
+
 def test_other_thresholds_alone_have_a_cheaper_way_out(tmp_path: Path) -> None:
     changed = {"thresholds": {"min_body_share": 0.7, "min_measures": {}}, "pose_model": "embedded"}
     text = refusal(tmp_path, "filter", {**OLD, "filter": changed})
