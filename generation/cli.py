@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from generation.work import Part
     from pipeline.contracts.manifest import DoneRecord
 
-_CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="Recipe, or RUN/config.yaml.")
+_CONFIG = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), required=True, help="Recipe, or RUN/config.yaml, which means RUN."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -274,8 +276,9 @@ def export_hf(source: Path, out: Path, name: str | None) -> None:
 
 def _load(config_file: Path | None, overrides: tuple[str, ...]) -> "GenerationConfig":
     from generation.config import GenerationConfig
-    from pipeline.config import apply_overrides, build, load
+    from generation.recipes import load_recipe
+    from pipeline.config import apply_overrides, build
 
     if config_file is None:
         return build(GenerationConfig, apply_overrides({}, overrides), "--set")
-    return load(GenerationConfig, config_file, overrides)
+    return load_recipe(config_file, overrides)

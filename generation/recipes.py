@@ -10,7 +10,7 @@ from pipeline.paths import of_run
 
 
 def load_recipe(source: Path, overrides: Sequence[str]) -> GenerationConfig:
-    """A run folder stands for its config.yaml, wherever the folder lies now. Raises ConfigError if there is no such file."""
+    """A run folder and its config.yaml mean the run in that folder, wherever it lies now. Raises ConfigError if there is no such file."""
     return load(GenerationConfig, *of_run(source, overrides))
 
 

@@ -87,19 +87,27 @@ def is_training(folder: Path) -> bool:
     return (folder / METRICS_FILE).is_file() or any(any(found) for found in checkpoints)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a generation run has begun to write there."""
+    return any(folder.glob("*/done"))
+
+
 def set_path(name: str, folder: Path) -> str:
     """A `--set` item that gives a field this path."""
     return f"{name}={json.dumps(str(folder))}"  # JSON text is YAML, whatever the folder's name
 
 
 def of_run(config: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
-    """CONFIG or RUN -> (YAML file, `--set` items). A run folder stands for its config.yaml, wherever the folder lies now.
+    """CONFIG or RUN -> (YAML file, `--set` items). A run folder and its config.yaml mean the run in that folder, wherever it lies now.
 
-    Raises ConfigError if there is no such file.
+    Items that name a run or a folder make of config.yaml a recipe for that one. Raises ConfigError if there is no such file.
     """
     if not config.is_dir():
         if not config.exists():
             raise ConfigError(f"{config} does not exist; accepted: a recipe (configs/generation/*.yaml) or the folder of a run")
+        elsewhere = any(item.partition("=")[0] in ("run", "run.name", "run.folder") for item in overrides)
+        if config.name == CONFIG_FILE and is_run(config.parent) and not elsewhere:
+            return config, [*overrides, set_path("run.folder", config.parent)]
         return config, list(overrides)
     paths = RunPaths(config)
     if not paths.config.exists():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from generation.cli import main
-from generation.config import GenerationConfig
+from generation.config import GenerationConfig, PromptsConfig, RunConfig
 from generation.digests import stage_digests
 from generation.embedded.render.person import sample_person
 from generation.embedded.render.scene import render_person
@@ -110,6 +110,21 @@ def test_units_are_chosen_by_a_list_or_by_a_task(recipe: Path, tmp_path: Path, c
     assert (code, "accepted: 0 to 1" in err) == (2, True)
     code, _, err = call(capsys, "generate", "--config", str(recipe), *folder, "--units", "0", "--num-tasks", "2")
     assert (code, "accepted: one or the other" in err) == (2, True)
+
+
+def test_a_stage_that_is_given_the_config_of_a_copied_run_works_on_the_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = GenerationConfig(run=RunConfig(name="mine"), prompts=PromptsConfig(num_prompts=3))
+    run_stage("prompts", config)
+    RunPaths(config.run.path).config.write_text(to_yaml(config))
+    config.run.path.rename("copy")
+    table = RunPaths(Path("copy")).units("prompts", 0, "parquet")
+    table.unlink()
+    assert stage(capsys, Path("copy/config.yaml"), "prompts")["seen"] == 3
+    assert table.exists()
+    assert not config.run.path.exists()
 
 
 class Drawn:

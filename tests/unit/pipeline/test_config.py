@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.config import apply_overrides, build, load, of_training, read_yaml, to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError
+from pipeline.paths import of_run
 
 IN_QUOTES = (
     " (in quotes: without them YAML reads 64 as a number, 4:00:00 as seconds, no as a truth value, 2026-11-21 as a date; "
@@ -192,3 +193,14 @@ def test_the_config_of_a_training_means_the_folder_that_it_lies_in(tmp_path):
     (tmp_path / "metrics.jsonl").touch()
     for path in (file, tmp_path):
         assert of_training(path, ["seed=1"]) == (file, [f'out="{tmp_path}"', "seed=1"])
+
+
+def test_the_config_of_a_run_means_the_folder_that_it_lies_in(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("run: {name: elsewhere}\n")
+    assert of_run(file, ["run.seed=1"]) == (file, ["run.seed=1"])  # a recipe of that name
+    (tmp_path / "caption" / "done").mkdir(parents=True)
+    for path in (file, tmp_path):
+        assert of_run(path, ["run.seed=1"]) == (file, ["run.seed=1", f'run.folder="{tmp_path}"'])
+    for item in ("run.name=other", "run.folder=other"):  # a run like this one
+        assert of_run(file, [item]) == (file, [item])
