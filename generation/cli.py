@@ -218,6 +218,21 @@ def regenerate(run: Path, key: str, out: Path | None, alone: bool, as_json: bool
         click.echo(line)
 
 
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("key")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def why(run: Path, key: str, as_json: bool) -> None:
+    """What became of the picture KEY (as in ledgers and shards: 000000012_00), stage by stage, and which measure decided."""
+    from generation.recipes import load_started
+    from generation.why import to_lines
+    from generation.why import why as trace
+
+    answer = trace(load_started(run), key)
+    for line in [json.dumps(answer, ensure_ascii=False)] if as_json else to_lines(answer):
+        click.echo(line)
+
+
 @cli.command("export-mals")
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN|SHARDS")
 @click.argument("out", type=click.Path(path_type=Path))

@@ -66,72 +66,88 @@ class Thresholds:
             raise ConfigError(f"filter.thresholds: min_leg_ratio={self.min_leg_ratio} is not below max_leg_ratio={self.max_leg_ratio}")
 
 
-def image_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
-    """The first reason that the pixels give, or None. Cheap checks that need no pose."""
-    if measures["luma_std"] < thresholds.min_luma_std or measures["entropy_bits"] < thresholds.min_entropy_bits:
-        return "blank_image"
-    if measures["colour_variance"] < thresholds.min_colour_variance:
-        return "grayscale_image"
-    if measures["laplacian_variance"] < thresholds.min_laplacian_variance:
-        return "blurred_image"
-    if thresholds.max_noise_sigma is not None and measures["noise_sigma"] > thresholds.max_noise_sigma:
-        return "noisy_image"
-    if measures["jpeg_bytes_per_px"] < thresholds.min_jpeg_bytes_per_px:
-        return "tiny_file"
-    return None
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a picture is dropped: the measure that decided, its value (None: it could not be taken), and the limit that it broke.
+
+    setting: the limit's name in the recipe; None, as the limit, for what no setting changes.
+    """
+
+    reason: str
+    measure: str
+    value: float | None
+    setting: str | None = None
+    limit: float | None = None
 
 
-def pose_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
-    """The first reason that the pose gives, or None: exactly one person, whole, inside the frame, standing, tall enough."""
-    if measures["num_persons"] == 0:
-        return "no_person"
-    if measures["num_persons"] > thresholds.max_persons:
-        return "several_persons"
-    if _is_incomplete(measures, thresholds):
-        return "incomplete_body"
-    if _leaves_frame(measures, thresholds):
-        return "body_out_of_frame"
-    if not _stands(measures, thresholds):
-        return "not_standing"
-    if measures["body_share"] < thresholds.min_body_share:
-        return "small_person"
-    return _box_reason(measures, thresholds)
-
-
-def plugin_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
-    """low_NAME for the first plug-in measure under its limit. What was not measured (a picture without a prompt) is not judged."""
-    low = (name for name, limit in thresholds.min_measures.items() if name in measures and not measures[name] >= limit)
-    return next((f"low_{name}" for name in low), None)
-
-
-def _box_reason(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
-    """Limits of the box around the key points, before it is padded: too few pixels to show clothes, or no standing person's shape."""
-    if measures["box_height_px"] < thresholds.min_box_height_px or measures["box_width_px"] < thresholds.min_box_width_px:
-        return "small_box"
-    if not thresholds.min_box_aspect <= measures["box_aspect"] <= thresholds.max_box_aspect:
-        return "odd_box"
-    return None
+_Rule = tuple[str, str, tuple[str, ...]]  # reason, limit, measures: none of them may lie beyond it
+_PARTS = ("nose", "shoulders", "hips", "knees", "ankles")
+_IMAGE_RULES: tuple[_Rule, ...] = (  # cheap checks that need no pose
+    ("blank_image", "min_luma_std", ("luma_std",)),
+    ("blank_image", "min_entropy_bits", ("entropy_bits",)),
+    ("grayscale_image", "min_colour_variance", ("colour_variance",)),
+    ("blurred_image", "min_laplacian_variance", ("laplacian_variance",)),
+    ("noisy_image", "max_noise_sigma", ("noise_sigma",)),
+    ("tiny_file", "min_jpeg_bytes_per_px", ("jpeg_bytes_per_px",)),
+)
+_BODY_RULES: tuple[_Rule, ...] = (  # one person, whole, inside the frame
+    ("several_persons", "max_persons", ("num_persons",)),
+    ("incomplete_body", "min_visible_keypoints", ("visible_keypoints",)),
+    ("incomplete_body", "min_presence", tuple(f"presence_{part}" for part in _PARTS)),
+    ("incomplete_body", "min_leg_visibility", ("visibility_knees", "visibility_ankles")),
+    ("body_out_of_frame", "min_margin", ("margin_bottom", "margin_left", "margin_right")),
+    ("body_out_of_frame", "min_margin_top", ("margin_top",)),
+)
+_STANCE_RULES: tuple[_Rule, ...] = (  # standing, tall enough; the box around the key points, unpadded, has pixels for clothes
+    ("not_standing", "min_head_ratio", ("head_ratio",)),
+    ("not_standing", "min_leg_ratio", ("leg_ratio",)),
+    ("not_standing", "max_leg_ratio", ("leg_ratio",)),
+    ("small_person", "min_body_share", ("body_share",)),
+    ("small_box", "min_box_height_px", ("box_height_px",)),
+    ("small_box", "min_box_width_px", ("box_width_px",)),
+    ("odd_box", "min_box_aspect", ("box_aspect",)),
+    ("odd_box", "max_box_aspect", ("box_aspect",)),
+)
 
 
 def decide(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
     """Reason to drop (one of REASONS, or low_NAME of a plug-in) or None to keep, from all measures of a picture together."""
-    return image_reason(measures, thresholds) or pose_reason(measures, thresholds) or plugin_reason(measures, thresholds)
+    found = finding(measures, thresholds)
+    return found.reason if found else None
 
 
-def _is_incomplete(measures: Mapping[str, float], thresholds: Thresholds) -> bool:
-    presence = min(measures[f"presence_{part}"] for part in ("nose", "shoulders", "hips", "knees", "ankles"))
-    few = measures["visible_keypoints"] < thresholds.min_visible_keypoints
-    legs = min(measures["visibility_knees"], measures["visibility_ankles"])
-    return few or presence < thresholds.min_presence or legs < thresholds.min_leg_visibility
+def finding(measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
+    """The first rule that a picture breaks: of its pixels, of its pose, of the plug-ins."""
+    return _broken(_IMAGE_RULES, measures, thresholds) or _pose_finding(measures, thresholds) or _plugin_finding(measures, thresholds)
 
 
-def _leaves_frame(measures: Mapping[str, float], thresholds: Thresholds) -> bool:
-    sides = min(measures[f"margin_{side}"] for side in ("bottom", "left", "right"))
-    return sides < thresholds.min_margin or measures["margin_top"] < thresholds.min_margin_top
-
-
-def _stands(measures: Mapping[str, float], thresholds: Thresholds) -> bool:
+def _pose_finding(measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
+    if measures["num_persons"] == 0:
+        return Finding("no_person", "num_persons", 0)
+    if found := _broken(_BODY_RULES, measures, thresholds):
+        return found
     if "leg_ratio" not in measures:  # the torso is flat or upside down
-        return False
-    upright = measures["head_ratio"] >= thresholds.min_head_ratio
-    return upright and thresholds.min_leg_ratio <= measures["leg_ratio"] <= thresholds.max_leg_ratio
+        return Finding("not_standing", "leg_ratio", None)
+    return _broken(_STANCE_RULES, measures, thresholds)
+
+
+def _plugin_finding(measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
+    """What was not measured (a picture without a prompt) is not judged."""
+    for name, limit in thresholds.min_measures.items():
+        if name in measures and not measures[name] >= limit:
+            return Finding(f"low_{name}", name, measures[name], f"filter.thresholds.min_measures.{name}", limit)
+    return None
+
+
+def _broken(rules: tuple[_Rule, ...], measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
+    """The first rule that is broken, with the measure that breaks it most."""
+    for reason, name, names in rules:
+        limit = getattr(thresholds, name)
+        if limit is None:
+            continue
+        is_least = name[:3] == "min"
+        worst = names[0] if len(names) == 1 else (min if is_least else max)(names, key=measures.__getitem__)
+        value = measures[worst]
+        if not (value >= limit if is_least else value <= limit):
+            return Finding(reason, worst, value, f"filter.thresholds.{name}", limit)
+    return None

@@ -9,8 +9,8 @@ from generation.config import GenerationConfig
 from generation.generate import GenerateStage
 from generation.images import decode_rgb
 from generation.prompts import image_items, read_prompt_rows
-from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.contracts.sample import make_key, parse_key
+from generation.run_size import place_of
+from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.stage import Fail, Item, Keep, Row
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
@@ -50,11 +50,7 @@ def regenerate(config: GenerationConfig, key: str, alone: bool) -> tuple[bytes, 
 def batch_of(config: GenerationConfig, paths: RunPaths, key: str) -> tuple[list[Item], int]:
     """The items of the batch in which `key` was made, and the unit."""
     prompts = read_prompt_rows(paths)
-    index, variant = _parsed(key)
-    if index >= len(prompts) or variant >= config.prompts.variants:
-        last = make_key(len(prompts) - 1, config.prompts.variants - 1)
-        raise ConfigError(f"{key} is not of this run; its keys go from {make_key(0, 0)} to {last}")
-    unit, place = divmod(index * config.prompts.variants + variant, config.run.unit_size)
+    unit, place = place_of(config, len(prompts), key)
     items = image_items(prompts, unit, config.run.unit_size, config.prompts.variants)
     drawn = _stored_row(paths, key, unit).get("batch")
     if drawn:  # what stands in config.yaml may be another size now, and memory may have halved it then
@@ -77,13 +73,6 @@ def to_lines(report: dict[str, Any], file: str) -> list[str]:
     why = "" if report["differing"] else "; same model and settings, so batch, threads, hardware or library versions differ"
     amount = f"at most {report['max_difference']} grey levels, {report['mean_difference']} on average"
     return [*lines, f"  differs from the stored picture by {amount}{why}"]
-
-
-def _parsed(key: str) -> tuple[int, int]:
-    try:
-        return parse_key(key)
-    except ContractError as err:
-        raise ConfigError(str(err)) from err
 
 
 def _stored_row(paths: RunPaths, key: str, unit: int) -> Row:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from generation.config import GenerationConfig
 from generation.prompt_texts import count_prompts
 from pipeline.completion import read_record
-from pipeline.contracts.errors import ContractError, StageError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
+from pipeline.contracts.sample import make_key, parse_key
 from pipeline.fileio import read_json, write_json
 from pipeline.paths import RunPaths
 
@@ -31,6 +32,22 @@ def num_prompts(config: GenerationConfig, prompts_digest: str) -> int:
         with suppress(StageError):  # somebody else's run
             write_json(paths.num_prompts, {"digest": prompts_digest, "num_prompts": count})
     return count
+
+
+def place_of(config: GenerationConfig, num_prompts: int, key: str) -> tuple[int, int]:
+    """(unit, place in it) of an image. Raises ConfigError, saying what the run's keys look like, for one that it does not have."""
+    try:
+        index, variant = parse_key(key)
+    except ContractError as err:
+        raise ConfigError(f"{err}; {_keys(config, num_prompts)}") from err
+    if index >= num_prompts or variant >= config.prompts.variants:
+        raise ConfigError(f"{key} is not of this run; {_keys(config, num_prompts)}")
+    return divmod(index * config.prompts.variants + variant, config.run.unit_size)
+
+
+def _keys(config: GenerationConfig, num_prompts: int) -> str:
+    last, units = make_key(num_prompts - 1, config.prompts.variants - 1), units_of_prompts(config, num_prompts)
+    return f"its keys go from {make_key(0, 0)} to {last}: prompt and variant, in {units} units of {config.run.unit_size}"
 
 
 def num_units(config: GenerationConfig, prompts_digest: str) -> int:

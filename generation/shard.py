@@ -21,7 +21,6 @@ from pipeline.fileio import sha256_file, write_json
 from pipeline.inputs import read_items
 from pipeline.paths import INDEX_FILE, MANIFEST_FILE, RunPaths
 from pipeline.tables import write_rows
-from pipeline.unit_files import ledger_rows
 from pipeline.version import code_version
 
 
@@ -43,7 +42,7 @@ def write_shards(config: GenerationConfig, paths: RunPaths, num_units: int, conf
         write_rows(building / INDEX_FILE, index)
         write_json(building / MANIFEST_FILE, _manifest(building, shards, counts, config_digest).to_json())
         names = sorted(path.name for path in building.iterdir())
-    write_rows(paths.ledger("shard", 0), ledger_rows(rows))
+    write_rows(paths.ledger("shard", 0), rows)
     return counts, [*(folder / name for name in names), paths.ledger("shard", 0)]
 
 
@@ -86,10 +85,10 @@ def _gather(config: GenerationConfig, paths: RunPaths, num_units: int, spool: Sp
 
 
 def _drop_repeats(rows: list[Row], prompts: dict[str, str], repeats: dict[int, int]) -> None:
-    """Mark repeats; places count the samples that are kept so far, in key order, so the smallest key of equal pictures stays."""
+    """Mark repeats and what they repeat; places count the samples that are kept so far, in key order, so the smallest key stays."""
     kept = [row for row in rows if row["status"] == "kept"]
-    for place in repeats:
-        kept[place] |= {"status": "dropped", "reason": "near_duplicate"}
+    for place, original in repeats.items():
+        kept[place] |= {"status": "dropped", "reason": "near_duplicate", "repeats": kept[original]["key"]}
         del prompts[kept[place]["key"]]
 
 

@@ -16,6 +16,7 @@ VERBS = {  # verb: (module, arguments in front, whether the first plain argument
     "check-leak": ("generation", ("check-leak",), False, "Do prompts repeat captions of a test set? Exact, normalised, contained, near."),
     "redecide": ("generation", ("redecide",), False, "Other filter thresholds from stored measures: shows what changes, --yes does it."),
     "regenerate": ("generation", ("regenerate",), False, "One picture of a run again, from its key."),
+    "why": ("generation", ("why",), False, "Why a picture of a run was kept or dropped, stage by stage, from its key."),
     "import-mals": ("generation", ("import-mals",), False, "Shards from a download of MALS."),
     "export-mals": ("generation", ("export-mals",), False, "Samples in the published layout of MALS."),
     "export-hf": ("generation", ("export-hf",), False, "A folder for Hugging Face datasets, with a data card."),

@@ -205,6 +205,17 @@ def rows_at(path: Path, columns: Sequence[str], places: Iterable[int]) -> list[R
     return found
 
 
+def rows_with(path: Path, column: str, value: str | int, columns: Sequence[str]) -> list[Row]:
+    """The rows whose `column` is `value`, without making those of others; as iter_rows otherwise."""
+    import pyarrow.compute as pc
+
+    found: list[Row] = []
+    for batch in _batches(path, columns, 1 << 16):
+        with _told(path):
+            found += batch.filter(pc.equal(batch.column(column), value)).to_pylist()
+    return found
+
+
 def iter_columns(content: IO[bytes], columns: Sequence[str], where: str, batch_size: int = 1 << 14) -> Iterator[dict[str, list[Any]]]:
     """As iter_rows, but columns as lists, of a part of the rows at a time, and of the content of a file named `where`."""
     for batch in _batches(content, columns, batch_size, where):

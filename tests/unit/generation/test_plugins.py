@@ -13,7 +13,7 @@ from generation.backends.plugins import load_plugin
 from generation.config import FilterConfig, GenerationConfig, PluginConfig
 from generation.digests import stage_digests
 from generation.filter import FilterStage
-from generation.filter_decision import Thresholds, decide, plugin_reason
+from generation.filter_decision import Thresholds, decide
 from generation.images import encode_png
 from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.stage import Drop, Fail, Item
@@ -110,7 +110,7 @@ def test_a_low_measure_is_a_reason_and_a_missing_one_is_none() -> None:
     limits = Thresholds(min_measures={"clip_score": 0.2})
     assert decide({**WHOLE, "clip_score": 0.1}, limits) == "low_clip_score"
     assert decide({**WHOLE, "clip_score": 0.3}, limits) is None
-    assert plugin_reason(WHOLE, limits) is None
+    assert decide(WHOLE, limits) is None
     assert decide({**WHOLE, "clip_score": math.nan}, limits) == "low_clip_score"
 
 
