@@ -118,7 +118,7 @@ def decide(measures: Mapping[str, float], thresholds: Thresholds) -> str | None:
 
 def finding(measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
     """The first rule that a picture breaks: of its pixels, of its pose, of the plug-ins."""
-    return _broken(_IMAGE_RULES, measures, thresholds) or _pose_finding(measures, thresholds) or _plugin_finding(measures, thresholds)
+    return _broken(_IMAGE_RULES, measures, thresholds) or _pose_finding(measures, thresholds) or plugin_finding(measures, thresholds)
 
 
 def _pose_finding(measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
@@ -131,7 +131,7 @@ def _pose_finding(measures: Mapping[str, float], thresholds: Thresholds) -> Find
     return _broken(_STANCE_RULES, measures, thresholds)
 
 
-def _plugin_finding(measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
+def plugin_finding(measures: Mapping[str, float], thresholds: Thresholds) -> Finding | None:
     """What was not measured (a picture without a prompt) is not judged."""
     for name, limit in thresholds.min_measures.items():
         if name in measures and not measures[name] >= limit:

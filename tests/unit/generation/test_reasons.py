@@ -8,7 +8,7 @@ from pathlib import Path
 
 from generation import caption_gate, filter_decision
 from generation.config import GenerationConfig
-from generation.filter_decision import Thresholds, plugin_reason
+from generation.filter_decision import Thresholds, plugin_finding
 from pipeline.config import apply_overrides, build
 
 ROOT = Path(__file__).parents[3]
@@ -37,8 +37,9 @@ def written_reasons() -> Iterator[str]:
 
 
 def test_the_table_lists_the_reasons_that_the_code_gives() -> None:
-    of_plugins = plugin_reason({"NAME": 0.0}, Thresholds(min_measures={"NAME": 1.0}))
-    assert set(table()) == {*written_reasons(), *filter_decision.REASONS, *caption_gate.REASONS, of_plugins}
+    of_plugin = plugin_finding({"NAME": 0.0}, Thresholds(min_measures={"NAME": 1.0}))
+    assert of_plugin is not None
+    assert set(table()) == {*written_reasons(), *filter_decision.REASONS, *caption_gate.REASONS, of_plugin.reason}
 
 
 def test_the_settings_of_the_table_exist_and_show_their_defaults() -> None:
