@@ -126,8 +126,18 @@ def check_foreign(out: Path) -> None:
     """Raises ConfigError if a checkpoint from elsewhere in `out` would be taken for one of a training: OUT, OUT/checkpoint, below it."""
     place = out.resolve()
     owners = (place, *(folder.parent for folder in (place, *place.parents) if folder.name == "checkpoint"))
-    if (place / TRAINING_STATE).exists() or any(map(is_training, owners)):
+    if place.name == "checkpoint" or (place / TRAINING_STATE).exists() or any(map(is_training, owners)):
         raise ConfigError(f"--out {out} is where a training keeps its own checkpoints, and it could not go on; give another folder")
+
+
+def check_own(root: Path) -> None:
+    """Raises ConfigError if a checkpoint from elsewhere lies in OUT or OUT/checkpoint: it would be taken for what the training writes."""
+    for folder in (root.parent, root):
+        if (folder / METADATA_FILE).is_file():
+            raise ConfigError(
+                f"{folder} holds a checkpoint from elsewhere ({METADATA_FILE}), which would be taken for the training's own; "
+                "give another `out`, or move that checkpoint to a folder of its own"
+            )
 
 
 def latest(root: Path) -> Path | None:

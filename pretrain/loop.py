@@ -68,11 +68,12 @@ def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:
 def newest(root: Path, identity: str, config: Any = None) -> Path | None:
     """The newest checkpoint of the training `identity` below OUT/checkpoint. Every rank calls it.
 
-    Raises ConfigError if the ranks would not continue the same training at the same step, ContractError if the folder holds another
-    training; with `config`, it says what differs from OUT/config.yaml.
+    Raises ConfigError if the ranks would not continue the same training at the same step, or if OUT holds a checkpoint from elsewhere;
+    ContractError if the folder holds another training; with `config`, it says what differs from OUT/config.yaml.
     """
     folder = checkpoint.latest(root)
     _check_ranks(identity, folder.name if folder else "no checkpoint")
+    checkpoint.check_own(root)
     if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
         changes = _changes(root.parent, config) if config else ""
         raise ContractError(

@@ -1,6 +1,7 @@
 """Weights of others in, as a checkpoint that evaluation and training open; every key is accounted for."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.signals import StopRequest
 from pretrain import checkpoint
 from pretrain.cli import main
 from pretrain.exchange import import_weights
 from pretrain.models.layout import published_state
 from pretrain.tokenizer import EMBEDDED_VOCAB, CaptionTokenizer
-from pretrain.train import build_model
+from pretrain.train import build_model, train
 from tests.unit.pretrain.samples import tiny_config
 
 
@@ -85,5 +87,16 @@ def test_nothing_to_import_and_a_folder_in_use_are_refused(tmp_path: Path) -> No
         import_weights(config, file, None, None, tmp_path / "in")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.jsonl").touch()
-    with pytest.raises(ConfigError, match="is where a training keeps its own checkpoints"):
-        import_weights(config, file, None, None, tmp_path / "out")
+    for folder in (tmp_path / "out", tmp_path / "not begun" / "checkpoint"):
+        with pytest.raises(ConfigError, match="is where a training keeps its own checkpoints"):
+            import_weights(config, file, None, None, folder)
+
+
+@pytest.mark.parametrize("place", [".", "checkpoint"])
+def test_a_training_refuses_a_folder_that_holds_an_imported_checkpoint(shards: Path, tmp_path: Path, place: str) -> None:
+    """It would be taken for the trained one."""
+    _, file, _ = _published(tmp_path)
+    import_weights(tiny_config(tmp_path, tmp_path), file, None, None, tmp_path / "in")
+    shutil.copytree(tmp_path / "in", tmp_path / "out" / place)
+    with pytest.raises(ConfigError, match=r"out(/checkpoint)? holds a checkpoint from elsewhere \(metadata\.json\).* give another `out`"):
+        train(tiny_config(shards, tmp_path / "out"), StopRequest())
