@@ -47,8 +47,16 @@ def check_best(root: Path, training: str) -> None:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """OUT or OUT/checkpoint of a fine-tuning mean its best checkpoint; any other folder is returned as it is."""
+    """OUT or OUT/checkpoint of a fine-tuning mean its best checkpoint; any other folder is returned as it is.
+
+    Raises ContractError if the best one is lost: another would have other scores than those that the training has reported.
+    """
     for root in (folder / "checkpoint", folder):
         if best := best_folder(root):
             return best
+        if (root / POINTER).is_file():
+            raise ContractError(
+                f"{root / POINTER} names no whole checkpoint; run the training again, which goes on from its newest checkpoint and "
+                f"chooses anew, or give one of the folders {root}/step-*"
+            )
     return folder

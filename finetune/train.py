@@ -2,7 +2,7 @@
 
 OUT/config.yaml (resolved), OUT/metrics.jsonl (a line per logged step, with the validation scores where there was one), OUT/checkpoint/
 (`latest` to continue from, `best` by validation), OUT/summary.json (last; scores of the best checkpoint on validation and, once, on test).
-Running again continues from the newest checkpoint; a finished training is left as it is.
+Running again continues from the newest checkpoint; a finished training is left as it is, unless its best checkpoint is lost: it chooses anew.
 """
 
 import logging
@@ -57,7 +57,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     identity = digest([config.training_tree(), lines.digest, method.weights, num_steps, *method.files])
     newest = loop.newest(root, identity, config)
     check_best(root, identity)
-    if loop.is_finished(newest, num_steps) and (out / "summary.json").is_file():
+    if loop.is_finished(newest, num_steps) and best_folder(root) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json") if rank() == 0 else {}
     weights = method.term_weights()

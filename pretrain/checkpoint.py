@@ -86,12 +86,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as err:
-        is_state = path.parent.name == TRAINING_STATE
-        folder = path.parent.parent if is_state else path.parent
-        way_out = (
-            f"delete {folder}, the checkpoint before it is used then" if is_state else f"delete the folder {folder} and use another one"
-        )
-        raise ContractError(f"{path} is not a readable safetensors file ({err}); {way_out}") from err
+        what = "does not exist" if isinstance(err, FileNotFoundError) else f"is not a readable safetensors file ({err})"
+        folder = path.parent.parent if path.parent.name == TRAINING_STATE else path.parent
+        raise ContractError(f"{path} {what}; delete the folder {folder}{_afterwards(folder)}") from err
+
+
+def _afterwards(folder: Path) -> str:
+    """What becomes of a training, or of the user, without this checkpoint folder."""
+    if folder.name.startswith("best-"):
+        return " and run the training again: it goes on from its newest checkpoint and chooses anew"
+    if not folder.name.startswith("step-"):
+        return " and use another one"
+    others = [other.name for other in whole(folder.parent) if other != folder]
+    return f"; {others[-1]} is used then" if others else "; there is no other beside it, and the training begins anew then"
 
 
 def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.best import best_folder
+from finetune.best import best_folder, find_checkpoint
 from finetune.config import FinetuneConfig
+from finetune.evaluate import evaluate
 from finetune.export import export_checkpoint
 from finetune.methods.ema import Ema
 from finetune.tasks import RetrievalTask
@@ -16,6 +17,7 @@ from finetune.train import train
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.signals import Stopped, StopRequest
+from pretrain.checkpoint import MODEL_FILE
 from tests.unit.finetune.test_training import StopAfter, assert_equal_weights
 
 
@@ -90,16 +92,38 @@ def test_a_training_that_is_asked_to_leave_or_killed_at_its_last_validation_does
     assert (summary["best_step"], summary["val"], summary["test"]) == (4, expected["val"], expected["test"])
 
 
-def test_a_finished_training_that_has_lost_its_best_checkpoint_validates_the_last_one(tiny_tree, tmp_path):
+@pytest.mark.parametrize("is_summed_up", [False, True])
+def test_a_finished_training_that_has_lost_its_best_checkpoint_validates_the_last_one(tiny_tree, tmp_path, is_summed_up):
     config, out = configured(tiny_tree, tmp_path / "out"), tmp_path / "out"
     train(config, StopRequest())
-    (out / "summary.json").unlink()
+    if not is_summed_up:
+        (out / "summary.json").unlink()
     shutil.rmtree(best_folder(out / "checkpoint") or out)
     summary = train(config, StopRequest())
     assert summary["best_step"] == 4
+    assert find_checkpoint(out) == best_folder(out / "checkpoint") == out / "checkpoint" / "best-00000004"
+    assert json.loads((out / "summary.json").read_text()) == summary
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["val/map"] == summary["val"]["all"]["map"]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_where_the_best_checkpoint_is_damaged_or_lost_no_other_takes_its_place(tiny_tree, tmp_path):
+    """The advice is followed: delete it, and run the training again."""
+    config, out = configured(tiny_tree, tmp_path / "out"), tmp_path / "out"
+    train(config, StopRequest())
+    best = best_folder(out / "checkpoint")
+    assert best is not None
+    (best / MODEL_FILE).write_bytes(b"half")
+    with pytest.raises(ContractError, match=rf"delete the folder {best} and run the training again: .* chooses anew"):
+        evaluate(config, out, "val")
+    shutil.rmtree(best)
+    for folder in (out, out / "checkpoint"):
+        with pytest.raises(ContractError, match=r"checkpoint/best names no whole checkpoint; run the training again"):
+            evaluate(config, folder, "val")
+    assert evaluate(config, out / "checkpoint" / "step-00000002", "val")
+    summary = train(config, StopRequest())
+    assert evaluate(config, out, "val") == summary["val"]
 
 
 def test_engine_and_batches_of_evaluation_may_change_between_a_training_and_its_continuation(tiny_tree, tmp_path):
@@ -116,7 +140,5 @@ def test_averages_that_are_damaged_are_named_with_the_way_out(tmp_path):
     averages.save(tmp_path / "training_state")
     averages.load(tmp_path / "training_state")
     (tmp_path / "training_state" / "ema.safetensors").write_bytes(b"x")
-    with pytest.raises(
-        ContractError, match=rf"ema\.safetensors is not a readable .* delete {tmp_path}, the checkpoint before it is used then"
-    ):
+    with pytest.raises(ContractError, match=rf"ema\.safetensors is not a readable .* delete the folder {tmp_path} and use another one"):
         averages.load(tmp_path / "training_state")
