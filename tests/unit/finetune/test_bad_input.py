@@ -220,7 +220,7 @@ def half_to_index(place: Place) -> tuple[object, ...]:
 
 
 def half_to_give_away(place: Place) -> tuple[object, ...]:
-    return "export", place.halve("irra"), "--out", place.folder / "out" / "checkpoint"
+    return "export", place.halve("irra"), "--out", place.folder / "out" / "checkpoint" / "given"
 
 
 def unknown_device(place: Place) -> tuple[object, ...]:
