@@ -65,17 +65,20 @@ def evaluate(
     """Score a checkpoint, fine-tuned or only pre-trained, on a split: recall@k, mAP, mINP, mAP@10 and the official score."""
     config = _config(path, overrides, print_config)
     from finetune.config import PAPER
-    from finetune.evaluate import cost_of, eval_of, evaluate
+    from finetune.evaluate import cost_of, evaluate
+    from finetune.protocol import selection_of
 
-    costs = {"cost": cost_of(config, folder or Path(config.out), split)} if cost else {}  # first: it is quicker, and may be refused
-    scores = evaluate(config, folder or Path(config.out), split) | costs
+    folder = folder or Path(config.out)
+    costs = {"cost": cost_of(config, folder, split)} if cost else {}  # first: it is quicker, and may be refused
+    scores = evaluate(config, folder, split) | costs
+    selection = selection_of(folder)
     if as_json:
-        click.echo(json.dumps(scores))
+        click.echo(json.dumps(scores | ({"protocol": selection} if selection else {})))
         return
     for kind, values in scores.items():
         for name, value in values.items():
             click.echo(f"{kind:10} {name:11} " + (f"{value:8.2f}" if kind == "cost" else f"{100 * value:6.2f} %"))
-    if (selection := eval_of(folder or Path(config.out)).selection) == PAPER:
+    if selection == PAPER:
         click.echo(selection)
 
 

@@ -8,14 +8,13 @@ import numpy as np
 
 from finetune import tasks
 from finetune.config import FinetuneConfig
-from finetune.datasets.lines import has_validation
 from finetune.datasets.retrieval_split import of_kinds, read_test
 from finetune.fusion import fused_scores
 from finetune.gallery_kinds import rerouted
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.start import open_searcher
-from finetune.protocol import Protocol, eval_of
+from finetune.protocol import Protocol, eval_of, seen_in_validation
 from finetune.recipes import Recipe
 from finetune.scores import ranked_names
 from finetune.submission import LIST_LENGTH, write_submission
@@ -27,26 +26,28 @@ from pretrain.engine import pick_device
 def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
     """Scores of a checkpoint on "val" or "test". A pre-trained checkpoint that was never fine-tuned is scored as it is.
 
-    Raises ConfigError for validation on identities that the checkpoint was trained on.
+    Raises ConfigError for validation on identities that the checkpoint was trained on, ContractError for a test without answers.
     """
-    if split_name == "val" and eval_of(folder).paper_protocol and not has_validation(config.data):
-        raise ConfigError(
-            f"--split val: data.name={config.data.name} has no validation split, and {folder} was trained with eval.paper_protocol=true, "
-            f"for which no identity is held out; score --split test"
-        )
-    searcher = open_for(config, folder)
-    task = tasks.validation_task(config.data) if split_name == "val" else tasks.test_task(config.data)
-    if task is None:
+    task = _task(config, folder, split_name)
+    return task.run(open_for(config, folder), config.eval)
+
+
+def _task(config: Recipe, folder: Path, split_name: str) -> tasks.Task:
+    if split_name == "val":
+        if reason := seen_in_validation(folder, config.data):
+            raise ConfigError(f"--split val: {reason}; score --split test")
+        return tasks.validation_task(config.data)
+    if (task := tasks.test_task(config.data)) is None:
         raise ContractError(
             f"data.folder={config.data.folder} has no test split with answers (data.name={config.data.name}; the challenge's are in "
             f"test_gt.txt), so nothing can be measured on it; score --split val"
         )
-    return task.run(searcher, config.eval)
+    return task
 
 
 def cost_of(config: Recipe, folder: Path, split_name: str) -> dict[str, float]:
-    """See `finetune.tasks.rerank_cost`. Raises ConfigError for a data set without queries."""
-    task = tasks.validation_task(config.data) if split_name == "val" else tasks.test_task(config.data)
+    """See `finetune.tasks.rerank_cost`. Raises as `evaluate` does, and ConfigError for a data set without queries."""
+    task = _task(config, folder, split_name)
     if not isinstance(task, tasks.RetrievalTask):
         raise ConfigError(f"data.name={config.data.name} has no queries whose cost could be measured")
     return tasks.rerank_cost(open_for(config, folder), task.split, config.eval)

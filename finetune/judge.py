@@ -1,12 +1,13 @@
 """Validation during a training: now and then, on the first rank, and the best model is kept."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune.best import best_metadata, save_best
 from finetune.methods.base import Method
-from finetune.protocol import PROTOCOL, protocol_json
 from finetune.recipes import Recipe
 from finetune.tasks import Task
 from pretrain.distributed import barrier
@@ -17,11 +18,12 @@ log = logging.getLogger("finetune")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """identity: of the training, written into its best checkpoint. num_steps: the validations are spread over so many."""
+    """identity: of the training, written into its best checkpoint, as is extra. num_steps: the validations are spread over so many."""
 
     config: Recipe
     root: Path  # OUT/checkpoint
     identity: str
+    extra: Mapping[str, Any]
     task: Task
     method: Method
     num_steps: int
@@ -43,8 +45,7 @@ class Judge:
             measured = self.task.run(self.method.searcher, self.config.eval)
             scores, best = measured["all"], best_metadata(self.root)
             if best is None or scores[select] > best["val"]["all"][select]:
-                facts = {"val": measured, "seed": self.config.seed, PROTOCOL: protocol_json(self.config), "training": self.identity}
-                save_best(self.root, step, self.method.save, facts)
+                save_best(self.root, step, self.method.save, {"val": measured, **self.extra, "training": self.identity})
         self.method.model.train()
         log.info("step %d/%d, validation %s %.3f", step, self.num_steps, select, scores[select])
         return scores

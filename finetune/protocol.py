@@ -1,5 +1,9 @@
-"""What a checkpoint's metadata says of its evaluation: training writes it, so that evaluation and search repeat what was validated."""
+"""What a checkpoint's metadata says of its training's data and of its evaluation.
 
+Training writes it, so that evaluation and search repeat what was validated, and no identity that was trained on is taken for held out.
+"""
+
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,17 +11,19 @@ from typing import Any
 import torch
 
 from finetune.best import find_checkpoint
-from finetune.config import EvalConfig, FinetuneConfig
+from finetune.config import DataConfig, EvalConfig, FinetuneConfig
+from finetune.datasets import own
+from finetune.datasets.lines import has_validation
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.recipes import Recipe
 from pipeline.config import build, to_dict
-from pipeline.fileio import read_json
+from pipeline.fileio import read_json, sha256_file
 from pretrain.checkpoint import METADATA_FILE, load_model, resolve
 from pretrain.models.aptm import APTM
 from pretrain.settings import AugmentConfig
 from pretrain.tokenizer import CaptionTokenizer
 
-PROTOCOL = "evaluation"  # entry of a checkpoint's metadata
+PROTOCOL, TRAINED_ON = "evaluation", "trained_on"  # entries of a checkpoint's metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +45,11 @@ class Protocol:
         return AptmSearcher(model, tokenizer, self.image, self.max_tokens, self.max_words, self.clean)
 
 
-def protocol_json(config: Recipe) -> dict[str, Any]:
-    """What a checkpoint's metadata says of its evaluation."""
-    return asdict(Protocol.of(config)) if isinstance(config, FinetuneConfig) else {"eval": to_dict(config.eval)}
+def checkpoint_facts(config: Recipe, annotation: str) -> dict[str, Any]:
+    """What every checkpoint of a training says of it. annotation: digest of the file that was trained on."""
+    protocol = asdict(Protocol.of(config)) if isinstance(config, FinetuneConfig) else {"eval": to_dict(config.eval)}
+    trained_on = {"name": config.data.name, "val_share": config.data.val_share, "annotation": annotation}
+    return {"seed": config.seed, PROTOCOL: protocol, TRAINED_ON: trained_on}
 
 
 def open_aptm(folder: Path, device: torch.device) -> AptmSearcher:
@@ -53,6 +61,40 @@ def open_aptm(folder: Path, device: torch.device) -> AptmSearcher:
 
 def eval_of(folder: Path) -> EvalConfig:
     """The evaluation settings that a checkpoint was validated with."""
-    found = resolve(find_checkpoint(folder))
-    values = read_json(found / METADATA_FILE).get(PROTOCOL, {}).get("eval", {})
-    return build(EvalConfig, values, f"{found} (metadata)")
+    return build(EvalConfig, _metadata(folder).get(PROTOCOL, {}).get("eval", {}), str(_metadata_file(folder)))
+
+
+def selection_of(folder: Path) -> str | None:
+    """How a checkpoint was selected, None if no fine-tuning wrote it."""
+    return eval_of(folder).selection if PROTOCOL in _metadata(folder) else None
+
+
+def seen_in_validation(folder: Path, data: DataConfig) -> str | None:
+    """Why a checkpoint was trained on identities that `data` holds out for validation; None if it was not, as far as it says."""
+    if has_validation(data):
+        return None
+    trained = _metadata(folder).get(TRAINED_ON)
+    if trained and not _is_same_set(trained, data):
+        return None
+    found = f"data.name={data.name} has no validation split, and {folder} was trained"
+    if eval_of(folder).paper_protocol:
+        unsaid = "" if trained else ", on a data set that it does not name,"
+        return f"{found}{unsaid} with eval.paper_protocol=true, for which no identity is held out"
+    if trained and data.val_share > trained["val_share"]:
+        return f"{found} on some that data.val_share={data.val_share} holds out; accepted: at most its own, {trained['val_share']}"
+    return None
+
+
+def _is_same_set(trained: Mapping[str, Any], data: DataConfig) -> bool:
+    """Sets of one's own are told apart by their files; a published one comes in several forms."""
+    if trained["name"] != data.name:
+        return False
+    return data.name != "own" or trained["annotation"] == sha256_file(own.annotation(Path(data.folder)))
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    return read_json(_metadata_file(folder))
+
+
+def _metadata_file(folder: Path) -> Path:
+    return resolve(find_checkpoint(folder)) / METADATA_FILE

@@ -2,7 +2,8 @@
 
 OUT/config.yaml (resolved), OUT/metrics.jsonl (a line per logged step, with the validation scores where there was one), OUT/checkpoint/
 (`latest` to continue from, `best` by validation), OUT/summary.json (last; scores of the best checkpoint on validation and, once, on test).
-Running again continues from the newest checkpoint; a finished training is left as it is, unless its best checkpoint is lost: it chooses anew.
+Running again continues from the newest checkpoint; a finished training is left as it is, unless its best checkpoint is lost: it then
+chooses anew.
 """
 
 import logging
@@ -19,7 +20,7 @@ from finetune.datasets.lines import TrainingLines
 from finetune.judge import Judge
 from finetune.methods.base import Method
 from finetune.methods.start import start_method
-from finetune.protocol import PROTOCOL, protocol_json
+from finetune.protocol import checkpoint_facts, seen_in_validation
 from finetune.recipes import Recipe
 from finetune.tasks import RetrievalTask, Task, test_task, validation_task
 from pipeline.config import to_yaml
@@ -54,6 +55,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
+    _warn_of_seen(config)
     identity = digest([config.training_tree(), lines.digest, method.weights, num_steps, *method.files])
     newest = loop.newest(root, identity, config)
     check_best(root, identity)
@@ -67,9 +69,9 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # loop
     batches = method.batches(progress.step, num_steps - progress.step, rank(), world_size())
-    extra = {"seed": config.seed, PROTOCOL: protocol_json(config)}
+    extra = checkpoint_facts(config, lines.digest)
     saver = Saver(root=root, save_model=partial(_save, method), engine=engine, identity=identity, keep=config.train.keep, extra=extra)
-    judge = Judge(config=config, root=root, identity=identity, task=val, method=method, num_steps=num_steps)
+    judge = Judge(config=config, root=root, identity=identity, extra=extra, task=val, method=method, num_steps=num_steps)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
@@ -131,6 +133,13 @@ def _selection(config: Recipe, test: Task | None) -> Task:
     if test is None:
         raise ConfigError("eval.paper_protocol=true chooses on the test split, and its answers are not known (no test_gt.txt)")
     return test
+
+
+def _warn_of_seen(config: Recipe) -> None:
+    """Of identities held out for validation that the checkpoint to start from was trained on."""
+    start = config.init.checkpoint
+    if rank() == 0 and start and not config.eval.paper_protocol and (reason := seen_in_validation(Path(start), config.data)):
+        log.warning("init.checkpoint: %s; scores on validation will be too good", reason)
 
 
 def _check_captions(config: Recipe, lines: TrainingLines, *tasks: Task | None) -> None:

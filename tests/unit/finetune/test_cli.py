@@ -120,6 +120,7 @@ def test_train_predict_and_evaluate_from_the_command_line(tiny_tree, miniature, 
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 2
     assert run("evaluate", "--config", out / "config.yaml", "--split", "test", "--json") == 0
     scores = json.loads(capsys.readouterr().out)
+    assert scores["protocol"] == "selected on validation"
     assert run("challenge", "predict", out / "checkpoint", "--data", miniature, "--out", tmp_path / "s.json", "--json") == 0
     assert json.loads(capsys.readouterr().out)["queries"] == 12
     assert run("challenge", "score", tmp_path / "s.json", "--data", miniature, "--json") == 0

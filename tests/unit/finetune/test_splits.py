@@ -6,15 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from finetune.cli import finetune
 from finetune.config import DataConfig, FinetuneConfig
 from finetune.datasets import own
 from finetune.datasets.lines import TrainingLines
 from finetune.datasets.retrieval_split import read_testing, read_validation
-from finetune.evaluate import evaluate
-from finetune.export import export_checkpoint
 from finetune.recipes import IrraRecipe
 from finetune.train import train
 from pipeline.config import build
@@ -24,34 +20,6 @@ from tests.unit.finetune.conftest import MODEL
 from tests.unit.finetune.tiny_models import CLIP
 
 SPLITS = ("train", "val", "test")
-
-
-@pytest.mark.parametrize("paper_protocol", [False, True])
-def test_nothing_is_held_out_where_the_checkpoint_is_chosen_on_test(people, tmp_path, paper_protocol):
-    tree = {
-        "method": "irra",
-        "out": str(tmp_path / "out"),
-        "data": {"name": "icfg-pedes", "folder": str(people), "val_share": 0.4},
-        "model": {"clip": CLIP, "cross_layers": 1},
-        "train": {"steps": 1, "global_batch": 3},
-        "engine": {"kind": "torch", "device": "cpu"},
-        "eval": {"times": 1, "paper_protocol": paper_protocol},
-    }
-    config = build(IrraRecipe, tree, "test")
-    summary = train(config, StopRequest())
-    assert (summary["train_lines"] == 12) is paper_protocol, "six persons of two captions"
-    out = tmp_path / "out"
-    arguments = ["evaluate", "--config", str(out / "config.yaml"), "--split", "test"]
-    said = CliRunner().invoke(finetune, arguments, catch_exceptions=False).output
-    export_checkpoint(out, tmp_path / "given")
-    for text in (said, (tmp_path / "given" / "README.md").read_text()):
-        assert ("paper protocol: selected on test" in text) is paper_protocol
-    usual = replace(config, eval=replace(config.eval, paper_protocol=False))  # what is told to `evaluate` does not count
-    if paper_protocol:
-        with pytest.raises(ConfigError, match=r"icfg-pedes has no validation split, .* no identity is held out; score --split test"):
-            evaluate(usual, out, "val")
-    else:
-        assert evaluate(usual, out, "val") == summary["val"]
 
 
 def write_own(root: Path, rows: list[str], header: str = "image,caption,identity,split,kind") -> DataConfig:

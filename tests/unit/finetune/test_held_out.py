@@ -1,0 +1,118 @@
+"""Which identities a training holds out for validation, and what is said of checkpoints that were trained on them."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from finetune.best import find_checkpoint
+from finetune.cli import finetune
+from finetune.datasets.records import read_entries
+from finetune.evaluate import cost_of, evaluate
+from finetune.export import export_checkpoint
+from finetune.recipes import IrraRecipe
+from finetune.train import train
+from pipeline.config import build
+from pipeline.contracts.errors import ConfigError
+from pipeline.fileio import read_json, write_json
+from pipeline.signals import StopRequest
+from pretrain.checkpoint import METADATA_FILE
+from tests.unit.finetune.tiny_models import CLIP
+
+HOLDS_NOTHING_OUT = r"icfg-pedes has no validation split, .* no identity is held out; score --split test"
+
+
+def recipe(out: Path, data: dict[str, Any], paper_protocol: bool = False, **more: Any) -> IrraRecipe:
+    """On `people`, of whose six training persons a val_share of 0.4 holds two out."""
+    tree = {
+        "method": "irra",
+        "out": str(out),
+        "data": {"name": "icfg-pedes", "val_share": 0.4, **data},
+        "model": {"clip": CLIP, "cross_layers": 1},
+        "train": {"steps": 1, "global_batch": 3},
+        "engine": {"kind": "torch", "device": "cpu"},
+        "eval": {"times": 1, "paper_protocol": paper_protocol},
+    }
+    return build(IrraRecipe, tree | more, "test")
+
+
+@pytest.fixture(scope="module")
+def paper(people, tmp_path_factory) -> Path:
+    """The checkpoint of a training on all identities, selected on test."""
+    out = tmp_path_factory.mktemp("paper") / "out"
+    train(recipe(out, {"folder": str(people)}, paper_protocol=True), StopRequest())
+    return find_checkpoint(out)
+
+
+@pytest.mark.parametrize("paper_protocol", [False, True])
+def test_nothing_is_held_out_where_the_checkpoint_is_chosen_on_test(people, tmp_path, paper_protocol):
+    config, out = recipe(tmp_path / "out", {"folder": str(people)}, paper_protocol), tmp_path / "out"
+    summary = train(config, StopRequest())
+    assert (summary["train_lines"] == 12) is paper_protocol, "six persons of two captions"
+    arguments = ["evaluate", "--config", str(out / "config.yaml"), "--split", "test"]
+    said = CliRunner().invoke(finetune, arguments, catch_exceptions=False).output
+    export_checkpoint(out, tmp_path / "given")
+    for text in (said, (tmp_path / "given" / "README.md").read_text()):
+        assert ("paper protocol: selected on test" in text) is paper_protocol
+    usual = replace(config, eval=replace(config.eval, paper_protocol=False))  # what is told to `evaluate` does not count
+    if paper_protocol:
+        with pytest.raises(ConfigError, match=HOLDS_NOTHING_OUT):
+            evaluate(usual, out, "val")
+    else:
+        assert evaluate(usual, out, "val") == summary["val"]
+
+
+def test_what_is_held_out_is_told_by_the_training_not_by_the_recipe_of_the_evaluation(people, tmp_path):
+    train(recipe(tmp_path / "out", {"folder": str(people)}), StopRequest())
+    for measured in (evaluate, cost_of):
+        with pytest.raises(ConfigError, match=r"was trained on some that data\.val_share=0\.9 holds out; accepted: at most its own, 0\.4"):
+            measured(recipe(tmp_path / "out", {"folder": str(people), "val_share": 0.9}), tmp_path / "out", "val")
+    assert evaluate(recipe(tmp_path / "out", {"folder": str(people), "val_share": 0.3}), tmp_path / "out", "val")
+
+
+def test_a_training_on_another_data_set_has_seen_nothing_of_this_one(people, paper, tmp_path):
+    """One that does not say on which it was trained, as of older versions, is refused."""
+    config, other = recipe(tmp_path, {"folder": str(people)}), tmp_path / "other"
+    shutil.copytree(paper, other)
+    facts = read_json(other / METADATA_FILE)
+    assert facts["trained_on"]["name"] == "icfg-pedes"
+    write_json(other / METADATA_FILE, facts | {"trained_on": facts["trained_on"] | {"name": "cuhk-pedes"}})
+    assert evaluate(config, other, "val")
+    del facts["trained_on"]
+    write_json(other / METADATA_FILE, facts)
+    with pytest.raises(ConfigError, match=r"other was trained, on a data set that it does not name, with eval\.paper_protocol=true"):
+        evaluate(config, other, "val")
+
+
+def test_data_sets_of_ones_own_are_told_apart_by_their_files(people, tmp_path):
+    rows = [f"{e['file_path']},{e['captions'][0]},{e['id']},{e['split']}" for e in read_entries(people / "ICFG-PEDES.json")]
+    for name, lines in (("one", rows), ("other", rows[1:])):
+        shutil.copytree(people, tmp_path / name)
+        text = "\n".join(["image,caption,identity,split", *(line for line in lines if not line.endswith(",val"))])
+        (tmp_path / name / "captions.csv").write_text(text + "\n")
+    one, other = ({"name": "own", "folder": str(tmp_path / name)} for name in ("one", "other"))
+    train(recipe(tmp_path / "out", one, paper_protocol=True), StopRequest())
+    with pytest.raises(ConfigError, match=r"data\.name=own has no validation split"):
+        evaluate(recipe(tmp_path / "out", one), tmp_path / "out", "val")
+    assert evaluate(recipe(tmp_path / "out", other), tmp_path / "out", "val")
+
+
+def test_a_cost_on_trained_identities_is_refused_before_a_model_is_opened(people, paper, tmp_path, monkeypatch):
+    monkeypatch.setattr("finetune.evaluate.open_searcher", lambda *_: pytest.fail("was opened"))
+    with pytest.raises(ConfigError, match=HOLDS_NOTHING_OUT):
+        cost_of(recipe(tmp_path, {"folder": str(people)}), paper, "val")
+
+
+def test_a_start_from_weights_that_have_seen_what_is_held_out_is_told(people, paper, tmp_path, caplog):
+    train(recipe(tmp_path, {"folder": str(people)}, init={"checkpoint": str(paper)}), StopRequest())
+    assert "for which no identity is held out; scores on validation will be too good" in caplog.text
+
+
+def test_the_json_of_an_evaluation_says_how_the_checkpoint_was_selected(people, paper, tmp_path):
+    arguments = ["evaluate", "--config", str(paper.parents[1] / "config.yaml"), "--checkpoint", str(paper), "--split", "test", "--json"]
+    said = CliRunner().invoke(finetune, arguments, catch_exceptions=False).stdout
+    assert json.loads(said)["protocol"] == "paper protocol: selected on test"
