@@ -28,7 +28,7 @@ from pretrain.loading import load
 from pretrain.models.settings import VisionConfig
 from pretrain.objective import Texts
 from pretrain.order import Place
-from pretrain.pictures import UNREADABLE, as_rgb, read_picture, resized
+from pretrain.pictures import UNREADABLE, as_rgb, read_picture, reason, resized
 from pretrain.tokenizer import CaptionTokenizer
 
 
@@ -81,7 +81,7 @@ def decode(data: bytes, size: Sized2d, where: str, square: bool = False) -> np.n
             shown = as_rgb(image)
             return resized(Image.fromarray(padded_square(np.asarray(shown))) if square else shown, size.height, size.width)
     except UNREADABLE as err:
-        raise ContractError(f"{where}: not a readable picture ({err}); put a whole one there, or leave it out") from err
+        raise ContractError(f"{where}: not a readable picture ({reason(err)}); put a whole one there, or leave it out") from err
 
 
 class PictureFolder:

@@ -8,14 +8,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from finetune.datasets.catalog import DataSet, Sizes, data_set
 from finetune.datasets.records import PEDESTRIAN, SPLITS, Split
 from pipeline.contracts.challenge import BITS_21
 from pipeline.contracts.challenge_sentences import mentioned
 from pipeline.contracts.errors import ContractError
-from pretrain.pictures import UNREADABLE, as_rgb
+from pretrain.pictures import UNREADABLE, as_rgb, reason
 
 MAX_LISTED = 20
 
@@ -92,10 +92,8 @@ def _check_pictures(split: Split) -> tuple[list[Finding], dict[str, str]]:
                 as_rgb(image)
         except FileNotFoundError:
             missing.append(record.image)
-        except UnidentifiedImageError:
-            broken.append(f"{path}: no picture of a known format")
         except UNREADABLE as err:
-            broken.append(f"{path}: {err}")
+            broken.append(f"{path}: {reason(err)}")
         else:
             digests[hashlib.sha256(data).hexdigest()] = record.image
     findings = []

@@ -4,13 +4,18 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.contracts.errors import ContractError
 from pipeline.pictures import MALFORMED
 
 UNREADABLE = (*MALFORMED, Image.DecompressionBombError)
 """What Pillow raises for broken files, and for one whose header promises more pixels than it decodes."""
+
+
+def reason(err: BaseException) -> str:
+    """Of one of UNREADABLE, in words for users: Pillow names the object that it read from."""
+    return "no picture of a known format" if isinstance(err, UnidentifiedImageError) else str(err)
 
 
 def read_picture(path: Path) -> bytes:
@@ -30,7 +35,9 @@ def decode_resized(data: bytes, height: int, width: int, where: str) -> np.ndarr
         with Image.open(io.BytesIO(data)) as image:
             return resized(as_rgb(image), height, width)
     except UNREADABLE as err:
-        raise ContractError(f"{where}: not a readable picture ({err}); run `passerby lint` on the run to find all such samples") from err
+        raise ContractError(
+            f"{where}: not a readable picture ({reason(err)}); run `passerby lint` on the run to find all such samples"
+        ) from err
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

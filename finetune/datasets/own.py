@@ -79,7 +79,7 @@ def _rows(path: Path, space: AttributeSpace | None) -> Iterator[tuple[str, Recor
         if unknown := sorted(str(name) for name in set(row) - set(FIELDS)):
             raise ContractError(f"{where}: unknown fields {', '.join(unknown)}; accepted: {', '.join(FIELDS)}")
         image = safe_name(field(row, "image", str, where), where)
-        captions = captions_of(field(row, "captions" if row.get("captions") is not None else "caption", (str, list), where), where)
+        captions = captions_of(field(row, "captions" if row.get("captions") not in (None, "") else "caption", (str, list), where), where)
         split, kind = row.get("split") or "test", row.get("kind") or PEDESTRIAN
         for name, value, accepted in (("split", split, SPLITS), ("kind", kind, KINDS)):
             if value not in accepted:

@@ -167,7 +167,8 @@ def test_ones_own_table_and_jsonl_give_the_same_records(tmp_path):
     header, quoted = ("image", "caption", "identity", "split"), '"a ""woman"""'
     for form, mark, first in (("csv", ",", '"a man, tall"'), ("tsv", "\t", "a man, tall")):
         cells = [header, ("a.jpg", first, "7", "train"), ("a.jpg", "a tall man", "7", "train"), ("b.jpg", quoted, "", "")]
-        write(tmp_path / form / f"captions.{form}", "".join(mark.join(row) + "\n" for row in cells))
+        captions = ("captions", "", "", "")  # an empty cell is none, as null is
+        write(tmp_path / form / f"captions.{form}", "".join(mark.join((*row, c)) + "\n" for row, c in zip(cells, captions, strict=True)))
     lines = [{"image": i, "caption": c, "captions": None} | ({"identity": p, "split": s} if p else {}) for i, c, p, s in rows]
     write(tmp_path / "jsonl" / "captions.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
     own = data_set("own")

@@ -90,9 +90,10 @@ def test_an_index_of_many_parts_gives_each_entry_and_needs_little_memory_while_i
         assert entry.sha256 == number.to_bytes(32)
 
 
-def test_bytes_that_are_no_picture_are_refused_by_name() -> None:
-    with pytest.raises(ContractError, match="sample 7: not a readable picture"):
-        decode_resized(b"\xff\xd8\xff and nothing more", 64, 32, "sample 7")
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff and nothing more"])
+def test_bytes_that_are_no_picture_are_refused_by_name(data: bytes) -> None:
+    with pytest.raises(ContractError, match=r"^sample 7: not a readable picture \([^<>]+\); run"):
+        decode_resized(data, 64, 32, "sample 7")
 
 
 def png(image: Image.Image) -> bytes:
