@@ -98,6 +98,7 @@ def test_a_training_keeps_no_file_in_memory_and_names_a_picture_alike_from_every
         with pytest.raises(ContractError) as caught:
             train(build(kind, tree | {"data": {"name": "own", "folder": folder, "workers": workers}}, "test"), StopRequest())
         messages.append(str(caught.value))
-    sentence = rf"{tmp_path}/own/images/train\.jpg: not a readable picture \(no picture of a known format\); put a whole one there, or leave it out"
+    problem = r"not a readable picture \(no picture of a known format\)"
+    sentence = rf"{tmp_path}/own/images/train\.jpg: {problem}; put a whole one there, or leave it out"
     assert all(re.fullmatch(sentence, message) for message in messages), messages
     assert forgotten == [True, True]
