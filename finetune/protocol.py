@@ -81,7 +81,7 @@ def seen_in_validation(folder: Path, data: DataConfig) -> str | None:
         unsaid = "" if trained else ", on a data set that it does not name,"
         return f"{found}{unsaid} with eval.paper_protocol=true, for which no identity is held out"
     if trained and data.val_share > trained["val_share"]:
-        return f"{found} on some identities that data.val_share={data.val_share} holds out; accepted: at most its own, {trained['val_share']}"
+        return f"{found} on some identities that data.val_share={data.val_share} holds out; accepted: at most {trained['val_share']}"
     return None
 
 
