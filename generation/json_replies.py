@@ -3,24 +3,41 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
-_KEY = r"[\w -]{1,40}"
-_STARTS = (  # not: a shirt with ["LOVE"] on it, one that reads: ["LOVE"]
-    rf"\{{\s?([\"']){_KEY}\1\s?:",
-    rf"(?:^|:\s?)\{{\s?{_KEY}:\s?[\"'\[{{]",
-    r"^(?:```\w*\s?)?\[\s?[\"'\[{]",
-    rf"^([\"']){_KEY}\2\s?:\s?[\"'\[{{]",
+_QUOTED_KEY = r"(?:\"[^\"\n{}]{1,80}\"|'[^'\n{}]{1,80}')\s?:"
+_PLAIN_KEY = r"\w[\w -]{0,40}:"
+_AT_LINE = r"^(?:```\w*\s?)?"
+_OPENS = re.compile(rf"\{{|{_AT_LINE}\[", re.MULTILINE)
+_MOST_OPENS = 50  # looked at
+# Not: a shirt that says {"code": "life"} on it, ["LOVE"] on a shirt: no words go on behind the last bracket of the line.
+_NO_WORDS_BEHIND = r"(?![^\n]*\{0}[^\n\{0}]*[^\W\d_][^\n\{0}]*$)"
+_NEARLY_OPENS = re.compile(
+    rf"\{{\s?(?:{_QUOTED_KEY}|{_PLAIN_KEY}\s?[\"'\[{{]){_NO_WORDS_BEHIND.format('}')}"
+    rf"|{_AT_LINE}\[\s?[\"'\[{{]{_NO_WORDS_BEHIND.format(']')}"
+    rf"|^{_QUOTED_KEY}\s?[\"'\[{{]",
+    re.MULTILINE,
 )
-_START = re.compile("|".join(_STARTS), re.MULTILINE)
-_ENDS = rf"(?=\s?(?:[}}\]]|```|,\s?(?:[\"'\[{{]|{_KEY}:)|,?\s?$))"  # what follows a quotation mark that ends a string
+_ENDS = rf"(?=\s?(?:[}}\]]|```|{_QUOTED_KEY}|,\s?(?:[\"'\[{{]|{_PLAIN_KEY})|,?\s?$))"  # what follows a quotation mark that ends a string
 _STRING = re.compile(
-    rf"(?:^|[{{\[,]\s?)(?:(?P<k>[\"']?)(?P<key>{_KEY}?)(?P=k)\s?:\s?\[?\s?|(?![\"']{_KEY}[\"']\s?:))"
-    rf"(?P<quote>[\"'])(?P<string>(?:\\.|(?!(?P=quote){_ENDS})[^\\])*)(?P<end>(?P=quote))?",
+    rf"(?:^|[{{\[,]\s?|(?<=[\"'])\s)(?:(?P<key>{_QUOTED_KEY}|{_PLAIN_KEY})\s?\[?\s?|(?!{_QUOTED_KEY}))"
+    rf"(?:(?P<quote>[\"'])(?P<string>(?:\\.|(?!(?P=quote){_ENDS})[^\\])*)(?P<end>(?P=quote))?"
+    r"|(?<=: )(?P<bare>[^\W\d_][^\n{}]*))",
     re.DOTALL | re.MULTILINE,
 )
+_STRAIGHT = str.maketrans("“”‘’", "\"\"''")
 _LINE_IN_SENTENCE = re.compile(r"(?<![.!?\"'])\n")
-_NAMES = ("caption", "sentence", "descri", "answer", "output", "response")  # of the string that was asked for, the likeliest first
+_NAMES = (
+    "caption",
+    "sentence",
+    "final",
+    "descri",
+    "answer",
+    "result",
+    "output",
+    "response",
+)  # of the string that was asked for, the likeliest first
 
 
 class Said(NamedTuple):
@@ -45,25 +62,32 @@ class JsonReply(NamedTuple):
 
 def json_reply(text: str) -> JsonReply | None:
     """None where there is no JSON."""
-    text = "\n".join(" ".join(line.split()) for line in text.splitlines() if not line.isspace())
-    found = _START.search(text)
-    if found is None:
-        return None
-    before, rest = text[: found.start()], text[found.start() :].lstrip(": ")
-    strings, end = _strings(rest)
-    return JsonReply(before, sorted(strings, key=lambda said: said.rank), rest[end:])
+    text = "\n".join(" ".join(line.split()) for line in text.translate(_STRAIGHT).splitlines() if not line.isspace())
+    start, strings, end = _decoded_json(text) or _nearly_json(text) or (0, [], 0)
+    return JsonReply(text[:start], sorted(strings, key=lambda said: said.rank), text[end:]) if strings else None
 
 
-def _strings(text: str) -> tuple[list[Said], int]:
-    """With the place where they end."""
-    if text[0] in "{[":
+def _decoded_json(text: str) -> tuple[int, list[Said], int] | None:
+    """Start, strings and end of the first JSON that may be an answer: one that names a caption, or behind which no words go on."""
+    for opens in islice(_OPENS.finditer(text), _MOST_OPENS):
+        start = opens.end() - 1
         try:
-            value, end = json.JSONDecoder(strict=False).raw_decode(text)
-            return [*_values("", value)], end
+            value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
         except (ValueError, RecursionError):
-            pass
-    found = [*_STRING.finditer(text)]
-    return [_said(one["key"] or "", _decoded(one["string"]), one["end"] is not None) for one in found], found[-1].end() if found else 0
+            continue
+        strings = [*_values("", value)]
+        if any(said.is_named for said in strings) or not any(map(str.isalpha, text[end:].partition("\n")[0])):
+            return start, strings, end
+    return None
+
+
+def _nearly_json(text: str) -> tuple[int, list[Said], int] | None:
+    opens = _NEARLY_OPENS.search(text)
+    if opens is None:
+        return None
+    found = [*_STRING.finditer(text, opens.start())]
+    strings = [_said(one["key"] or "", _unescaped(one["string"] or one["bare"] or ""), one["end"] is not None) for one in found]
+    return opens.start(), strings, found[-1].end() if found else len(text)
 
 
 def _values(key: str, value: Any) -> Iterator[Said]:
@@ -83,7 +107,7 @@ def _said(key: str, text: str, is_whole: bool) -> Said:
     return Said(rank, _LINE_IN_SENTENCE.sub(" ", text), is_whole)
 
 
-def _decoded(string: str) -> str:
+def _unescaped(string: str) -> str:
     try:
         return str(json.loads(f'"{string}"', strict=False))
     except ValueError:

@@ -35,13 +35,15 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        own = Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder))
-    except OSError as err:
-        raise _cannot_write(folder, err) from err
-    building, claim = own / "files", own / "claim"
-    try:
+        own = _new_folder(folder)
+        building, claim = own / "files", own / "claim"
         building.mkdir()
         claim.touch()
+    except FileNotFoundError as err:  # another has begun meanwhile, and put it away
+        raise _taken_over(folder) from err
+    except OSError as err:
+        raise _cannot_write(folder, err) from err
+    try:
         _take_over(folder, own)
         yield building
         if not claim.exists():  # the folder may be there again: opening a file makes it
@@ -67,11 +69,17 @@ def _take_over(folder: Path, own: Path) -> None:
     """
     taken = []
     for other in sorted(set(folder.glob(f"{_BUILDING}*")) - {own}):
-        taken.append(renamed := Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder)))
+        taken.append(renamed := _new_folder(folder))
         with suppress(FileNotFoundError):  # it has just ended
             other.replace(renamed)
     for renamed in taken:  # which may take long
         _remove([*_moved(renamed / "claim"), renamed])
+
+
+def _new_folder(folder: Path) -> Path:
+    return (
+        folder / Path(tempfile.mkdtemp(prefix=f"{_BUILDING}-", dir=folder)).name
+    )  # of a relative folder Python 3.12 gives an absolute path
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -6,7 +6,8 @@ from generation.caption_gate import names_clothing
 from generation.json_replies import json_reply
 
 _THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
-_SIGNS = re.compile(r"(?:[-*•>_\"\s]+|\d+[.)]\s)\s*")  # of a list, a quotation
+_KEY = re.compile(r"[{\[\s]*[\"'][^\"'\n]{1,80}[\"']\s?:")  # "caption": ...
+_SIGNS = re.compile(r"(?:[-*•>_{\"\s]+|\d+[.)]\s)\s*")  # of a list, a quotation
 _MARKUP = re.compile(r"\*\*|</?\w+>")
 _POLITENESS = re.compile(r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|great)[,.!]\s*", re.IGNORECASE)
 _NAMED = r"(?:descriptions?|sentences?|captions?|answers?|options?|outputs?|responses?)\b"
@@ -75,9 +76,9 @@ def _is_caption(line: str) -> bool:
 
 
 def _plain(line: str) -> str:
-    """Empty for a heading, and for a line that only announces the next one."""
+    """Empty for a heading, for a line that only announces the next one, and for JSON that nobody could read."""
     line = " ".join(line.split())
-    if line.rstrip("*_").endswith(":") or line.startswith("#"):
+    if line.rstrip("*_").endswith(":") or line.startswith("#") or _KEY.match(line):
         return ""
     line = _after(_POLITENESS, _after(_SIGNS, _MARKUP.sub("", line)))
     end = _announced(line)

@@ -8,6 +8,14 @@ MAN = "A man in a blue shirt walks with a black bag."
 WOMAN = "The woman in the picture wears a red coat, black trousers and white shoes."
 
 
+WITH_BRACKETS = (  # on a shirt
+    'A man in a T-shirt that says {"code": "life"} and blue jeans walks.',
+    'A man in a shirt: {color: "red", jeans: "blue"} and white shoes on his feet.',
+    '["LOVE"] is written on the shirt of a man in jeans.',
+    "['LOVE'] is written on the shirt of a man in jeans.",
+)
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -24,6 +32,17 @@ WOMAN = "The woman in the picture wears a red coat, black trousers and white sho
         '{"caption": "%s',
         '{"clothes": "a black coat and blue jeans", "caption": "%s"}',
         '{"clothing description": "a black coat and blue jeans", "caption": "%s"}',
+        '{"caption (English)": "%s"}',
+        '{"person\'s description": "%s"}',
+        '{"image_description.en": "%s"}',
+        '{"one sentence that describes the person in the picture": "%s"}',
+        '{"caption.1": "%s", "caption.2": "Another man in a coat."}',
+        '{"caption": %s}',
+        "{caption: %s}",
+        "{“caption”: “%s”}",
+        '{"reasoning": "I see a person who wears a dark coat.", "result": "%s"}',
+        '{"caption": "%s" "age": "adult"}',
+        'Here is the JSON {"caption": "%s"} as you asked.',
         '{"reasoning": "His coat is black, so I say so.", "answer": {"sentence": "%s", "n": [1, 2]}}',
     ],
 )
@@ -35,6 +54,7 @@ def test_what_is_called_a_caption_is_one(reply: str) -> None:
     "reply",
     [
         '%s\n{"gender": "male"}',
+        '%s {"gender": "male"}',
         '%s\n```json\n{"gender": "male", "hair": "very long and dark hair"}\n```',
         '%s\n["black coat", "blue jeans"]',
         'Facts: {"gender": "male", "coat": "black"}\n%s',
@@ -67,6 +87,7 @@ def test_the_sentence_is_found_in_json(reply: str) -> None:
         ('A man in a shirt with ["LOVE"] printed on it, and jeans.', 'A man in a shirt with ["LOVE"] printed on it, and jeans.'),
         ('A man in a shirt that reads: ["LOVE"] and blue jeans.', 'A man in a shirt that reads: ["LOVE"] and blue jeans.'),
         ('{"caption": "A man in a shirt that says "GO": white, and jeans."}', 'A man in a shirt that says "GO": white, and jeans.'),
+        *[(said, said) for said in WITH_BRACKETS],
         (r'{"caption": "A man\nin a black coat\nwalks away"}', "A man in a black coat walks away"),
     ],
 )

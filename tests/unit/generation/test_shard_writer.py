@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -166,3 +167,13 @@ def test_a_process_that_begins_while_another_clears_up_is_not_overlooked(tmp_pat
     with pytest.raises(StageError, match="is being written by another process, which began later"):
         write(b"lost")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(("train-000000.tar", "manifest.json"), b"new")
+
+
+def test_a_writer_of_a_relative_folder_does_not_take_over_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.12 makes temporary folders of absolute paths, 3.11 does not."""
+    make = tempfile.mkdtemp
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix, dir: str(Path(make(prefix=prefix, dir=dir)).absolute()))
+    with replaced_together(Path("shards"), last="manifest.json") as building:
+        write_bytes(building / "manifest.json", b"")
+    assert [path.name for path in Path("shards").iterdir()] == ["manifest.json"]
