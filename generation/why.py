@@ -3,7 +3,7 @@
 A row holds all that earlier stages wrote about its key, so the newest table that has the key is enough; no picture is opened.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from generation.config import GenerationConfig
@@ -11,6 +11,7 @@ from generation.filter_decision import finding
 from generation.run_size import place_of
 from generation.stages import STAGES, UNIT_STAGES
 from pipeline.completion import read_record
+from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.stage import Row
 from pipeline.paths import INDEX_FILE, RunPaths
@@ -126,6 +127,15 @@ def _limit(stage: dict[str, Any]) -> str:
     return ", ".join([*measured, *([f"{stage['setting']} {stage['limit']}"] if stage.get("setting") else [])])
 
 
+def _stated(labels: Mapping[str, int]) -> Iterator[str]:
+    """In words, as 0 of a hat means that there is one. Of a colour group those that are not worn go without saying."""
+    colours = {f"{part}_{colour}" for part, group in (("upper", UPPER_COLOURS), ("lower", LOWER_COLOURS)) for colour in group}
+    for attribute in PERSON_27.attributes:
+        label = labels[attribute.name]
+        if label != MISSING and not (label == 1 and attribute.name in colours):
+            yield attribute.meanings[label]
+
+
 def _details(stage: dict[str, Any]) -> Iterator[str]:
     known = {name: stage[name] for name in stage if stage[name] is not None}
     if "prompt" in known:
@@ -140,8 +150,7 @@ def _details(stage: dict[str, Any]) -> Iterator[str]:
     if "answers_problem" in known:
         yield f"answers: {known['answers_problem']}"
     if "attributes" in known:
-        stated = ", ".join(f"{name} {value}" for name, value in known["attributes"].items() if value != -1)
-        yield f"from {known['labels_from']}: {stated or 'nothing stated'}"
+        yield f"from {known['labels_from']}: {', '.join(_stated(known['attributes'])) or 'nothing stated'}"
     if "label_conflicts" in known:
         yield f"text and answers differ on: {', '.join(known['label_conflicts']) or 'nothing'}"
     if "split" in known:
