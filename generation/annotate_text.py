@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from generation.annotate import labels_of
 from generation.annotation.labels import Labels, named
-from generation.prompt_files import begins_json
 from pipeline.contracts.attributes import MISSING, PERSON_27
 from pipeline.contracts.errors import ContractError
 
@@ -48,18 +47,27 @@ def annotate_lines(lines: Iterable[bytes], where: str, num_jobs: int = 1, with_l
 
 
 def _refuse_list(lines: Iterator[bytes], where: str) -> Iterator[bytes]:
-    """The lines. Raises ContractError if the first text of them begins a JSON list."""
+    """The lines. Raises ContractError if the first text of them is a JSON list or begins one."""
     for number, raw in enumerate(lines, 1):
         text = _text_of(raw, where, number)
-        if text.startswith("[") and begins_json(text):
+        if text.startswith("[") and _is_of_list(text):
             raise ContractError(
-                f"{where}, line {number}: {text[:40]!r} begins a JSON list, not a caption; accepted: one caption a line, or one object "
+                f"{where}, line {number}: {text[:40]!r} is of a JSON list, not a caption; accepted: one caption a line, or one object "
                 '{"id": ..., "caption": ...} a line; write the captions of the list so'
             )
         yield raw
         if text:
             break
     yield from lines
+
+
+def _is_of_list(text: str) -> bool:
+    """A whole list, or the beginning of one that goes on in the next line; not words in brackets, with or without quotation marks."""
+    try:
+        _, end = _decode(text)
+    except json.JSONDecodeError as err:
+        return err.pos == len(text) or text[1:].lstrip().startswith("{")  # of records even if the line is cut off
+    return end == len(text)
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:

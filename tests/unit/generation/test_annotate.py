@@ -189,8 +189,12 @@ def test_text_file_may_mix_plain_lines_and_json() -> None:
         (b"a man\n\xff\n", r"f, line 2, byte 1: not UTF-8"),
         (b"{oops\n", "f, line 1: not JSON"),
         (b'{"id": 1}\n', "`id` or `caption` is missing"),
-        (b'[{"split": "train", "captions": ["a man"]}]', r"f, line 1: .* begins a JSON list, not a caption; accepted: one caption a line"),
-        (b'\n[\n  "a man",\n', "f, line 2: '\\[' begins a JSON list"),
+        (b'[{"split": "train", "captions": ["a man"]}]', r"f, line 1: .* is of a JSON list, not a caption; accepted: one caption a line"),
+        (b'\n[\n  "a man",\n', "f, line 2: '\\[' is of a JSON list"),
+        (b'["a man",\n"a woman"]', "f, line 1: .* is of a JSON list"),
+        (b'[{"captions": ["a m', "f, line 1: .* is of a JSON list"),
+        (b"[]", "f, line 1: .* is of a JSON list"),
+        (b"[null]", "f, line 1: .* is of a JSON list"),
     ],
 )
 def test_bad_text_is_refused_naming_the_line(data: bytes, message: str) -> None:
@@ -198,8 +202,11 @@ def test_bad_text_is_refused_naming_the_line(data: bytes, message: str) -> None:
         list(annotate_lines(io.BytesIO(data), "f"))
 
 
-def test_brackets_of_a_caption_are_no_list() -> None:
-    (record,) = answers([b"[a red coat], a woman"])
+@pytest.mark.parametrize(
+    "line", [b"[a red coat], a woman", b'["LOVE"] is what a woman in a red coat reads', b'["LOVE" in white] a woman in a red coat']
+)
+def test_brackets_of_a_caption_are_no_list(line: bytes) -> None:
+    (record,) = answers([line])
     assert (record["labels"]["gender"], record["labels"]["upper_red"]) == (0, 0)
 
 
