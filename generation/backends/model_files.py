@@ -40,7 +40,7 @@ def find_model(configured: str, field: str, embedded: str | None, marker: str) -
                 f"{field}={configured!r}: the folder holds no {marker}; accepted: {choices}a folder saved by its library, a hub name"
             )
         return str(path), True
-    if _looks_like_path(configured):
+    if _is_path(configured) or "/" not in configured:
         raise ConfigError(
             f"{field}={configured!r}: no such folder; accepted: {choices}a model folder, or a name on the model hub (org/name)"
         )
@@ -59,9 +59,8 @@ def model_name(configured: str) -> str:
 
 
 def without_place(name: str) -> str:
-    """/home/jane/models/sd15, ~/sd15 and ../sd15 as "./sd15"; names and paths that say nothing of a machine as they are."""
-    path = PureWindowsPath(name)  # which knows both kinds of separators
-    return f"./{path.name}" if path.anchor or name.startswith((".", "~")) else name
+    """/home/jane/models/sd15, ~/sd15 and models/jane/sd15 as "./sd15"; single words and what may be a name on the hub as they are."""
+    return f"./{PureWindowsPath(name).name}" if _is_path(name) else name
 
 
 def find_variant(names: Iterable[str]) -> str | None:
@@ -133,5 +132,7 @@ def _pipeline_weights(root: Path, variant: str | None) -> list[Path]:
     return sorted(path for variants in by_part.values() for path in variants.get(variant or "", variants.get("", [])))
 
 
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") != 1 or "\\" in name
+def _is_path(name: str) -> bool:
+    """Whether it can be nothing else; models/sd15 may be a name on the hub."""
+    path = PureWindowsPath(name)  # which knows both kinds of separators
+    return bool(path.anchor) or name.startswith((".", "~")) or "\\" in name or name.count("/") > 1

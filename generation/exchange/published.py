@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from generation.backends.model_files import model_name, without_place
@@ -45,24 +45,26 @@ def recipe_of(run: Path) -> str | None:
 
 
 def without_places(config: GenerationConfig) -> GenerationConfig:
-    """The same settings, files and folders of this machine by their last part; relative paths of files stay, they say which data set."""
+    """The same settings, files and folders by their last part; relative paths of prompt files stay, they say which data set."""
     prompts, generate, filtering = config.prompts, config.generate, config.filter
-    file = _file(prompts.file) if isinstance(prompts.file, str) else prompts.file and tuple(map(_file, prompts.file))
+    file = _prompts(prompts.file) if isinstance(prompts.file, str) else prompts.file and tuple(map(_prompts, prompts.file))
     return replace(
         config,
-        prompts=replace(prompts, file=file, check_against=tuple(map(_file, prompts.check_against))),
-        generate=replace(generate, model=model_name(generate.model), lora=generate.lora and _file(generate.lora)),
+        prompts=replace(prompts, file=file, check_against=tuple(map(_prompts, prompts.check_against))),
+        generate=replace(generate, model=model_name(generate.model), lora=generate.lora and PureWindowsPath(generate.lora).name),
         filter=replace(
             filtering,
-            pose_model=_file(filtering.pose_model),
+            pose_model=PureWindowsPath(filtering.pose_model).name,
             plugins=tuple(replace(plugin, model=model_name(plugin.model)) for plugin in filtering.plugins),
         ),
         caption=replace(config.caption, model=model_name(config.caption.model)),
     )
 
 
-def _file(path: str) -> str:
-    return without_place(os.path.normpath(path)).removeprefix("./")
+def _prompts(file: str) -> str:
+    path = os.path.normpath(file)
+    pure = PureWindowsPath(path)
+    return pure.name if pure.anchor or path.startswith((".", "~")) else path
 
 
 def _named(provenance: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from generation.backends.model_files import model_name
+from generation.backends.model_files import model_name, without_place
 from generation.cli import main
 from generation.config import CaptionConfig, FilterConfig, GenerateConfig, GenerationConfig, PluginConfig, PromptsConfig, RunConfig
 from generation.exchange.published import without_places
@@ -88,6 +88,14 @@ def test_a_model_folder_has_one_name_wherever_it_lies_and_is_never_the_embedded_
     same = (str(tmp_path / "models/sd15"), "models/sd15", "./models/sd15/", "models/../models/sd15")
     assert {model_name(name) for name in same} == {"./sd15"}
     assert [model_name(name) for name in ("embedded", "./embedded", "org/sd15")] == ["embedded", "./embedded", "org/sd15"]
+
+
+def test_a_path_of_a_model_that_lies_elsewhere_is_cut_unless_it_may_be_a_name_on_the_hub() -> None:
+    for path in ("models/jane/sd15", "models\\jane\\sd15", "C:/jane/sd15", "../sd15", "~/sd15", "/home/jane/sd15"):
+        assert model_name(path) == without_place(path) == "./sd15"
+    assert [without_place(name) for name in ("org/sd15", "embedded", "MALS")] == ["org/sd15", "embedded", "MALS"]
+    public = without_places(replace(CONFIG, generate=GenerateConfig(model="models/jane/sd15", lora="models/jane/style.safetensors")))
+    assert (public.generate.model, public.generate.lora) == ("./sd15", "style.safetensors")
 
 
 def test_prompts_of_unknown_licence_are_said_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
