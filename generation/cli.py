@@ -239,11 +239,10 @@ def why(run: Path, key: str, as_json: bool) -> None:
 @click.option("--split", "splits", multiple=True, default=("train",), show_default=True, help="train or val; may be repeated.")
 def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
     """Write samples to the new folder OUT in the published layout of MALS: gene_attrs/g_*_attrs.json (91 lists) and gene_crop."""
-    from generation.exchange import mals, published, shards
+    from generation.exchange import mals, shards
 
     folder = shards.shards_folder(source)
-    recipe = published.recipe_of(source) if folder != source else None
-    answer = mals.export_mals(folder, out, splits, recipe=recipe)
+    answer = mals.export_mals(folder, out, splits, recipe=_recipe(source, folder))
     for split, count in answer["left_out"].items():
         also = "".join(f" --split {name}" for name in (*splits, split))
         click.echo(f"{count} samples of split {split} are left out; export to a new folder with{also} to take them along", err=True)
@@ -272,14 +271,13 @@ def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: f
 @click.option("--name", help="Title of the data card; default: the name of SOURCE.")
 def export_hf(source: Path, out: Path, name: str | None) -> None:
     """Write the new folder OUT for Hugging Face `datasets`, with a data card filled in from the run."""
-    from generation.exchange import hf, published, shards
+    from generation.exchange import hf, shards
     from pipeline.paths import RunPaths
     from pipeline.stats import stage_counts
 
     folder = shards.shards_folder(source)
-    is_run = folder != source
-    stages, recipe = (stage_counts(RunPaths(source)), published.recipe_of(source)) if is_run else (None, None)
-    answer = hf.export_hf(folder, out, name or source.resolve().name, stages, recipe)
+    stages = stage_counts(RunPaths(source)) if folder != source else None
+    answer = hf.export_hf(folder, out, name or source.resolve().name, stages, _recipe(source, folder))
     if unknown := answer["unknown_licence"]:
         click.echo(
             f"the licence of the prompts of {unknown} of {answer['samples']} samples is unknown, which the card says too; state it in "
@@ -287,6 +285,22 @@ def export_hf(source: Path, out: Path, name: str | None) -> None:
             err=True,
         )
     click.echo(json.dumps(answer))
+
+
+def _recipe(source: Path, folder: Path) -> str | None:
+    """The recipe of an export of `source`, whose shards lie in `folder`; None, and why on stderr, where they were made otherwise."""
+    from generation.exchange.published import recipe_of
+    from pipeline.contracts.errors import ConfigError, ContractError
+    from pipeline.manifests import read_manifest
+
+    if folder == source:
+        return None
+    manifest = read_manifest(folder)
+    try:
+        return recipe_of(source, manifest)
+    except (ConfigError, ContractError) as err:
+        click.echo(f"the export has no recipe.yaml: {err}", err=True)
+        return None
 
 
 def _load(config_file: Path | None, overrides: tuple[str, ...]) -> "GenerationConfig":

@@ -7,10 +7,12 @@ from typing import Any
 
 from generation.backends.model_files import model_name, without_place
 from generation.config import GenerationConfig
+from generation.digests import stage_digests
 from generation.recipes import load_started
 from pipeline.config import changed_fields, to_dict, to_yaml
+from pipeline.contracts.errors import ContractError
+from pipeline.contracts.manifest import ShardManifest
 from pipeline.contracts.sample import SampleMeta
-from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 
 RECIPE_FILE = "recipe.yaml"
@@ -21,15 +23,21 @@ def published_meta(meta: SampleMeta) -> SampleMeta:
     return replace(meta, generator=_named(meta.generator), captioner=_named(meta.captioner))
 
 
-def recipe_of(run: Path) -> str | None:
-    """The text of recipe.yaml for an export of this run; None where the folder holds no config.yaml.
+def recipe_of(run: Path, manifest: ShardManifest) -> str | None:
+    """The text of recipe.yaml for an export of this run's shards; None where the folder holds no config.yaml.
 
-    Raises ConfigError if config.yaml is none of this version.
+    Raises ConfigError or ContractError where config.yaml is none of this version, was changed since the shards were made, or cannot be
+    compared with them because a file that it names is gone.
     """
     paths = RunPaths(run)
     if not paths.config.is_file():
         return None
-    config, manifest = load_started(run), read_manifest(paths.stage("shard"))
+    config = load_started(run)
+    if (found := stage_digests(config)["shard"]) != manifest.config_digest:
+        raise ContractError(
+            f"{paths.config}, a file it names or a rule of passerby changed since passerby {manifest.code_version} made the shards (their "
+            f"config digest is {manifest.config_digest}, now {found}); go back to the old ones and export again"
+        )
     config = replace(config, run=replace(config.run, folder=None))
     public = without_places(config)
     lines = [

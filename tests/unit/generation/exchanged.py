@@ -42,9 +42,9 @@ def samples(count: int) -> Iterator[Sample]:
         yield Sample(meta, encode_jpeg(rng.integers(0, 255, (32, 16, 3), np.uint8), 90))
 
 
-def save_shards(folder: Path, **fields: Any) -> Path:
+def save_shards(folder: Path, source_digest: str = "d", **fields: Any) -> Path:
     """Twelve samples with these fields, two of them of val."""
-    series = ShardSeries(folder, samples_per_shard=4, source_digest="d")
+    series = ShardSeries(folder, samples_per_shard=4, source_digest=source_digest)
     with series:
         for i, sample in enumerate(samples(12)):
             series.add("val" if i in (5, 6) else "train", replace(sample, meta=replace(sample.meta, **fields)))

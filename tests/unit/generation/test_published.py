@@ -1,6 +1,7 @@
 """What an export of a run gives away: its recipe, and no place on the machine it ran on."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,36 +10,55 @@ import pytest
 from generation.backends.model_files import model_name, without_place
 from generation.cli import main
 from generation.config import CaptionConfig, FilterConfig, GenerateConfig, GenerationConfig, PluginConfig, PromptsConfig, RunConfig
+from generation.digests import stage_digests
 from generation.exchange.published import without_places
 from pipeline.config import load, to_yaml
+from pipeline.fileio import write_bytes
 from tests.unit.generation.exchanged import save_shards
 
-HOME = "/home/jane"
-CONFIG = GenerationConfig(
-    run=RunConfig(name="people", folder=f"{HOME}/runs/people", seed=5),
-    prompts=PromptsConfig(kind="text", file=f"{HOME}/prompts.txt", check_against=(f"{HOME}/test.json",)),
-    generate=GenerateConfig(model=f"{HOME}/models/sd15", lora=f"{HOME}/style.safetensors", prefix="photo of "),
-    filter=FilterConfig(pose_model=f"{HOME}/pose.task", plugins=(PluginConfig(name="clip", kind="image_text", model="~jane/clip"),)),
-    caption=CaptionConfig(model=f"{HOME}/models/blip"),
-)
+COMMANDS = pytest.mark.parametrize("command", ["export-hf", "export-mals"])
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def home(tmp_path: Path) -> Path:
+    """With all files that the config names."""
+    for name in ("prompts.txt", "test.txt", "style.safetensors", "pose.task", "models/sd15/model_index.json"):
+        write_bytes(tmp_path / "jane" / name, b"{}")
+    for name in ("models/blip", "clip"):
+        write_bytes(tmp_path / "jane" / name / "config.json", b"{}")
+    return tmp_path / "jane"
+
+
+@pytest.fixture
+def config(home: Path) -> GenerationConfig:
+    plugin = PluginConfig(name="clip", kind="image_text", model=f"{home}/clip")
+    return GenerationConfig(
+        run=RunConfig(name="people", folder=f"{home}/runs/people", seed=5),
+        prompts=PromptsConfig(kind="text", file=f"{home}/prompts.txt", check_against=(f"{home}/test.txt",)),
+        generate=GenerateConfig(model=f"{home}/models/sd15", lora=f"{home}/style.safetensors", prefix="photo of "),
+        filter=FilterConfig(pose_model=f"{home}/pose.task", plugins=(plugin,)),
+        caption=CaptionConfig(model=f"{home}/models/blip"),
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, home: Path, config: GenerationConfig) -> Path:
     """As an earlier version left it, with the paths of models in its samples."""
-    models = {"generator": {"model": f"{HOME}/models/sd15", "weights_sha256": "ab" * 32}, "captioner": {"model": f"{HOME}/models/blip"}}
-    save_shards(tmp_path / "run" / "shards", **models)
-    (tmp_path / "run" / "config.yaml").write_text(to_yaml(CONFIG), encoding="utf-8")
+    models = {"generator": {"model": f"{home}/models/sd15", "weights_sha256": "ab" * 32}, "captioner": {"model": f"{home}/models/blip"}}
+    save_shards(tmp_path / "run" / "shards", stage_digests(config)["shard"], **models)
+    (tmp_path / "run" / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("command", ["export-hf", "export-mals"])
-def test_an_export_of_a_run_holds_its_recipe_and_says_nothing_of_the_machine(run: Path, tmp_path: Path, command: str) -> None:
+@COMMANDS
+def test_an_export_of_a_run_holds_its_recipe_and_says_nothing_of_the_machine(
+    run: Path, home: Path, config: GenerationConfig, tmp_path: Path, command: str
+) -> None:
     out = tmp_path / "out"
     assert main([command, str(run), str(out)]) == 0
-    assert not [path for path in out.rglob("*") if path.is_file() and HOME.encode() in path.read_bytes()]
+    assert not [path for path in out.rglob("*") if path.is_file() and str(home).encode() in path.read_bytes()]
     recipe = load(GenerationConfig, out / "recipe.yaml")
-    assert recipe == without_places(replace(CONFIG, run=replace(CONFIG.run, folder=None)))
+    assert recipe == without_places(replace(config, run=replace(config.run, folder=None)))
     assert (recipe.run.seed, recipe.generate.prefix) == (5, "photo of ")
     text = (out / "recipe.yaml").read_text(encoding="utf-8")
     assert "passerby run recipe.yaml" in text
@@ -61,7 +81,31 @@ def _first_json(shard: Path) -> bytes:
     return next(member.data for member in read_tar(shard) if member.name.endswith(".json"))
 
 
-@pytest.mark.parametrize("command", ["export-hf", "export-mals"])
+@COMMANDS
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("prefix: 'photo of '", "prefix: 'a photo of '", r"config\.yaml, .* changed since .* \(their config digest is \w+, now \w+\)"),
+        ("prefix: ", "prefixes: ", "prefixes"),
+        ("jane/prompts.txt", "jane/moved.txt", "moved.txt cannot be read"),
+    ],
+)
+def test_a_run_whose_config_is_not_what_made_the_shards_is_exported_without_a_recipe(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, old: str, new: str, reason: str
+) -> None:
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "config.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    assert old in text
+    assert main([command, str(run), str(tmp_path / "out")]) == 0
+    answer, said = capsys.readouterr()
+    assert json.loads(answer)["samples"] > 0
+    assert re.fullmatch(rf"the export has no recipe\.yaml: .*{reason}.*", said.splitlines()[0])
+    assert not any(
+        "recipe.yaml" in path.name or b"recipe.yaml" in path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()
+    )
+
+
+@COMMANDS
 def test_a_bare_folder_of_shards_has_no_recipe(run: Path, tmp_path: Path, command: str) -> None:
     assert main([command, str(run / "shards"), str(tmp_path / "out")]) == 0
     assert not list((tmp_path / "out").rglob("recipe.yaml"))
@@ -94,7 +138,7 @@ def test_a_path_of_a_model_that_lies_elsewhere_is_cut_unless_it_may_be_a_name_on
     for path in ("models/jane/sd15", "models\\jane\\sd15", "C:/jane/sd15", "../sd15", "~/sd15", "/home/jane/sd15"):
         assert model_name(path) == without_place(path) == "./sd15"
     assert [without_place(name) for name in ("org/sd15", "embedded", "MALS")] == ["org/sd15", "embedded", "MALS"]
-    public = without_places(replace(CONFIG, generate=GenerateConfig(model="models/jane/sd15", lora="models/jane/style.safetensors")))
+    public = without_places(GenerationConfig(generate=GenerateConfig(model="models/jane/sd15", lora="models/jane/style.safetensors")))
     assert (public.generate.model, public.generate.lora) == ("./sd15", "style.safetensors")
 
 
