@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.contracts.errors import ConfigError
+from pipeline.graph import STAGES
 
 CONFIG_FILE, MANIFEST_FILE, INDEX_FILE = "config.yaml", "manifest.json", "index.parquet"
 METRICS_FILE, SUMMARY_FILE = "metrics.jsonl", "summary.json"  # of a training
@@ -89,7 +90,8 @@ def is_training(folder: Path) -> bool:
 
 def is_run(folder: Path) -> bool:
     """Whether a generation run has begun to write there."""
-    return any(folder.glob("*/done"))
+    paths = RunPaths(folder)
+    return any((paths.stage(spec.name) / "done").is_dir() for spec in STAGES)
 
 
 def set_path(name: str, folder: Path) -> str:
@@ -100,18 +102,21 @@ def set_path(name: str, folder: Path) -> str:
 def of_run(config: Path, overrides: Sequence[str]) -> tuple[Path, list[str]]:
     """CONFIG or RUN -> (YAML file, `--set` items). A run folder and its config.yaml mean the run in that folder, wherever it lies now.
 
-    Items that name a run or a folder make of config.yaml a recipe for that one. Raises ConfigError if there is no such file.
+    Items that name a run or a folder make of both a recipe for that one: a name stands for runs/NAME, whatever folder the file holds.
+    Raises ConfigError if there is no such file.
     """
-    if not config.is_dir():
-        if not config.exists():
-            raise ConfigError(f"{config} does not exist; accepted: a recipe (configs/generation/*.yaml) or the folder of a run")
-        elsewhere = any(item.partition("=")[0] in ("run", "run.name", "run.folder") for item in overrides)
-        if config.name == CONFIG_FILE and is_run(config.parent) and not elsewhere:
-            return config, [*overrides, set_path("run.folder", config.parent)]
-        return config, list(overrides)
-    paths = RunPaths(config)
-    if not paths.config.exists():
+    if not config.exists():
+        raise ConfigError(f"{config} does not exist; accepted: a recipe (configs/generation/*.yaml) or the folder of a run")
+    file = RunPaths(config).config if config.is_dir() else config
+    if not file.exists():
         raise ConfigError(f"{config} holds no config.yaml; accepted: a recipe or the folder of a run that was started")
-    if is_training(config):
+    if config.is_dir() and is_training(config):
         raise ConfigError(f"{config} is the folder of a training; accepted: a recipe or the folder of a generation run")
-    return paths.config, [*overrides, set_path("run.folder", config)]
+    named = {item.partition("=")[0] for item in overrides}
+    if named & {"run", "run.folder"}:
+        return file, list(overrides)
+    if "run.name" in named:
+        return file, [*overrides, "run.folder=null"]
+    if config.is_dir() or (config.name == CONFIG_FILE and is_run(config.parent)):
+        return file, [*overrides, set_path("run.folder", file.parent)]
+    return file, list(overrides)

@@ -199,8 +199,20 @@ def test_the_config_of_a_run_means_the_folder_that_it_lies_in(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("run: {name: elsewhere}\n")
     assert of_run(file, ["run.seed=1"]) == (file, ["run.seed=1"])  # a recipe of that name
+    (tmp_path / "tickets" / "done").mkdir(parents=True)  # of something else
+    assert of_run(file, ["run.seed=1"]) == (file, ["run.seed=1"])
     (tmp_path / "caption" / "done").mkdir(parents=True)
     for path in (file, tmp_path):
         assert of_run(path, ["run.seed=1"]) == (file, ["run.seed=1", f'run.folder="{tmp_path}"'])
-    for item in ("run.name=other", "run.folder=other"):  # a run like this one
-        assert of_run(file, [item]) == (file, [item])
+        assert of_run(path, ["run.folder=other"]) == (file, ["run.folder=other"])  # a run like this one
+
+
+def test_another_name_makes_of_a_run_a_recipe_for_a_new_folder(tmp_path):
+    """Its config.yaml holds the folder once it was continued by that: `--redo` would delete there."""
+    file = tmp_path / "config.yaml"
+    file.write_text(f"run: {{name: a, folder: {tmp_path}}}\n")
+    (tmp_path / "filter" / "done").mkdir(parents=True)
+    for path in (file, tmp_path):
+        source, items = of_run(path, ["run.name=b"])
+        assert apply_overrides(read_yaml(source), items)["run"] == {"name": "b", "folder": None}
+        assert of_run(source, items) == (source, items)  # once more in the stage package
