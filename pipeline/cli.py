@@ -166,24 +166,26 @@ def doctor(as_json: bool) -> int:
 def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
     """Check records, ledgers, shards, index and manifest of a run against each other.
 
-    Exit code 1 if something is wrong, or is not made yet: `passerby lint RUN && ...` goes on with a whole run only.
+    Exit code 1 if something is wrong, is not made yet, or was made with other settings: `passerby lint RUN && ...` goes on with a
+    whole run only.
     """
     from dataclasses import asdict
 
+    from pipeline.lint import Left, left
     from pipeline.lint import lint as find
-    from pipeline.lint import not_made
     from pipeline.paths import RunPaths
     from pipeline.pictures import require_pillow
 
     if decode:
         require_pillow()
     findings = find(RunPaths(run_folder), decode=decode, jobs=jobs)
-    left = {} if findings else not_made(RunPaths(run_folder))
+    lacks = Left({}, {}) if findings else left(RunPaths(run_folder))
+    is_whole = lacks == Left({}, {})
     answer = {
         "run": str(run_folder),
         "sound": not findings,
-        "complete": None if findings else not left,
-        "not_made": left,
+        "complete": None if findings else is_whole,
+        **asdict(lacks),
         "findings": [asdict(finding) for finding in findings],
     }
 
@@ -192,14 +194,17 @@ def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
             click.echo(f"{finding.file}: {finding.text}")
         if findings:
             click.echo(f"{run_folder}: {len(findings)} findings")
-        elif left:
-            units = ", ".join(f"{stage} ({count} units)" for stage, count in left.items())
-            click.echo(f"{run_folder}: sound so far; not made yet: {units}; `passerby run {run_folder}` makes them")
-        else:
+        elif is_whole:
             click.echo(f"{run_folder}: sound")
+        else:
+            groups = (("not made yet", lacks.not_made), ("made with other settings", lacks.other_settings))
+            named = {text: ", ".join(f"{stage} ({count} units)" for stage, count in units.items()) for text, units in groups}
+            way_out = "says what to do" if lacks.other_settings else "makes them"
+            units = "; ".join(f"{text}: {stages}" for text, stages in named.items() if stages)
+            click.echo(f"{run_folder}: sound so far; {units}; `passerby run {run_folder}` {way_out}")
 
     _answer(answer, as_json, show)
-    return 1 if findings or left else 0
+    return 0 if is_whole and not findings else 1
 
 
 @passerby.command()

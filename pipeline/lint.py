@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline import graph
-from pipeline.completion import read_record
+from pipeline.completion import State, read_record
 from pipeline.contracts.errors import ContractError, ProjectError
 from pipeline.contracts.manifest import DoneRecord
 from pipeline.describe import describe
@@ -26,6 +26,14 @@ class Finding:
 
     file: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """stage -> units that `passerby run` would make, and those that it refuses because they were made with other settings."""
+
+    not_made: dict[str, int]
+    other_settings: dict[str, int]
 
 
 def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding]:
@@ -48,21 +56,29 @@ def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding
     return findings
 
 
-def not_made(paths: RunPaths) -> dict[str, int]:
-    """stage -> units that `passerby run` would still make; empty for a finished run, and for a folder of shards.
+def left(paths: RunPaths) -> Left:
+    """What a run still lacks; nothing for a finished one, and for a folder of shards.
 
-    A run with shards whose recipe is refused here (a model or a file that it names lies elsewhere) counts as finished. Raises as
-    `describe` does where there are no shards either.
+    A run with shards whose unit stages were all deleted, or whose recipe is refused here (a model or a file that it names lies
+    elsewhere), counts as finished. Raises as `describe` does where there are no shards either.
     """
-    if (paths.root / MANIFEST_FILE).exists():
-        return {}
+    nothing = Left({}, {})
+    has_shards = bool(paths.done_units("shard"))
+    is_cleared = has_shards and not any(paths.stage(spec.name).exists() for spec in graph.CHAIN)
+    if is_cleared or (paths.root / MANIFEST_FILE).exists():
+        return nothing
     try:
         plan = describe(paths.root)
     except ProjectError:
-        if paths.done_units("shard"):
-            return {}
+        if has_shards:
+            return nothing
         raise
-    return {stage.spec.name: len(stage.missing) for stage in survey(plan) if stage.missing}
+    stages = survey(plan)
+    foreign = {stage.spec.name: list(stage.states.values()).count(State.FOREIGN) for stage in stages}
+    return Left(
+        not_made={stage.spec.name: len(stage.missing) for stage in stages if stage.missing},
+        other_settings={name: count for name, count in foreign.items() if count},
+    )
 
 
 def _shard_findings(folder: Path, prefix: str, decode: bool, jobs: int) -> list[Finding]:

@@ -9,8 +9,6 @@ import yaml
 
 from pipeline import children, cli, doctor
 from pipeline.entry import call
-from pipeline.outputs import remove_stages
-from pipeline.paths import RunPaths
 from pipeline.slurm import client
 from tests.unit.pipeline.fake_flow import write_config
 from tests.unit.pipeline.fake_slurm import FakeSlurm
@@ -95,38 +93,6 @@ def test_the_folder_of_a_training_is_no_run(tmp_path, capsys):
     assert "is the folder of a training; accepted: a recipe" in capsys.readouterr().err
     assert passerby("report", tmp_path) == 2
     assert "is the folder of a fine-tuning, which has no report" in capsys.readouterr().err
-
-
-def test_lint_ends_with_1_if_something_is_wrong(finished_copy, capsys):
-    assert passerby("lint", finished_copy / "run") == 0
-    assert capsys.readouterr().out.endswith("sound\n")
-    (finished_copy / "run" / "filter" / "units" / "000000.parquet").unlink()
-    assert passerby("lint", finished_copy / "run", "--json") == 1
-    answer = json.loads(capsys.readouterr().out)
-    assert not answer["sound"]
-    assert answer["findings"][0]["file"] == "filter/units/000000.parquet"
-    assert passerby("lint", finished_copy) == 2
-
-
-def test_lint_of_an_unfinished_run_names_what_is_not_made_and_ends_with_1(finished_copy, capsys):
-    run = finished_copy / "run"
-    (run / "shards" / "done" / "000000.json").unlink()
-    assert passerby("lint", run) == 1
-    assert "sound so far; not made yet: shard (1 units)" in capsys.readouterr().out
-    remove_stages(RunPaths(run), ["recrop", "caption", "annotate", "shard"])  # as `redecide --yes` does
-    assert passerby("lint", run, "--json") == 1
-    answer = json.loads(capsys.readouterr().out)
-    assert (answer["sound"], answer["complete"], answer["findings"]) == (True, False, [])
-    assert answer["not_made"] == {"recrop": 4, "caption": 4, "annotate": 4, "shard": 1}
-
-
-def test_lint_takes_finished_shards_whose_recipe_is_refused_here(finished_copy, capsys):
-    (finished_copy / "run" / "config.yaml").unlink()
-    assert passerby("lint", finished_copy / "run") == 0
-    assert passerby("lint", finished_copy / "run" / "shards") == 0
-    (finished_copy / "run" / "shards" / "done" / "000000.json").unlink()
-    assert passerby("lint", finished_copy / "run") == 2
-    assert "holds no config.yaml" in capsys.readouterr().err
 
 
 def test_doctor_names_what_is_missing_and_how_to_get_it(monkeypatch, capsys):

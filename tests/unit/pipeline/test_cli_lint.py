@@ -1,0 +1,68 @@
+"""`passerby lint`: exit code and words for sound, unfinished and edited runs."""
+
+import json
+import shutil
+
+from pipeline import cli
+from pipeline.entry import call
+from pipeline.outputs import remove_stages
+from pipeline.paths import RunPaths
+
+
+def passerby(*arguments):
+    return call(cli.passerby, [str(a) for a in arguments], "passerby")
+
+
+def test_lint_ends_with_1_if_something_is_wrong(finished_copy, capsys):
+    assert passerby("lint", finished_copy / "run") == 0
+    assert capsys.readouterr().out.endswith("sound\n")
+    (finished_copy / "run" / "filter" / "units" / "000000.parquet").unlink()
+    assert passerby("lint", finished_copy / "run", "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert not answer["sound"]
+    assert answer["findings"][0]["file"] == "filter/units/000000.parquet"
+    assert passerby("lint", finished_copy) == 2
+
+
+def test_lint_of_an_unfinished_run_names_what_is_not_made_and_ends_with_1(finished_copy, capsys):
+    run = finished_copy / "run"
+    (run / "shards" / "done" / "000000.json").unlink()
+    assert passerby("lint", run) == 1
+    assert "sound so far; not made yet: shard (1 units)" in capsys.readouterr().out
+    remove_stages(RunPaths(run), ["recrop", "caption", "annotate", "shard"])  # as `redecide --yes` does
+    assert passerby("lint", run, "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["sound"], answer["complete"], answer["findings"]) == (True, False, [])
+    assert answer["not_made"] == {"recrop": 4, "caption": 4, "annotate": 4, "shard": 1}
+
+
+def test_lint_names_units_of_other_settings_which_run_refuses(finished_copy, capsys):
+    config = finished_copy / "run" / "config.yaml"
+    config.write_text(config.read_text() + "salt: {caption: 1}\n")
+    assert passerby("lint", finished_copy / "run", "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["sound"], answer["complete"], answer["not_made"]) == (True, False, {})
+    assert answer["other_settings"] == {"caption": 4, "annotate": 4, "shard": 1}
+    remove_stages(RunPaths(finished_copy / "run"), ["annotate", "shard"])
+    assert passerby("lint", finished_copy / "run") == 1
+    out = capsys.readouterr().out
+    assert "sound so far; not made yet: annotate (4 units), shard (1 units); " in out
+    assert f"made with other settings: caption (4 units); `passerby run {finished_copy / 'run'}` says what to do\n" in out
+
+
+def test_lint_of_whole_shards_goes_on_without_the_unit_stages(finished_copy, capsys):
+    shutil.rmtree(finished_copy / "run" / "generate")
+    assert passerby("lint", finished_copy / "run") == 1
+    for stage in ("filter", "recrop", "caption", "annotate"):
+        shutil.rmtree(finished_copy / "run" / stage)
+    assert passerby("lint", finished_copy / "run") == 0
+    assert capsys.readouterr().out.endswith("sound\n")
+
+
+def test_lint_takes_finished_shards_whose_recipe_is_refused_here(finished_copy, capsys):
+    (finished_copy / "run" / "config.yaml").unlink()
+    assert passerby("lint", finished_copy / "run") == 0
+    assert passerby("lint", finished_copy / "run" / "shards") == 0
+    (finished_copy / "run" / "shards" / "done" / "000000.json").unlink()
+    assert passerby("lint", finished_copy / "run") == 2
+    assert "holds no config.yaml" in capsys.readouterr().err
