@@ -11,6 +11,8 @@ _BY_STAGE = {
 _BY_REASON = {
     "not_finite": "set generate.dtype=float32",
     "unsafe_image": "change the prompts, or set generate.safety_checker=false",
+    "corrupt_image": "make the pictures again (`passerby run RUN --redo generate`; RUN/logs say why they cannot be read)",
+    "pose_worker_died": "give the task more memory, or set a smaller filter.num_workers (RUN/logs say how the workers ended)",
     "invalid_measure": "change filter.plugins.dtype",
     "invalid_answers": "set caption.require_answers=false, or change caption.model",
     "caption_cut": "set a larger caption.max_new_tokens",

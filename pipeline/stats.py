@@ -29,14 +29,14 @@ def stats(paths: RunPaths) -> dict[str, Any]:
     Returns: run; stages (units, counts, reasons, seconds by stage); measures (of images that the filter kept and dropped); attributes (how
     often 0, 1, not stated); captions, prompts; sources, licences, models (counts); splits and shards; prompts_read (how many texts the
     prompt files held, and why some became no prompt). Once the shards are made, texts and attributes are those of their samples: the shard
-    stage drops near-duplicates. Raises ContractError if the folder is no run.
+    stage drops near-duplicates. Raises ContractError if the folder is no run, or a file of it is damaged.
     """
     stages = stage_counts(paths)
     if not stages:
         raise ContractError(f"{paths.root} holds no done record of any stage; accepted: the folder of a run that was started")
     answer: dict[str, Any] = {"run": str(paths.root), "stages": stages}
     if paths.prompts_read.exists():
-        answer["prompts_read"] = read_json(paths.prompts_read)
+        answer["prompts_read"] = _prompts_read(paths)
     if "filter" in stages:
         answer["measures"] = _measures(paths)
     members = _Members(paths) if "shard" in stages else None
@@ -47,6 +47,17 @@ def stats(paths: RunPaths) -> dict[str, Any]:
     if "shard" in stages:
         answer["shards"] = _shards(paths)
     return answer
+
+
+def _prompts_read(paths: RunPaths) -> dict[str, int]:
+    found = read_json(paths.prompts_read)
+    is_counts = isinstance(found, dict) and {"texts", "prompts"} <= found.keys() and all(isinstance(n, int) for n in found.values())
+    if not is_counts:
+        raise ContractError(
+            f"{paths.prompts_read} does not say how prompt files were read; accepted: numbers by name, texts and prompts among them. "
+            "Delete it to do without"
+        )
+    return found
 
 
 def stage_counts(paths: RunPaths) -> dict[str, Any]:

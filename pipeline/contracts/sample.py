@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.contracts.errors import ContractError
 
 SCHEMA_VERSION = 1
-KEY_PATTERN = re.compile(r"\d{9}_\d{2}")  # fixed width, sorts, no dot: WebDataset splits names at the first dot
+KEY_PATTERN = re.compile(r"[0-9]{9}_[0-9]{2}")  # fixed width, sorts, no dot: WebDataset splits names at the first dot
 IMAGE_EXTENSION, META_EXTENSION = "jpg", "json"
 SHARD_PATTERN = re.compile(r"[\w.-]*\w\.tar", re.ASCII)  # a plain name: an index from elsewhere must not lead out of its folder
 _HALF = re.compile("[\ud800-\udfff]")

@@ -1,12 +1,13 @@
 """Tasks that are over with units left, by stage and cause, with the last lines of a log."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.completion import State
 from pipeline.describe import RunPlan
-from pipeline.graph import StageSpec, resource
+from pipeline.graph import StageSpec, covered, resource
 from pipeline.logs import last_lines
 from pipeline.slurm.attempts import Attempt
 from pipeline.slurm.causes import Cause, cause_of
@@ -71,8 +72,9 @@ def _way_out(cause: Cause, plan: RunPlan, command: str) -> str:
     if cause is not Cause.MEMORY:
         return ""
     kind = resource(command)
-    smaller = ", or smaller batches (--set generate.batch_size=8)" if kind == "gpu" else ""
-    return f"more memory than now, `passerby retry {plan.paths.root} --site-set {kind}.memory=64G`{smaller}"
+    batches = " ".join(f"--set {spec.name}.batch_size=8" for spec in covered(command) if spec.resource == "gpu")
+    smaller = f", or smaller batches ({batches})" if batches else ""
+    return f"more memory than now, `passerby retry {shlex.quote(str(plan.paths.root))} --site-set {kind}.memory=64G`{smaller}"
 
 
 def _once(lines: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from generation.config import GenerationConfig
 
 REASONS = [
     *(("caption", reason) for reason in caption_gate.REASONS),
-    *(("filter", reason) for reason in (*filter_decision.REASONS, "invalid_measure", "corrupt_image", "pose_worker_died", "low_clip")),
+    *(("filter", reason) for reason in (*filter_decision.REASONS, "invalid_measure", "pose_worker_died", "low_clip")),
     *(("generate", reason) for reason in ("not_finite", "unsafe_image")),
     ("recrop", "small_crop"),
 ]
@@ -29,3 +29,10 @@ def test_captions_that_are_lost_are_not_mended_by_the_filter() -> None:
     assert "caption.require_answers" in advice("caption", {"caption_short": 1, "invalid_answers": 9})
     assert "caption.max_new_tokens" in advice("caption", {"caption_cut": 9})
     assert "filter.thresholds" not in advice("caption", {"caption_refusal": 9})
+
+
+def test_pictures_that_a_machine_lost_are_not_mended_by_other_prompts() -> None:
+    for reason in ("corrupt_image", "pose_worker_died"):
+        assert "prompts" not in advice("filter", {reason: 9})
+    assert "memory" in advice("filter", {"pose_worker_died": 9})
+    assert "--redo generate" in advice("filter", {"corrupt_image": 9})

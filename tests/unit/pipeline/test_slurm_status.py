@@ -8,7 +8,7 @@ import pytest
 from pipeline.fileio import read_json, write_json
 from pipeline.slurm import show, submission
 from pipeline.slurm.attempts import Attempt, attempt_file, write
-from tests.unit.pipeline.slurm_run import fail_caption_of_task_1
+from tests.unit.pipeline.slurm_run import SlurmRun, fail_caption_of_task_1
 
 
 def test_status_tells_of_a_fused_task_by_stage_and_names_its_end_once(run):
@@ -147,6 +147,24 @@ def test_out_of_memory_names_the_way_out_and_says_slurms_words_once(run, capsys)
     (way_out,) = {failure.way_out for failure in run.status().failures if failure.stage == "filter"}
     assert "--site-set cpu.memory=64G" in way_out
     assert "batch_size" not in way_out
+
+
+@pytest.mark.parametrize(
+    ("execution", "job", "batches"),
+    [
+        ("staged", "caption-0", "--set caption.batch_size=8"),
+        ("fused", "fused-0", "--set generate.batch_size=8 --set caption.batch_size=8"),
+    ],
+)
+def test_smaller_batches_are_those_of_the_stage_that_ran_out_of_memory(run, execution, job, batches):
+    (run.folder / "my runs").mkdir()
+    spaced = SlurmRun(run.folder / "my runs", run.slurm, execution=execution)
+    spaced.submit()
+    spaced.make("prompts", "generate", "filter", "recrop")
+    run.slurm.set(job, "OUT_OF_MEMORY", "OutOfMemory", [0])
+    (way_out,) = {failure.way_out for failure in spaced.status().failures if failure.stage == "caption"}
+    retry = f"`passerby retry '{spaced.paths.root}' --site-set gpu.memory=64G`"
+    assert way_out == f"more memory than now, {retry}, or smaller batches ({batches})"
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,13 @@ def test_the_page_shows_the_settings_and_what_was_left_out_of_the_prompt_files(p
     assert CliRunner().invoke(passerby, ["report", str(paths.root), "--samples", "0"]).exit_code == 0
 
 
+@pytest.mark.parametrize("text", ["[1]", '{"texts": 9}', '{"texts": 9, "prompts": [6]}'])
+def test_counts_of_prompt_files_of_another_form_are_refused_by_name(paths, text):
+    paths.prompts_read.write_text(text)
+    with pytest.raises(ContractError, match=r"read\.json does not say how prompt files were read; .* Delete it"):
+        stats(paths)
+
+
 def test_the_page_of_a_run_that_lost_everything_opens(paths):
     """When a user needs it most: no text, no measure, no label is there."""
     for folder in ("caption", "annotate"):
