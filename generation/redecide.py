@@ -1,7 +1,8 @@
 """`redecide`: other filter thresholds on a finished filter stage, from the stored measures, without opening a picture.
 
 The result is byte for byte what the filter would have written under the new thresholds; every later stage is removed, to be made again by
-`passerby run`. May be killed at any time and called again: config.yaml, which says what the records were made with, changes last.
+`passerby run`. May be killed at any time and called again, with the same thresholds or others: config.yaml, which says what the records
+were made with, changes last, and until then RunPaths.redecided says what else they may carry.
 """
 
 from collections import Counter
@@ -17,7 +18,7 @@ from pipeline.completion import read_record
 from pipeline.config import to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import Counts, DoneRecord
-from pipeline.fileio import sha256_file, write_bytes, write_json
+from pipeline.fileio import read_json, sha256_file, write_bytes, write_json
 from pipeline.lock import run_lock
 from pipeline.outputs import remove_stages
 from pipeline.paths import RunPaths
@@ -59,7 +60,7 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
     """What changes, as JSON; done if `apply`. `new` may differ from the run's config.yaml in filter.thresholds only.
 
     Raises: ConfigError if it differs elsewhere or somebody works on the run; ContractError if the run has no filtered units, or units of
-    yet another config.
+    yet another config; those of a redecide that was killed are taken, whatever its thresholds were.
     """
     paths = RunPaths(new.run.path)
     old = load_started(paths.root)
@@ -77,12 +78,14 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
         records = _checked_records(paths, old, new)  # again, now that nobody else writes; all of them, before anything is removed
         answer = to_json(paths, changes, applied=True)
         removed = remove_stages(paths, LATER)
+        write_json(paths.redecided, {**_stopped(paths), digest: to_dict(new.filter.thresholds)})
         for record in bar(records, "deciding"):
             rows = _rows(paths, record)
             decided = redecided(rows, new.filter.thresholds)
             changes.add(rows, decided)
             _commit(paths, record, rows, decided, digest)
         write_bytes(paths.config, to_yaml(new).encode())
+        paths.redecided.unlink()
     return {**to_json(paths, changes, applied=True), "later": answer["later"], "removed": removed}
 
 
@@ -108,7 +111,7 @@ def _rows(paths: RunPaths, record: DoneRecord) -> Columns:
 
 def _checked_records(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> list[DoneRecord]:
     """Of the filtered units. Raises ContractError if there are none, or one is of neither config."""
-    known = {stage_digests(config)[STAGE] for config in (old, new)}  # the new one: a redecide that was killed has got so far
+    known = {*(stage_digests(config)[STAGE] for config in (old, new)), *_stopped(paths)}
     units = paths.done_units(STAGE)
     if not units:
         raise ContractError(f"{paths.root}: no unit of {STAGE!r} is done; there is nothing to decide anew")
@@ -123,6 +126,16 @@ def _checked_records(paths: RunPaths, old: GenerationConfig, new: GenerationConf
             )
         records.append(record)
     return records
+
+
+def _stopped(paths: RunPaths) -> dict[str, Any]:
+    """Config digest -> thresholds of each redecide that was killed since one has ended: their units are judged anew too."""
+    if not paths.redecided.exists():
+        return {}
+    found = read_json(paths.redecided)
+    if not isinstance(found, dict):
+        raise ContractError(f"{paths.redecided} holds a {type(found).__name__}; accepted: thresholds by config digest. Delete it")
+    return found
 
 
 def _commit(paths: RunPaths, record: DoneRecord, before: Columns, after: Columns, config_digest: str) -> None:

@@ -64,6 +64,11 @@ class RunPaths:
         """How many texts the files of the recipe held, and why some became no prompt."""
         return self.stage("prompts") / "read.json"
 
+    @property
+    def redecided(self) -> Path:
+        """What a `redecide` that has not ended may have given to units: config digest -> filter.thresholds."""
+        return self.stage("filter") / "redecide.json"
+
     def ledger(self, stage: str, unit: int) -> Path:
         return self.stage(stage) / "ledger" / f"{unit:06d}.parquet"
 

@@ -114,6 +114,11 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
                 way_out = (
                     f"judge the stored measures anew with `passerby redecide {plan.paths.root} --set ...`, " if only_thresholds else ""
                 )
+                if stage.spec.name == "filter" and plan.paths.redecided.exists():
+                    way_out = (
+                        "finish the redecide that was stopped, with its thresholds "
+                        f"({plan.paths.redecided}) or others: `passerby redecide {plan.paths.root} --yes --set ...`, "
+                    )
                 known = (
                     ", ".join(changes)
                     or "the settings are those of config.yaml, but it was edited, or a file that it names, or passerby itself, has changed"

@@ -18,7 +18,7 @@ from generation.redecide import redecide
 from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
-from pipeline.fileio import write_bytes
+from pipeline.fileio import read_json, write_bytes
 from pipeline.inputs import UnitInput
 from pipeline.paths import RunPaths
 from pipeline.runner import run_units
@@ -156,27 +156,29 @@ def test_key_points_are_never_decoded(tmp_path: Path) -> None:
         read_rows(file)
 
 
-def test_killed_at_any_unit_and_called_again_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("after", [9.0, 6.0, 7.0])  # the same, the old ones, others
+def test_killed_at_any_unit_it_may_be_ended_with_any_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: float) -> None:
     from generation import redecide as module
 
     config = make_run(tmp_path / "run", 6.0)
-    make_run(tmp_path / "fresh", 9.0)
-    real, calls = module.write_json, []
+    make_run(tmp_path / "fresh", after)
+    real, paths = module.write_json, RunPaths(tmp_path / "run")
 
     def dies(path: Path, data: object) -> None:
-        calls.append(path)
-        if len(calls) == 2:
+        if path == paths.done("filter", 1):
             raise KeyboardInterrupt
         real(path, data)
 
     monkeypatch.setattr(module, "write_json", dies)
-    with pytest.raises(KeyboardInterrupt):
-        redecide(with_sharpness(config, 9.0), apply=True)
+    for value in (8.0, 9.0):  # killed twice: both may have left units
+        with pytest.raises(KeyboardInterrupt):
+            redecide(with_sharpness(config, value), apply=True)
     monkeypatch.undo()
-    assert RunPaths(tmp_path / "run").done_units("filter") == [0]  # unit 1 lost its record; `passerby run` would make it again
-    redecide(with_sharpness(config, 9.0), apply=True)
-    done = {k: v for k, v in files(tmp_path / "fresh").items() if not k.endswith("000001.json")}
-    assert {k: v for k, v in files(tmp_path / "run").items() if not k.endswith("000001.json")} == done
+    assert paths.done_units("filter") == [0]  # unit 1 lost its record; `passerby run` would make it again
+    assert [thresholds["min_laplacian_variance"] for thresholds in read_json(paths.redecided).values()] == [8.0, 9.0]
+    redecide(with_sharpness(config, after), apply=True)
+    ended, fresh = ({k: v for k, v in files(tmp_path / name).items() if "000001." not in k} for name in ("run", "fresh"))
+    assert ended == fresh
 
 
 def test_other_changes_and_foreign_units_are_refused(tmp_path: Path) -> None:

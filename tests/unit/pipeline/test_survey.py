@@ -54,6 +54,15 @@ def test_other_thresholds_alone_have_a_cheaper_way_out(tmp_path: Path) -> None:
     assert f"`passerby redecide {tmp_path} --set ...`" in text
 
 
+def test_a_redecide_that_was_stopped_is_to_be_ended(tmp_path: Path) -> None:
+    (tmp_path / "filter").mkdir()
+    RunPaths(tmp_path).redecided.write_text("{}")
+    text = refusal(tmp_path, "filter", OLD)
+    assert (
+        f"finish the redecide that was stopped, with its thresholds ({RunPaths(tmp_path).redecided}) or others: `passerby redecide" in text
+    )
+
+
 def test_an_entry_that_came_or_went_is_named(tmp_path: Path) -> None:
     more = {"thresholds": {"min_body_share": 0.5, "min_measures": {"clip": 0.2}}, "pose_model": "embedded"}
     assert "filter.thresholds.min_measures.clip unset -> 0.2" in refusal(tmp_path, "filter", {**OLD, "filter": more})
