@@ -62,19 +62,23 @@ def train(path: Path, overrides: tuple[str, ...], print_config: bool, paper_prot
 def evaluate(
     path: Path, overrides: tuple[str, ...], print_config: bool, folder: Path | None, split: str, cost: bool, as_json: bool
 ) -> None:
-    """Score a checkpoint, fine-tuned or only pre-trained, on a split: recall@k, mAP, mINP, mAP@10 and the official score."""
+    """Score a checkpoint, fine-tuned or only pre-trained, on a split: recall@k, mAP, mINP, mAP@10 and the official score.
+
+    The first line names the data set, the split and the checkpoint; what is reported as a result is --split test.
+    """
     config = _config(path, overrides, print_config)
     from finetune.config import PAPER
-    from finetune.evaluate import cost_of, evaluate
+    from finetune.evaluate import cost_of, evaluation_of
     from finetune.protocol import selection_of
 
     folder = folder or Path(config.out)
     costs = {"cost": cost_of(config, folder, split)} if cost else {}  # first: it is quicker, and may be refused
-    scores = evaluate(config, folder, split) | costs
-    selection = selection_of(folder)
+    found = evaluation_of(config, folder, split)
+    scores, selection = found.scores | costs, selection_of(folder)
     if as_json:
-        click.echo(json.dumps(scores | ({"protocol": selection} if selection else {})))
+        click.echo(json.dumps(scores | found.facts | ({"protocol": selection} if selection else {})))
         return
+    click.echo(found.title())
     for kind, values in scores.items():
         for name, value in values.items():
             click.echo(f"{kind:10} {name:11} " + (f"{value:8.2f}" if kind == "cost" else f"{100 * value:6.2f} %"))

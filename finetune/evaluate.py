@@ -1,12 +1,14 @@
 """Scores of a checkpoint on a split, and submissions. A checkpoint knows how its texts and pictures are prepared (`finetune.protocol`)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from finetune import tasks
+from finetune.best import find_checkpoint
 from finetune.config import FinetuneConfig
 from finetune.datasets.retrieval_split import of_kinds, read_test
 from finetune.fusion import fused_scores
@@ -19,17 +21,40 @@ from finetune.recipes import Recipe
 from finetune.scores import ranked_names
 from finetune.submission import LIST_LENGTH, write_submission
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import check_writable
+from pipeline.fileio import check_writable, read_json
+from pretrain.checkpoint import METADATA_FILE, resolve
 from pretrain.engine import pick_device
 
 
-def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
-    """Scores of a checkpoint on "val" or "test". A pre-trained checkpoint that was never fine-tuned is scored as it is.
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """facts: what was scored, and on what: data_set, split, queries (where there are any), pictures, checkpoint, step (None: unknown)."""
+
+    scores: tasks.Scores
+    facts: dict[str, Any]
+
+    def title(self) -> str:
+        """The facts in a line."""
+        sizes = ", ".join(f"{self.facts[name]} {name}" for name in ("queries", "pictures") if name in self.facts)
+        step = "" if self.facts["step"] is None else f" (step {self.facts['step']})"
+        return f"{self.facts['data_set']}, {self.facts['split']}: {sizes}; {self.facts['checkpoint']}{step}"
+
+
+def evaluation_of(config: Recipe, folder: Path, split_name: str) -> Evaluation:
+    """Of a checkpoint on "val" or "test". A pre-trained checkpoint that was never fine-tuned is scored as it is.
 
     Raises ConfigError for validation on identities that the checkpoint was trained on, ContractError for a test without answers.
     """
     task = _task(config, folder, split_name)
-    return task.run(open_for(config, folder), config.eval)
+    chosen = resolve(find_checkpoint(folder))
+    step = read_json(chosen / METADATA_FILE).get("step")
+    facts = {"data_set": config.data.name, "split": split_name, **task.sizes, "checkpoint": str(chosen), "step": step}
+    return Evaluation(task.run(open_for(config, folder), config.eval), facts)
+
+
+def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
+    """The scores of `evaluation_of`."""
+    return evaluation_of(config, folder, split_name).scores
 
 
 def _task(config: Recipe, folder: Path, split_name: str) -> tasks.Task:

@@ -6,7 +6,7 @@ with what is known of the model, in the form that model hubs read. With --encode
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from finetune.methods.files import architecture
 from finetune.methods.pairs import Size
 from finetune.methods.start import open_searcher
 from finetune.models import clip
-from finetune.protocol import eval_of
+from finetune.protocol import MEASURED_ON, TRAINED_ON, eval_of
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.fileio import read_json, sha256_file, write_bytes
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, check_foreign, resolve
@@ -141,10 +141,14 @@ def _export(module: nn.Module, inputs: Sequence[tuple[Tensor, ...]], dynamic: tu
 
 def _card(folder: Path, report: dict[str, Any]) -> str:
     facts = read_json(folder / METADATA_FILE)
-    scores = facts.get("val", {}).get("all", {})
-    table = "".join(f"| {name} | {100 * value:.2f} % |\n" for name, value in scores.items())
+    scores, where = facts.get("val", {}).get("all", {}), _measured_on(folder, facts)
+    shown = {name: value for name, value in scores.items() if name != "official" or where["data_set"] == "challenge"}
+    table = "".join(f"| {name} | {100 * value:.2f} % |\n" for name, value in shown.items())
+    place = f"{where['data_set']}, {where['split']}" + "".join(
+        f", {where[name]} {name}" for name in ("queries", "pictures") if name in where
+    )
     measured = (
-        f"Scores that chose it ({eval_of(folder).selection}):\n\n| score | value |\n|---|---|\n{table}"
+        f"Scores that chose it ({eval_of(folder).selection}), on {place}:\n\n| score | value |\n|---|---|\n{table}"
         if table
         else "No scores are recorded for this checkpoint.\n"
     )
@@ -159,8 +163,16 @@ def _card(folder: Path, report: dict[str, Any]) -> str:
         f"sha256 of `{MODEL_FILE}`: `{report['sha256']}`.",
         "",
         "```python",
+        "from pathlib import Path",
+        "",
+        "import torch",
         "from finetune.export import from_pretrained",
+        "",
         'searcher = from_pretrained("THIS FOLDER")',
+        'texts = searcher.embed_texts(["a man in a red coat"]).feat  # (1, D), normalised',
+        'pixels = searcher.pixels(Path("a.jpg").read_bytes(), "a.jpg")  # (3, H, W)',
+        "pictures = searcher.embed_images(torch.from_numpy(pixels)[None]).feat",
+        "print(texts @ pictures.T)  # cosines",
         "```",
         "",
         measured,
@@ -169,3 +181,10 @@ def _card(folder: Path, report: dict[str, Any]) -> str:
         "",
     )
     return "\n".join(lines)
+
+
+def _measured_on(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What its scores are of; older checkpoints do not say it, and name the data set that they were trained on at most."""
+    data_set = facts.get(TRAINED_ON, {}).get("name", "a data set that it does not name")
+    former = {"data_set": data_set, "split": "test" if eval_of(folder).paper_protocol else "val"}
+    return {**former, **facts.get(MEASURED_ON, {})}

@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune.best import best_metadata, save_best
 from finetune.methods.base import Method
+from finetune.protocol import MEASURED_ON
 from finetune.recipes import Recipe
 from finetune.tasks import Task
 from pretrain.distributed import barrier
@@ -45,7 +46,12 @@ class Judge:
             measured = self.task.run(self.method.searcher, self.config.eval)
             scores, best = measured["all"], best_metadata(self.root)
             if best is None or scores[select] > best["val"]["all"][select]:
-                save_best(self.root, step, self.method.save, {"val": measured, **self.extra, "training": self.identity})
+                facts = {"val": measured, MEASURED_ON: self._measured_on(), **self.extra, "training": self.identity}
+                save_best(self.root, step, self.method.save, facts)
         self.method.model.train()
         log.info("step %d/%d, validation %s %.3f", step, self.num_steps, select, scores[select])
         return scores
+
+    def _measured_on(self) -> dict[str, Any]:
+        """What the scores of "val" are of; the published protocol chooses on test."""
+        return {"data_set": self.config.data.name, "split": "test" if self.config.eval.paper_protocol else "val", **self.task.sizes}

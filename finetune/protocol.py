@@ -23,7 +23,7 @@ from pretrain.models.aptm import APTM
 from pretrain.settings import AugmentConfig
 from pretrain.tokenizer import CaptionTokenizer
 
-PROTOCOL, TRAINED_ON = "evaluation", "trained_on"  # entries of a checkpoint's metadata
+PROTOCOL, TRAINED_ON, MEASURED_ON = "evaluation", "trained_on", "measured_on"  # entries of a checkpoint's metadata
 
 
 @dataclass(frozen=True, kw_only=True)

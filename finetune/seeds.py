@@ -13,8 +13,8 @@ from pipeline.signals import StopRequest
 
 
 def train_seeds(config: Recipe, seeds: Sequence[int], stop: StopRequest) -> dict[str, Any]:
-    """Train in OUT/seed-N for each seed and write OUT/seeds.json: "protocol", how the checkpoints were selected; "val" and, where its
-    answers are known, "test" -> kind -> score -> {mean, std, values}.
+    """Train in OUT/seed-N for each seed and write OUT/seeds.json: "data_set", its name; "protocol", how the checkpoints were selected;
+    "val" and, where its answers are known, "test" -> kind -> score -> {mean, std, values}.
 
     std is the sample standard deviation (n - 1). Trainings that are finished are not repeated. Raises ConfigError for fewer than two seeds.
     """
@@ -25,7 +25,7 @@ def train_seeds(config: Recipe, seeds: Sequence[int], stop: StopRequest) -> dict
         return {}
     known = [split for split in ("val", "test") if summaries[0][split]]
     scores = {split: spread([summary[split] for summary in summaries]) for split in known}
-    result = {"seeds": list(seeds), "protocol": config.eval.selection, **scores}
+    result = {"seeds": list(seeds), "data_set": config.data.name, "protocol": config.eval.selection, **scores}
     write_json(Path(config.out) / "seeds.json", result)
     return result
 

@@ -37,6 +37,11 @@ class Task(Protocol):
         """group -> score -> fraction; the group "all" holds the score that may choose a checkpoint."""
         ...
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What the scores are of: the number of "queries", where there are any, and of "pictures" that they are searched in."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class RetrievalTask:
@@ -47,6 +52,11 @@ class RetrievalTask:
 
     def run(self, searcher: Searcher, config: EvalConfig) -> Scores:
         return measure(self.split, rank_split(searcher, self.split, config, self.workers))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        searched = {column for rows, columns in self.split.routes.values() if rows for column in columns}
+        return {"queries": len(self.split.queries), "pictures": len(searched)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,10 @@ class AttributeTask:
         # not defined where nothing is predicted of a picture, and JSON has no NaN.
         defined = {name: value for name, value in attribute_metrics(predicted, labels).items() if not np.isnan(value)}
         return {"all": {**defined, "mean_accuracy": float(np.nanmean(balanced_accuracies(predicted, labels)))}}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"pictures": len(self.records)}
 
 
 def validation_task(data: DataConfig) -> Task:

@@ -112,6 +112,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     metrics.close()
     summary = {
         "steps": num_steps,
+        "data_set": config.data.name,
         "train_lines": len(lines.records),
         "init": "random" if method.weights == "random" else "checkpoint",
         "weights": method.weights,

@@ -55,7 +55,7 @@ def test_the_embedded_recipe_has_the_architecture_of_the_embedded_pre_training()
 
 
 def test_a_cost_that_cannot_be_measured_is_refused_before_anything_is_scored(people, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("finetune.evaluate.evaluate", lambda *_: pytest.fail("was scored"))
+    monkeypatch.setattr("finetune.evaluate.evaluation_of", lambda *_: pytest.fail("was scored"))
     tree = {"out": str(tmp_path), "data": {"name": "pa-100k", "folder": str(people)}, "init": {"checkpoint": str(tmp_path)}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree | {"eval": {"select": "mean_accuracy"}}))
     assert run("evaluate", "--config", tmp_path / "c.yaml", "--cost") == 2

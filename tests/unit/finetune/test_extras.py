@@ -236,6 +236,10 @@ def test_an_exported_folder_opens_and_its_encoders_agree(name, miniature, tmp_pa
     card = (tmp_path / "given" / "README.md").read_text()
     assert "| map | 25.00 % |" in card
     assert report["sha256"] in card
+    Image.new("RGB", (16, 32)).save(tmp_path / "a.jpg")
+    snippet = card.partition("```python\n")[2].partition("```")[0].replace("THIS FOLDER", str(tmp_path / "given"))
+    exec(snippet.replace("a.jpg", str(tmp_path / "a.jpg")), found := {})  # noqa: S102
+    assert (found["texts"] @ found["pictures"].T).shape == (1, 1)
     assert not (tmp_path / "given" / "training_state").exists()
     export_checkpoint(tmp_path / "checkpoint", tmp_path / "given")
     assert {path.name for path in (tmp_path / "given").iterdir()} == {*(p.name for p in (tmp_path / "checkpoint").iterdir()), "README.md"}

@@ -114,5 +114,19 @@ def test_a_start_from_weights_that_have_seen_what_is_held_out_is_told(people, pa
 
 def test_the_json_of_an_evaluation_says_how_the_checkpoint_was_selected(people, paper, tmp_path):
     arguments = ["evaluate", "--config", str(paper.parents[1] / "config.yaml"), "--checkpoint", str(paper), "--split", "test", "--json"]
-    said = CliRunner().invoke(finetune, arguments, catch_exceptions=False).stdout
-    assert json.loads(said)["protocol"] == "paper protocol: selected on test"
+    said = json.loads(CliRunner().invoke(finetune, arguments, catch_exceptions=False).stdout)
+    assert said["protocol"] == "paper protocol: selected on test"
+    facts = {"data_set": "icfg-pedes", "split": "test", "queries": 4, "pictures": 2, "checkpoint": str(paper), "step": 1}
+    assert {name: said[name] for name in facts} == facts
+
+
+def test_a_table_of_scores_begins_with_what_they_are_of_and_so_does_that_of_a_model_card(people, tmp_path):
+    out = tmp_path / "out"
+    summary = train(recipe(out, {"folder": str(people), "name": "rstpreid"}), StopRequest())
+    assert summary["data_set"] == "rstpreid"
+    said = CliRunner().invoke(finetune, ["evaluate", "--config", str(out / "config.yaml")], catch_exceptions=False).stdout
+    assert said.startswith(f"rstpreid, val: 4 queries, 2 pictures; {out / 'checkpoint' / 'best-00000001'} (step 1)\n")
+    export_checkpoint(out, tmp_path / "given")
+    card = (tmp_path / "given" / "README.md").read_text()
+    assert "(selected on validation), on rstpreid, val, 4 queries, 2 pictures:" in card
+    assert "official" not in card, "the challenge's score"
