@@ -144,9 +144,8 @@ def _card(folder: Path, report: dict[str, Any]) -> str:
     scores, where = facts.get("val", {}).get("all", {}), _measured_on(folder, facts)
     shown = {name: value for name, value in scores.items() if name != "official" or where["data_set"] == "challenge"}
     table = "".join(f"| {name} | {100 * value:.2f} % |\n" for name, value in shown.items())
-    place = f"{where['data_set']}, {where['split']}" + "".join(
-        f", {where[name]} {name}" for name in ("queries", "pictures") if name in where
-    )
+    sizes = [f"{where[name]} {name}" for name in ("queries", "pictures") if name in where]
+    place = ", ".join([where["data_set"], where["split"], *sizes])
     measured = (
         f"Scores that chose it ({eval_of(folder).selection}), on {place}:\n\n| score | value |\n|---|---|\n{table}"
         if table
