@@ -30,7 +30,7 @@ from pipeline.signals import Stopped, StopRequest
 from pretrain import loop
 from pretrain.distributed import barrier, rank, world_size
 from pretrain.engine import build_engine, pick_device, start_process_group
-from pretrain.loop import Progress, Saver
+from pretrain.loop import Progress, Saver, WayOut
 from pretrain.metrics_log import MetricsLog, write_summary
 from pretrain.objective import weighted_total
 
@@ -75,7 +75,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())
     metrics = MetricsLog(out / "metrics.jsonl", progress.step) if rank() == 0 else None
-    began = time.monotonic() - progress.seconds
+    way_out, began = WayOut(root, config), time.monotonic() - progress.seconds
     if newest and judge.is_due(progress.step) and loop.owes_scores(metrics, progress.step, lost=best_folder(root) is None):
         judge.validate(progress.step, metrics)
     for step in range(progress.step, num_steps):
@@ -85,7 +85,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         total = weighted_total(terms, weights)
         engine.backward(total)
         terms["gradient_norm"] = engine.gradient_norm()
-        values, leaving = loop.agree(terms, total, step, stop, batch.keys)
+        values, leaving = loop.agree(terms, total, step, stop, batch.keys, way_out)
         engine.step(factor := method.lr_factor(step, num_steps))
         method.after_step()
 

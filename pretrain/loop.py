@@ -39,12 +39,33 @@ class Progress:
         return f"step {self.step}/{num_steps}, {losses}, {left:.0f} s left"
 
 
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """Of a loss that stops a training: the same settings would meet it again, and others make another training.
+
+    root: OUT/checkpoint. config: a recipe, with `optim` and `init`.
+    """
+
+    root: Path
+    config: Any
+
+    def text(self) -> str:
+        """What to do, for an error message."""
+        gentler = "lower optim.lr" if self.config.optim.clip_norm else "lower optim.lr or set optim.clip_norm"
+        folder = checkpoint.latest(self.root)
+        if folder is None:
+            return f"{gentler} and run again; there is no checkpoint yet"
+        others = [f"init.{name}=null" for name in ("swin", "bert", "weights") if getattr(self.config.init, name, None)]
+        start = " ".join([f"init.checkpoint={folder}", *others])
+        return f"{gentler} in another `out`, with {start}: moments, schedule and place in the data begin anew"
+
+
 def agree(
-    terms: Mapping[str, Tensor], total: Tensor, step: int, stop: StopRequest, keys: Sequence[str] = ()
+    terms: Mapping[str, Tensor], total: Tensor, step: int, stop: StopRequest, keys: Sequence[str], way_out: WayOut
 ) -> tuple[dict[str, float], bool]:
     """Values, mean over ranks, and whether some rank was asked to leave. All ranks raise StageError if one sees a non-finite value.
 
-    keys: the samples of this rank's batch, for that message.
+    step: steps that are done. keys: the samples of this rank's batch, for that message, as is way_out.
     """
     stacked = torch.stack([*terms.values(), total]).detach()
     asked = torch.tensor([stop.received is not None], device=stacked.device)
@@ -53,7 +74,7 @@ def agree(
     if any(broken):
         bad = ", ".join(name for name, flag in zip(names, broken, strict=True) if flag)
         where = _culprits(dict(zip(names, stacked.isfinite().tolist(), strict=True)), keys)
-        raise StageError(f"not finite at step {step}: {bad}; nothing was updated ({where}); lower optim.lr or set optim.clip_norm")
+        raise StageError(f"not finite at step {step + 1}: {bad}; nothing was updated ({where}); {way_out.text()}")
     return dict(zip(names, mean_over_ranks(stacked).tolist(), strict=True)), leaving
 
 

@@ -31,7 +31,7 @@ from pretrain.engine import build_engine, deepspeed_config, pick_device, start_p
 from pretrain.flops import StepSize, device_peak, model_flops_utilisation
 from pretrain.initialize import initialise
 from pretrain.labelling import labelling
-from pretrain.loop import Progress, Saver
+from pretrain.loop import Progress, Saver, WayOut
 from pretrain.masking import Masker
 from pretrain.metrics_log import MetricsLog, write_summary
 from pretrain.mixture import open_samples
@@ -105,7 +105,9 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     weights = pretrain_weights(config.objective)
     peak = device_peak(torch.cuda.get_device_name(device), config.engine.precision) if device.type == "cuda" else None
     chance = Chance(config.seed, rank(), device)
-    spikes = SpikeGuard(config.train.spike_factor, read_json(newest / checkpoint.METADATA_FILE)["recent_totals"] if newest else ())
+    way_out = WayOut(root, config)
+    recent = read_json(newest / checkpoint.METADATA_FILE)["recent_totals"] if newest else ()
+    spikes = SpikeGuard(config.train.spike_factor, way_out, recent)
     validation = Validation(config=config, held_out=held_out, model=model, tokenizer=tokenizer, num_steps=num_steps)
     began = time.monotonic() - progress.seconds
     if validation.is_due(progress.step) and loop.owes_scores(metrics, progress.step):
@@ -128,7 +130,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         means = _means(done)
         total = means.pop("total")
         means[loop.GRADIENT_NORM] = engine.gradient_norm()
-        values, leaving = loop.agree(means, total, step, stop, batch.keys)  # the one place where the host waits: backward is on its way
+        # the one place where the host waits: backward is on its way
+        values, leaving = loop.agree(means, total, step, stop, batch.keys, way_out)
         spikes.check(values["total"], step)
         factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)
         engine.step(factor)

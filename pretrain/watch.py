@@ -10,6 +10,7 @@ from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pretrain.config import PretrainConfig
 from pretrain.distributed import rank
 from pretrain.evaluate import rank_split, scores_of
+from pretrain.loop import WayOut
 from pretrain.mixture import Samples, open_gallery
 from pretrain.models.aptm import APTM
 from pretrain.tokenizer import CaptionTokenizer
@@ -21,9 +22,9 @@ log = logging.getLogger("pretrain")
 class SpikeGuard:
     """Compares each total with the median of those of the steps before it."""
 
-    def __init__(self, factor: float, recent: Iterable[float] = ()) -> None:
+    def __init__(self, factor: float, way_out: WayOut, recent: Iterable[float] = ()) -> None:
         """factor 0: never stops anything. recent: totals before a continuation, as its checkpoint has them."""
-        self._factor = factor
+        self._factor, self._way_out = factor, way_out
         self._recent = deque(recent, maxlen=WINDOW)
 
     @property
@@ -32,13 +33,13 @@ class SpikeGuard:
         return list(self._recent)
 
     def check(self, total: float, step: int) -> None:
-        """total is the same on all ranks, so all of them stop. Raises StageError before the step is taken."""
+        """total is the same on all ranks, so all of them stop. step: steps that are done. Raises StageError before the next is taken."""
         if self._factor and len(self._recent) == WINDOW:
             usual = statistics.median(self._recent)
             if total > self._factor * usual:
                 raise StageError(
-                    f"the total loss jumped to {total:.4g} at step {step}, {total / usual:.1f} times the median of {WINDOW} steps; "
-                    f"nothing was updated; lower optim.lr, set optim.clip_norm, or raise train.spike_factor={self._factor:g}"
+                    f"the total loss jumped to {total:.4g} at step {step + 1}, {total / usual:.1f} times the median of {WINDOW} steps; "
+                    f"nothing was updated; raise train.spike_factor={self._factor:g} and run again to go on, or {self._way_out.text()}"
                 )
         self._recent.append(total)
 

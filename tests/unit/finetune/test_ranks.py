@@ -74,8 +74,8 @@ def test_a_loss_that_is_not_finite_stops_both_ranks_before_the_update_and_names_
     """The lines of all ranks are compared, so that a picture of one rank spoils the losses of both, and the lines of both are named."""
     (first, _), (second, keys) = (rank[name] for rank in ranks)
     assert first == second
-    assert first.startswith("not finite at step 1: ")
-    terms = first.removeprefix("not finite at step 1: ").partition(";")[0].split(", ")
+    assert first.startswith("not finite at step 2: ")
+    terms = first.removeprefix("not finite at step 2: ").partition(";")[0].split(", ")
     assert {"gradient_norm", "total"} < set(terms)
     assert len(keys) == 2
     assert f"rank 1: {', '.join(keys[1])}" in first

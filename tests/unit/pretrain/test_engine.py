@@ -111,7 +111,7 @@ def test_a_gradient_that_is_not_finite_is_found_where_all_losses_are(
         return weighted_total(terms, weights) + (0 * terms["itc"]).sqrt()  # 0, of infinite slope
 
     monkeypatch.setattr("pretrain.train.weighted_total", steep)
-    with pytest.raises(StageError, match=r"not finite at step 0: gradient_norm; nothing was updated \(rank 0: "):
+    with pytest.raises(StageError, match=r"not finite at step 1: gradient_norm; nothing was updated \(rank 0: "):
         train(_config(shards, tmp_path, kind, zero_stage), StopRequest())
 
 

@@ -9,6 +9,7 @@ from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_json
 from pretrain import checkpoint, loop
 from tests.unit.pretrain.ranks import run_ranks
+from tests.unit.pretrain.samples import tiny_config
 
 
 def _started(rank: int, roots: list[Path], identities: list[str]) -> str:
@@ -33,3 +34,12 @@ def test_ranks_that_would_continue_different_trainings_are_named_on_all_ranks(tm
     assert set(run_ranks(_started, 2, here, [shared, shared], ["a", "a"])) == {str(shared / "step-00000004")}
     with pytest.raises(Exception, match="another config or other data"):
         loop.newest(shared, "b")
+
+
+def test_the_way_out_names_what_is_not_set_already_and_the_weights_that_a_checkpoint_replaces(shards: Path, tmp_path: Path) -> None:
+    clipped = tiny_config(shards, tmp_path, optim={"clip_norm": 1.0}, init={"swin": "swin.pth"})
+    assert loop.WayOut(tmp_path, clipped).text() == "lower optim.lr and run again; there is no checkpoint yet"
+    newest = tmp_path / "step-00000004"
+    write_json(newest / checkpoint.METADATA_FILE, {})
+    expected = f"lower optim.lr in another `out`, with init.checkpoint={newest} init.swin=null: moments, "
+    assert loop.WayOut(tmp_path, clipped).text().startswith(expected)

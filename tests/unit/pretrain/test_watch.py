@@ -18,14 +18,15 @@ from tests.unit.pretrain.samples import make_shards, tiny_config
 from tests.unit.pretrain.test_train import StopAfter
 
 
-def test_a_jump_over_the_median_stops_and_a_slow_rise_does_not() -> None:
-    guard = SpikeGuard(3.0)
+def test_a_jump_over_the_median_stops_and_a_slow_rise_does_not(shards: Path, tmp_path: Path) -> None:
+    way_out = loop.WayOut(tmp_path, tiny_config(shards, tmp_path))
+    guard = SpikeGuard(3.0, way_out)
     for step in range(WINDOW):
         guard.check(1.0 if step else 100.0, step)  # before the window is full nothing is a jump
     guard.check(2.9, WINDOW)
-    with pytest.raises(StageError, match=r"jumped to 3\.1 at step 60, 3\.1 times the median .* train\.spike_factor=3"):
+    with pytest.raises(StageError, match=r"jumped to 3\.1 at step 61, 3\.1 times the median .* train\.spike_factor=3 and run"):
         guard.check(3.1, 60)
-    SpikeGuard(0.0).check(1e9, 0)
+    SpikeGuard(0.0, way_out).check(1e9, 0)
 
 
 def test_validation_scores_held_out_samples_and_disturbs_nothing(shards: Path, tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def jump(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("jump")
 def test_a_jump_stops_a_training_before_the_step_is_taken(shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"jumped to .* at step 4"):
+    with pytest.raises(StageError, match=r"jumped to .* at step 5"):
         train(tiny_config(shards, tmp_path, train={"steps": 8, "save_every": 1, "spike_factor": 3.0}), StopRequest())
     assert checkpoint.resolve(tmp_path / "checkpoint").name == "step-00000004"
 
@@ -156,7 +157,7 @@ def test_a_continued_training_knows_the_losses_before_it_also_those_that_were_no
     config = tiny_config(shards, tmp_path, train={"steps": 8, "log_every": 8, "spike_factor": 3.0})
     with pytest.raises(Stopped):
         train(config, StopAfter(3))
-    with pytest.raises(StageError, match=r"jumped to .* at step 4"):
+    with pytest.raises(StageError, match=r"jumped to .* at step 5"):
         train(config, StopRequest())
 
 
@@ -170,7 +171,7 @@ def _broken_on_rank_1(rank: int, shards: Path, out: Path) -> tuple[str, list[str
         return loss(*arguments) * (float("nan") if rank == 1 and len(calls) == 2 else 1.0)
 
     def recorded(*arguments: Any) -> Any:
-        keys.append(list(arguments[-1]))
+        keys.append(list(arguments[4]))
         return agree(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -184,8 +185,12 @@ def _broken_on_rank_1(rank: int, shards: Path, out: Path) -> tuple[str, list[str
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all_ranks_and_names_the_samples_of_that_rank(shards: Path, tmp_path: Path) -> None:
     (first, _), (second, keys) = run_ranks(_broken_on_rank_1, 2, tmp_path, shards, tmp_path / "out")
     assert first == second
-    assert first.startswith("not finite at step 1: iac, ")
+    assert first.startswith("not finite at step 2: iac, ")
     assert f"nothing was updated (rank 1: {', '.join(keys)})" in first
-    assert checkpoint.resolve(tmp_path / "out" / "checkpoint").name == "step-00000001"
+    newest = checkpoint.resolve(tmp_path / "out" / "checkpoint")
+    assert newest.name == "step-00000001"
+    assert f"); lower optim.lr or set optim.clip_norm in another `out`, with init.checkpoint={newest}: moments, " in first
+    gentler = {"optim": {"lr": 1e-5, "clip_norm": 1.0}, "init": {"checkpoint": str(newest)}, "train": {"steps": 1}}
+    assert train(tiny_config(shards, tmp_path / "again", **gentler), StopRequest())["steps"] == 1
     (line,) = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert 0 <= line["val/map"] <= 1  # both ranks took part in the validation after step 1
