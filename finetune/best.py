@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.fileio import read_json, write_bytes
+from pipeline.paths import is_training
 from pretrain.checkpoint import METADATA_FILE
 
 POINTER = "best"
@@ -49,7 +50,8 @@ def check_best(root: Path, training: str) -> None:
 def find_checkpoint(folder: Path) -> Path:
     """OUT or OUT/checkpoint of a fine-tuning mean its best checkpoint; any other folder is returned as it is.
 
-    Raises ContractError if the best one is lost: another would have other scores than those that the training has reported.
+    Raises ContractError if the best one is lost: another would have other scores than those that the training has reported; ConfigError
+    for OUT of a training from several seeds, which holds one training each.
     """
     for root in (folder / "checkpoint", folder):
         if best := best_folder(root):
@@ -59,4 +61,9 @@ def find_checkpoint(folder: Path) -> Path:
                 f"{root / POINTER} names no whole checkpoint; run the training again, which goes on from its newest checkpoint and "
                 f"chooses anew, or give one of the folders {root}/step-*"
             )
+    seeds = sorted(path for path in folder.glob("seed-*") if is_training(path))
+    if seeds and not is_training(folder):
+        raise ConfigError(
+            f"{folder} holds trainings from several seeds; give one of them, {seeds[0]}, or a recipe with --set out={seeds[0]}"
+        )
     return folder

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from finetune.best import find_checkpoint
 from finetune.evaluate import open_for
 from finetune.recipes import Recipe
 from finetune.tasks import test_task
@@ -34,6 +35,7 @@ def cross_domain(configs: Sequence[Recipe], score: str = "recall@1") -> dict[str
 
 def _protocol(config: Recipe) -> str:
     path = Path(config.out) / SUMMARY_FILE
+    find_checkpoint(path.parent)  # refuses what `--seeds` wrote
     if not path.is_file():
         raise ConfigError(f"{config.out} holds no finished training (no summary.json); train it first")
     return read_json(path)["protocol"]

@@ -15,6 +15,7 @@ from finetune.config import FinetuneConfig
 from finetune.datasets.challenge import gold_path
 from finetune.evaluate import evaluate
 from finetune.initialize import start_model
+from finetune.matrix import cross_domain
 from finetune.seeds import spread, train_seeds
 from finetune.train import train
 from pipeline.config import build
@@ -168,8 +169,12 @@ def test_several_seeds_give_mean_and_spread(tiny_tree):
     assert len(values) == 2
     assert report["test"]["all"]["map"]["mean"] == pytest.approx(np.mean(values))
     assert report["test"]["all"]["map"]["std"] == pytest.approx(np.std(values, ddof=1))
+    assert report["data_set"] == "challenge"
     with pytest.raises(ConfigError, match="at least two"):
         train_seeds(config, (0,), StopRequest())
+    for look in (lambda: evaluate(config, Path(config.out), "val"), lambda: cross_domain([config])):
+        with pytest.raises(ConfigError, match=rf"several seeds; give one of them, {config.out}/seed-0, or a recipe with --set out="):
+            look()
 
 
 def test_a_score_that_one_seed_leaves_undefined_is_reported_over_the_others():
@@ -186,7 +191,7 @@ def test_seeds_report_validation_where_the_answers_of_the_test_are_not_known(tin
     short = {"data": {"folder": str(tmp_path / "data")}, "train": {"steps": 1, "global_batch": 8}, "eval": {"times": 1}}
     config = build(FinetuneConfig, tiny_tree | short, "test")
     report = train_seeds(config, (0, 1), StopRequest())
-    assert list(report) == ["seeds", "protocol", "val"]
+    assert list(report) == ["seeds", "data_set", "protocol", "val"]
     assert len(report["val"]["all"]["map"]["values"]) == 2
     assert json.loads((Path(config.out) / "seeds.json").read_text()) == report
 
