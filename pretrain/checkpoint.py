@@ -126,6 +126,11 @@ def resolve(folder: Path) -> Path:
         return folder
     if newest := latest(folder) or latest(folder / "checkpoint"):
         return newest
+    if folder.is_file():
+        raise ConfigError(
+            f"{folder} is a file, and a checkpoint is a folder; of published APTM weights, make one with `passerby import-checkpoint "
+            f"--aptm {folder} --config RECIPE --out FOLDER` (RECIPE: of a pre-training, with their architecture)"
+        )
     raise ConfigError(f"{folder} is no checkpoint (no {METADATA_FILE}) and holds none; give a folder that a training wrote")
 
 
