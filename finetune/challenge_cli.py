@@ -116,7 +116,12 @@ def predict(
     from finetune.evaluate import predict_submission
 
     report = predict_submission(list(checkpoints), data, out, device, {"pedestrian": list(pedestrians), "vehicle": list(vehicles)})
-    click.echo(json.dumps(report) if as_json else f"{out}: {report['queries']} queries, {report['images']} pictures")
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for kind, found in report["kinds"].items():
+        click.echo(f"{kind}: {found['queries']} queries, ranked by {', '.join(found['checkpoints'])}")
+    click.echo(f"{out}: {report['queries']} queries, {report['images']} pictures")
 
 
 @challenge.command("route")

@@ -16,7 +16,7 @@ from finetune.gallery_kinds import rerouted
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.start import open_searcher
-from finetune.protocol import Protocol, eval_of, seen_in_validation
+from finetune.protocol import Protocol, check_kind, eval_of, seen_in_validation
 from finetune.recipes import Recipe
 from finetune.scores import ranked_names
 from finetune.submission import LIST_LENGTH, write_submission
@@ -98,17 +98,21 @@ def predict_submission(
     """Rank the test pictures for every query and write a submission; queries of equal text get equal lists.
 
     checkpoints rank every query, those of `by_kind` the queries of their kind alone; several of a kind are fused (`finetune.fusion`). Each
-    is run by the protocol that it was validated with. Raises ConfigError if a kind of query has no checkpoint, ContractError if the gallery
-    is too small for a list of ten different names.
+    is run by the protocol that it was validated with. Returns "submission", its path, "queries" and "images", counts, and "kinds": kind ->
+    its "queries" and the "checkpoints" that answer them. Raises ConfigError if a kind of query has no checkpoint, or is given one that was
+    trained on the other kind alone, ContractError if the gallery is too small for a list of ten different names.
     """
     check_writable(out)
+    for kind, folders in (by_kind or {}).items():
+        for folder in folders:
+            check_kind(folder, kind, f"--{kind}s")
     shared = [checkpoints] if isinstance(checkpoints, Path) else list(checkpoints)
     split = rerouted(data, read_test(data))
     if len(split.gallery) < LIST_LENGTH:
         raise ContractError(
             f"{split.folder} holds {len(split.gallery)} pictures; a submission names {LIST_LENGTH} different ones per query"
         )
-    scores = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32)
+    scores, answered = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32), {}
     for kind, (rows, _) in split.routes.items():
         if rows:
             folders = [*shared, *((by_kind or {}).get(kind) or [])]
@@ -116,5 +120,6 @@ def predict_submission(
                 raise ConfigError(f"no checkpoint for {kind} queries; name one with --{kind}s, or one for all")
             models = [(open_searcher(folder, pick_device(device)), eval_of(folder)) for folder in folders]
             scores[rows] = fused_scores(models, of_kinds(split, (kind,)))
+            answered[kind] = {"queries": len(rows), "checkpoints": [str(resolve(find_checkpoint(folder))) for folder in folders]}
     write_submission(out, list(zip(split.queries, ranked_names(split, scores), strict=True)))
-    return {"submission": str(out), "queries": len(split.queries), "images": len(split.gallery)}
+    return {"submission": str(out), "queries": len(split.queries), "images": len(split.gallery), "kinds": answered}

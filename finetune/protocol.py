@@ -13,10 +13,11 @@ import torch
 from finetune.best import find_checkpoint
 from finetune.config import DataConfig, EvalConfig, FinetuneConfig
 from finetune.datasets import own
-from finetune.datasets.lines import has_validation
+from finetune.datasets.lines import TrainingLines, has_validation
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.recipes import Recipe
 from pipeline.config import build, to_dict
+from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json, sha256_file
 from pretrain.checkpoint import METADATA_FILE, load_model, resolve
 from pretrain.models.aptm import APTM
@@ -45,10 +46,11 @@ class Protocol:
         return AptmSearcher(model, tokenizer, self.image, self.max_tokens, self.max_words, self.clean)
 
 
-def checkpoint_facts(config: Recipe, annotation: str) -> dict[str, Any]:
-    """What every checkpoint of a training says of it. annotation: digest of the file that was trained on."""
+def checkpoint_facts(config: Recipe, lines: TrainingLines) -> dict[str, Any]:
+    """What every checkpoint of a training says of it."""
     protocol = asdict(Protocol.of(config)) if isinstance(config, FinetuneConfig) else {"eval": to_dict(config.eval)}
-    trained_on = {"name": config.data.name, "val_share": config.data.val_share, "annotation": annotation}
+    kinds = sorted({line.kind for line in lines.records})
+    trained_on = {"name": config.data.name, "val_share": config.data.val_share, "annotation": lines.digest, "kinds": kinds}
     return {"seed": config.seed, PROTOCOL: protocol, TRAINED_ON: trained_on}
 
 
@@ -67,6 +69,14 @@ def eval_of(folder: Path) -> EvalConfig:
 def selection_of(folder: Path) -> str | None:
     """How a checkpoint was selected, None if no fine-tuning wrote it."""
     return eval_of(folder).selection if PROTOCOL in _metadata(folder) else None
+
+
+def check_kind(folder: Path, kind: str, option: str) -> None:
+    """Raises ConfigError if a checkpoint says that it was trained on other kinds alone. option: where it was given for this one."""
+    kinds = _metadata(folder).get(TRAINED_ON, {}).get("kinds", [kind])  # older ones do not say it
+    if kind not in kinds:
+        said = " and ".join(kinds)
+        raise ConfigError(f"{option} {folder} was trained on {said} lines alone; give it with --{kinds[0]}s, or another one here")
 
 
 def seen_in_validation(folder: Path, data: DataConfig) -> str | None:

@@ -69,7 +69,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # loop
     batches = method.batches(progress.step, num_steps - progress.step, rank(), world_size())
-    extra = checkpoint_facts(config, lines.digest)
+    extra = checkpoint_facts(config, lines)
     saver = Saver(root=root, save_model=partial(_save, method), engine=engine, identity=identity, keep=config.train.keep, extra=extra)
     judge = Judge(config=config, root=root, identity=identity, extra=extra, task=val, method=method, num_steps=num_steps)
     if rank() == 0:

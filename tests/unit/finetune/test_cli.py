@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from finetune.best import find_checkpoint
 from finetune.challenge_cli import to_row
 from finetune.cli import finetune
 from finetune.datasets.challenge import (
@@ -122,7 +123,10 @@ def test_train_predict_and_evaluate_from_the_command_line(tiny_tree, miniature, 
     scores = json.loads(capsys.readouterr().out)
     assert scores["protocol"] == "selected on validation"
     assert run("challenge", "predict", out / "checkpoint", "--data", miniature, "--out", tmp_path / "s.json", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["queries"] == 12
+    report, best = json.loads(capsys.readouterr().out), str(find_checkpoint(out))
+    assert report["queries"] == 12
+    assert sum(kind["queries"] for kind in report["kinds"].values()) == 12
+    assert all(kind["checkpoints"] == [best] for kind in report["kinds"].values())
     assert run("challenge", "score", tmp_path / "s.json", "--data", miniature, "--json") == 0
     scored = json.loads(capsys.readouterr().out)
     assert all(scored[name] == pytest.approx(scores["all"][name]) for name in ("official", "map@10", "recall@1", "recall@5", "recall@10"))
@@ -137,6 +141,25 @@ def test_an_absent_checkpoint_is_refused(tiny_tree, tmp_path, capsys):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(tiny_tree))
     assert run("train", "--config", tmp_path / "r.yaml", "--set", f"init.checkpoint={tmp_path / 'nowhere'}") == 2
     assert "is no checkpoint" in capsys.readouterr().err
+
+
+def test_a_file_of_weights_where_a_folder_is_wanted_is_refused_with_the_way_to_make_one(tiny_tree, tmp_path, capsys):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tiny_tree))
+    (tmp_path / "aptm.pth").write_bytes(b"weights")
+    assert run("train", "--config", tmp_path / "r.yaml", "--set", f"init.checkpoint={tmp_path / 'aptm.pth'}") == 2
+    assert f"passerby import-checkpoint --aptm {tmp_path / 'aptm.pth'} --config RECIPE" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_the_other_kind_is_refused_before_anything_is_ranked(tiny_tree, miniature, tmp_path, capsys):
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    data = tiny_tree["data"] | {"kinds": ["vehicle"]}
+    recipe.write_text(yaml.safe_dump(tiny_tree | {"data": data, "train": {"steps": 1, "global_batch": 4}}))
+    assert run("train", "--config", recipe, "--set", "eval.times=1") == 0
+    ours = ("--data", miniature, "--out", tmp_path / "s.json")
+    assert run("challenge", "predict", "--pedestrians", out, "--vehicles", out, *ours) == 2
+    assert f"--pedestrians {out} was trained on vehicle lines alone; give it with --vehicles" in capsys.readouterr().err
+    assert run("challenge", "predict", out, "--vehicles", out, *ours) == 0
+    assert f"pedestrian: 6 queries, ranked by {find_checkpoint(out)}\n" in capsys.readouterr().out
 
 
 def test_bad_seeds_are_refused(capsys):
