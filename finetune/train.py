@@ -85,7 +85,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
         total = weighted_total(terms, weights)
         engine.backward(total)
         terms["gradient_norm"] = engine.gradient_norm()
-        values, leaving = loop.agree(terms, total, step, stop, batch.keys, way_out)
+        values, leaving = loop.agree(terms, total, step, stop, batch.keys, loop.absent_terms(batch.labels), way_out)
         engine.step(factor := method.lr_factor(step, num_steps))
         method.after_step()
 

@@ -4,7 +4,7 @@ Used by `pretrain.train` and `finetune.train`, which differ in their data, their
 """
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import changed_fields, read_yaml
+from pipeline.contracts.attributes import MISSING
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.fileio import read_json
 from pipeline.signals import StopRequest
@@ -22,6 +23,7 @@ from pretrain.engine import Engine
 from pretrain.metrics_log import MetricsLog
 
 GRADIENT_NORM = "gradient_norm"  # the term that is the same on all ranks
+ATTRIBUTE_TERMS = frozenset({"iac", "iam", "mam", "iam_accuracy", "ac"})  # 0 where no row states an attribute, which is no loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +62,36 @@ class WayOut:
         return f"{gentler} in another `out`, with {start}: moments, schedule and place in the data begin anew"
 
 
+def absent_terms(labels: Tensor) -> frozenset[str]:
+    """Terms over nothing in a batch of these labels (B, A), on the CPU: those of attributes, if it states none."""
+    return ATTRIBUTE_TERMS if bool((labels == MISSING).all()) else frozenset()
+
+
 def agree(
-    terms: Mapping[str, Tensor], total: Tensor, step: int, stop: StopRequest, keys: Sequence[str], way_out: WayOut
+    terms: Mapping[str, Tensor],
+    total: Tensor,
+    step: int,
+    stop: StopRequest,
+    keys: Sequence[str],
+    absent: Collection[str],
+    way_out: WayOut,
 ) -> tuple[dict[str, float], bool]:
     """Values, mean over ranks, and whether some rank was asked to leave. All ranks raise StageError if one sees a non-finite value.
 
-    step: steps that are done. keys: the samples of this rank's batch, for that message, as is way_out.
+    step: steps that are done. keys: the samples of this rank's batch, for that message, as is way_out. absent: terms over nothing on this
+    rank; those that are so on all ranks have no value.
     """
     stacked = torch.stack([*terms.values(), total]).detach()
-    asked = torch.tensor([stop.received is not None], device=stacked.device)
-    *broken, leaving = any_rank(torch.cat([~stacked.isfinite(), asked])).tolist()
     names = [*terms, "total"]
+    known = torch.tensor([*(name not in absent for name in names), stop.received is not None], device=stacked.device)
+    *flags, leaving = any_rank(torch.cat([~stacked.isfinite(), known])).tolist()
+    broken, present = flags[: len(names)], flags[len(names) :]
     if any(broken):
         bad = ", ".join(name for name, flag in zip(names, broken, strict=True) if flag)
         where = _culprits(dict(zip(names, stacked.isfinite().tolist(), strict=True)), keys)
         raise StageError(f"not finite at step {step + 1}: {bad}; nothing was updated ({where}); {way_out.text()}")
-    return dict(zip(names, mean_over_ranks(stacked).tolist(), strict=True)), leaving
+    means = zip(names, mean_over_ranks(stacked).tolist(), present, strict=True)
+    return {name: mean for name, mean, is_there in means if is_there}, leaving
 
 
 def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:

@@ -72,7 +72,7 @@ class MetricsLog:
 
 def write_summary(folder: Path, terms: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
     """OUT/summary.json: `facts`, and losses.TERM.{first, last}, means over the first and last 5 % of the logged steps,
-    null where nothing was logged. Lines without losses (a validation that was made up) are passed over."""
+    of the lines that have it, null where none has. Lines without losses (a validation that was made up) are passed over."""
     lines = [line for line in read_lines(folder / METRICS_FILE) if "train/total" in line]
     count = max(1, round(ENDS * len(lines)))
     losses = {name: {"first": _mean(lines[:count], name), "last": _mean(lines[-count:], name)} for name in (*terms, "total")}

@@ -116,6 +116,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         started = time.monotonic()
         batch = next(batches)
         waited = time.monotonic() - started
+        absent = loop.absent_terms(batch.labels)
         batch = batch.to(device)
         batch = replace(batch, texts=chance.masked(masker, batch.texts, step, "captions"))
         masked_prompts = chance.masked(masker, prompts, step, "prompts")
@@ -131,7 +132,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
         total = means.pop("total")
         means[loop.GRADIENT_NORM] = engine.gradient_norm()
         # the one place where the host waits: backward is on its way
-        values, leaving = loop.agree(means, total, step, stop, batch.keys, way_out)
+        values, leaving = loop.agree(means, total, step, stop, batch.keys, absent, way_out)
         spikes.check(values["total"], step)
         factor = lr_factor(step, num_steps, config.optim.warmup, config.optim.schedule)
         engine.step(factor)

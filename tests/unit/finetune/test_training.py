@@ -160,6 +160,16 @@ def test_terms_are_computed_where_they_have_weight(tiny_tree, weights, terms):
     assert set(train(config, StopRequest())["losses"]) == terms
 
 
+def test_steps_of_a_kind_without_attributes_have_no_losses_of_them(tiny_tree):
+    objective = {"attribute_weight": 0.8}
+    config = build(FinetuneConfig, tiny_tree | {"objective": objective}, "test")
+    summary, rows = train(config, StopRequest()), lines_of(config)
+    found = [row["train/iac"] for row in rows if "train/iac" in row]
+    assert 0 < len(found) < len(rows), "batches are of one kind, and vehicles have no bits"
+    assert min(found) > 0
+    assert summary["losses"]["iac"]["last"] is None or summary["losses"]["iac"]["last"] > 0
+
+
 def test_several_seeds_give_mean_and_spread(tiny_tree):
     config = build(FinetuneConfig, tiny_tree | {"train": {"steps": 1, "global_batch": 8}, "eval": {"times": 1}}, "test")
     report = train_seeds(config, (0, 1), StopRequest())

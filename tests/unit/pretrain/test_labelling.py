@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ConfigError
 from pipeline.signals import StopRequest
 from pretrain.labelling import labelling
+from pretrain.metrics_log import read_lines
 from pretrain.shards import ShardReader
 from pretrain.train import train
 from tests.unit.pretrain.samples import tiny_config
@@ -73,3 +75,14 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, message: str)
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         labelling(str(tmp_path / "own.yaml"), PERSON_27)
+
+
+def test_where_no_sample_states_an_attribute_their_losses_are_left_out(shards: Path, tmp_path: Path) -> None:
+    umbrella = {"name": "umbrella", "prompts": ["without an umbrella", "with an umbrella"], "keywords": [["no umbrella"], ["umbrella"]]}
+    (tmp_path / "rain.yaml").write_text(yaml.safe_dump({"name": "rain", "attributes": [umbrella]}))
+    summary = train(tiny_config(shards, tmp_path / "out", data={"attributes": str(tmp_path / "rain.yaml")}), StopRequest())
+    attributes = ("iac", "iam", "mam")
+    assert all(summary["losses"][name] == {"first": None, "last": None} for name in attributes)
+    assert summary["losses"]["total"]["last"] > summary["losses"]["itc"]["last"] > 0
+    (line, *_) = read_lines(tmp_path / "out" / "metrics.jsonl")
+    assert not {f"train/{name}" for name in (*attributes, "iam_accuracy")} & line.keys()
