@@ -45,7 +45,8 @@ def test_the_recipe_runs_two_steps(path, people, miniature, tmp_path):
     summary = train(config, StopRequest())
     assert summary["steps"] == 2
     assert summary["protocol"] == "selected on validation"
-    assert all(np.isfinite(list(loss.values())).all() for loss in summary["losses"].values())
+    ends = [value for loss in summary["losses"].values() for value in loss.values() if value is not None]  # steps of vehicles have no IAC
+    assert np.isfinite(ends).all()
     assert 0 <= summary["test"]["all"][config.eval.select] <= 1
 
 

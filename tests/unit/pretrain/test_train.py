@@ -79,7 +79,7 @@ def test_another_config_in_the_same_folder_is_refused(shards: Path, tmp_path: Pa
 
 def test_a_non_finite_loss_names_step_and_term_and_updates_nothing(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pretrain.objective.iac_loss", lambda *args: args[0].sum() * float("nan"))
-    with pytest.raises(StageError, match=r"step 0: iac, gradient_norm, total; nothing was updated \(rank 0: \d{9}_00, "):
+    with pytest.raises(StageError, match=r"step 1: iac, gradient_norm, total; nothing was updated \(rank 0: \d{9}_00, "):
         train(tiny_config(shards, tmp_path), StopRequest())
     assert checkpoint.latest(tmp_path / "checkpoint") is None
 
