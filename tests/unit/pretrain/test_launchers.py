@@ -44,9 +44,10 @@ import os, time
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from pretrain.rendezvous import join
+from pretrain.config import EngineConfig
+from pretrain.engine import start_process_group
 
-join("gloo", os.environ)
+start_process_group(EngineConfig(), torch.device("cpu"))
 folder, mark = Path(os.environ["FOLDER"]), Path(os.environ["FOLDER"]) / "died"
 if not mark.exists():
     dist.barrier()
