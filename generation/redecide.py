@@ -2,9 +2,11 @@
 
 The result is byte for byte what the filter would have written under the new thresholds; every later stage is removed, to be made again by
 `passerby run`. May be killed at any time and called again, with the same thresholds or others: config.yaml, which says what the records
-were made with, changes last, and until then RunPaths.redecided says what else they may carry.
+were made with, changes last, and RunPaths.redecided says which thresholds they may carry besides. Left behind, that file allows nothing
+else: their digests are computed from it.
 """
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +17,7 @@ from generation.filter_decision import Thresholds, decide
 from generation.recipes import load_started
 from generation.stages import STAGES
 from pipeline.completion import read_record
-from pipeline.config import to_dict, to_yaml
+from pipeline.config import build, to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.manifest import Counts, DoneRecord
 from pipeline.fileio import read_json, sha256_file, write_bytes, write_json
@@ -35,8 +37,12 @@ Columns = dict[str, list[Any]]
 
 @dataclass(slots=True)
 class Changes:
-    """What other thresholds would do to the units that are done. moves: (reason before, reason after) -> images; None is kept."""
+    """What other thresholds would do to the units that are done. moves: (reason before, reason after) -> images; None is kept.
 
+    other_thresholds: units that a redecide which was stopped has left.
+    """
+
+    other_thresholds: int = 0
     units: int = 0
     images: int = 0
     kept_before: int = 0
@@ -65,20 +71,23 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
     paths = RunPaths(new.run.path)
     old = load_started(paths.root)
     _refuse_other_changes(old, new)
-    changes = Changes()
     digest = stage_digests(new)[STAGE]
     records = _checked_records(paths, old, new)
-    if not apply or _is_so_already(records, digest, old, new):
+    changes = Changes(other_thresholds=_num_others(records, old))
+    is_so_already = old.filter == new.filter and all(record.config_digest == digest for record in records)
+    if is_so_already and apply:
+        paths.redecided.unlink(missing_ok=True)
+    if not apply or is_so_already:  # later stages must not be lost for nothing
         for record in bar(records, "judging"):
             rows = _rows(paths, record)
             changes.add(rows, redecided(rows, new.filter.thresholds))
         answer = to_json(paths, changes, applied=False)
-        return answer if old.filter != new.filter else {**answer, "later": {}, "same_thresholds": True}
+        return {**answer, "later": {}, "same_thresholds": True} if is_so_already else answer
     with run_lock(paths):
         records = _checked_records(paths, old, new)  # again, now that nobody else writes; all of them, before anything is removed
         answer = to_json(paths, changes, applied=True)
         removed = remove_stages(paths, LATER)
-        write_json(paths.redecided, {**_stopped(paths), digest: to_dict(new.filter.thresholds)})
+        write_json(paths.redecided, {name: to_dict(values) for name, values in {**_stopped(paths), digest: new.filter.thresholds}.items()})
         for record in bar(records, "deciding"):
             rows = _rows(paths, record)
             decided = redecided(rows, new.filter.thresholds)
@@ -87,11 +96,6 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
         write_bytes(paths.config, to_yaml(new).encode())
         paths.redecided.unlink()
     return {**to_json(paths, changes, applied=True), "later": answer["later"], "removed": removed}
-
-
-def _is_so_already(records: list[DoneRecord], digest: str, old: GenerationConfig, new: GenerationConfig) -> bool:
-    """Whether nothing would be written that is not there: later stages must not be lost for that."""
-    return old.filter == new.filter and all(record.config_digest == digest for record in records)
 
 
 def redecided(rows: Columns, thresholds: Thresholds) -> Columns:
@@ -111,7 +115,8 @@ def _rows(paths: RunPaths, record: DoneRecord) -> Columns:
 
 def _checked_records(paths: RunPaths, old: GenerationConfig, new: GenerationConfig) -> list[DoneRecord]:
     """Of the filtered units. Raises ContractError if there are none, or one is of neither config."""
-    known = {*(stage_digests(config)[STAGE] for config in (old, new)), *_stopped(paths)}
+    stopped = (replace(old, filter=replace(old.filter, thresholds=thresholds)) for thresholds in _stopped(paths).values())
+    known = {stage_digests(config)[STAGE] for config in (old, new, *stopped)}
     units = paths.done_units(STAGE)
     if not units:
         raise ContractError(f"{paths.root}: no unit of {STAGE!r} is done; there is nothing to decide anew")
@@ -122,20 +127,29 @@ def _checked_records(paths: RunPaths, old: GenerationConfig, new: GenerationConf
         if record.config_digest not in known:
             raise ContractError(
                 f"{paths.done(STAGE, unit)} was made with a config that is neither {paths.config} nor the new one; "
-                f"make it again with `passerby run {paths.root} --redo {STAGE}`"
+                f"make it again with `passerby run {paths.typed} --redo {STAGE}`"
             )
         records.append(record)
     return records
 
 
-def _stopped(paths: RunPaths) -> dict[str, Any]:
+def _num_others(records: list[DoneRecord], old: GenerationConfig) -> int:
+    digest = stage_digests(old)[STAGE]
+    return sum(record.config_digest != digest for record in records)
+
+
+def _stopped(paths: RunPaths) -> dict[str, Thresholds]:
     """Config digest -> thresholds of each redecide that was killed since one has ended: their units are judged anew too."""
     if not paths.redecided.exists():
         return {}
-    found = read_json(paths.redecided)
-    if not isinstance(found, dict):
-        raise ContractError(f"{paths.redecided} holds a {type(found).__name__}; accepted: thresholds by config digest. Delete it")
-    return found
+    way_out = f"delete it; units that it explained must be made again then: `passerby run {paths.typed} --redo {STAGE}`"
+    try:
+        found = read_json(paths.redecided)
+        if not isinstance(found, dict):
+            raise ContractError(f"{paths.redecided} holds a {type(found).__name__}; accepted: thresholds by config digest")
+        return {known: build(Thresholds, values, str(paths.redecided)) for known, values in found.items()}
+    except (ConfigError, ContractError) as err:
+        raise ContractError(f"{err}; {way_out}") from err
 
 
 def _commit(paths: RunPaths, record: DoneRecord, before: Columns, after: Columns, config_digest: str) -> None:
@@ -165,11 +179,13 @@ def _refuse_other_changes(old: GenerationConfig, new: GenerationConfig) -> None:
 
 
 def to_json(paths: RunPaths, changes: Changes, applied: bool) -> dict[str, Any]:
-    """What `redecide --json` prints. later: stage -> done units that are made again. same_thresholds: as in the run's config.yaml."""
+    """What `redecide --json` prints. later: stage -> done units that are made again. same_thresholds: as in config.yaml and in all units;
+    other_thresholds: units that have not those of config.yaml, because a redecide was stopped."""
     return {
         "run": str(paths.root),
         "applied": applied,
         "same_thresholds": False,
+        "other_thresholds": changes.other_thresholds,
         "units": changes.units,
         "images": changes.images,
         "kept_before": changes.kept_before,
@@ -188,11 +204,13 @@ def to_lines(answer: dict[str, Any]) -> list[str]:
     lines += [f"  {m['images']:>9}  {m['before']} -> {m['after']}   e.g. {', '.join(m['examples'])}" for m in answer["moves"]]
     lines.append(f"  kept: {answer['kept_before']} -> {answer['kept_after']}" + ("" if answer["moves"] else " (no image moves)"))
     later = ", ".join(f"{name} ({units} units)" for name, units in answer["later"].items())
-    if later and not answer["applied"] and not answer["moves"]:
+    if (others := answer["other_thresholds"]) and not answer["applied"]:
+        lines.append(f"  a redecide was stopped: {others} units have other thresholds than config.yaml")
+    elif later and not answer["applied"] and not answer["moves"]:
         return [*lines, f"keep the old thresholds: --yes would gain nothing, and remove {later}, to be made again"]
     if later:
         lines.append(f"  {'removed, to be made again' if answer['applied'] else 'will have to be made again'}: {later}")
-    if answer["same_thresholds"] and not answer["moves"]:
+    if answer["same_thresholds"]:
         return [*lines, "nothing to do; name other thresholds with --set filter.thresholds.X=V"]
-    end = f"done; go on with `passerby run {answer['run']}`" if answer["applied"] else "nothing was changed; add --yes to do it"
-    return [*lines, end]
+    done = f"done; go on with `passerby run {shlex.quote(answer['run'])}`"
+    return [*lines, done if answer["applied"] else "nothing was changed; add --yes to do it"]

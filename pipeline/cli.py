@@ -201,7 +201,7 @@ def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
             named = {text: ", ".join(f"{stage} ({count} units)" for stage, count in units.items()) for text, units in groups}
             way_out = "says what to do" if lacks.other_settings else "makes them"
             units = "; ".join(f"{text}: {stages}" for text, stages in named.items() if stages)
-            click.echo(f"{run_folder}: sound so far; {units}; `passerby run {run_folder}` {way_out}")
+            click.echo(f"{run_folder}: sound so far; {units}; `passerby run {RunPaths(run_folder).typed}` {way_out}")
 
     _answer(answer, as_json, show)
     return 0 if is_whole and not findings else 1

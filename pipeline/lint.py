@@ -59,13 +59,13 @@ def lint(paths: RunPaths, *, decode: bool = True, jobs: int = 1) -> list[Finding
 def left(paths: RunPaths) -> Left:
     """What a run still lacks; nothing for a finished one, and for a folder of shards.
 
-    A run with shards whose unit stages were all deleted, or whose recipe is refused here (a model or a file that it names lies
-    elsewhere), counts as finished. Raises as `describe` does where there are no shards either.
+    Where shards outlive the records of all unit stages nothing is missing, and where their recipe is refused here (a model or a file that
+    it names lies elsewhere) they count as finished. Raises as `describe` does where there are no shards either.
     """
     nothing = Left({}, {})
     has_shards = bool(paths.done_units("shard"))
-    is_cleared = has_shards and not any(paths.stage(spec.name).exists() for spec in graph.CHAIN)
-    if is_cleared or (paths.root / MANIFEST_FILE).exists():
+    is_cleared = has_shards and not any(paths.done_units(spec.name) for spec in graph.CHAIN)
+    if (paths.root / MANIFEST_FILE).exists():
         return nothing
     try:
         plan = describe(paths.root)
@@ -75,10 +75,8 @@ def left(paths: RunPaths) -> Left:
         raise
     stages = survey(plan)
     foreign = {stage.spec.name: list(stage.states.values()).count(State.FOREIGN) for stage in stages}
-    return Left(
-        not_made={stage.spec.name: len(stage.missing) for stage in stages if stage.missing},
-        other_settings={name: count for name, count in foreign.items() if count},
-    )
+    not_made = {stage.spec.name: len(stage.missing) for stage in stages if stage.missing}
+    return Left({} if is_cleared else not_made, {name: count for name, count in foreign.items() if count})
 
 
 def _shard_findings(folder: Path, prefix: str, decode: bool, jobs: int) -> list[Finding]:

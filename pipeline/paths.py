@@ -1,6 +1,7 @@
 """Where everything of a run lies (docs/architecture.md). One place knows the names of folders and files; all others ask it."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ class RunPaths:
     """Paths below one run folder. Unit numbers are written with six digits, so that listings sort."""
 
     root: Path
+
+    @property
+    def typed(self) -> str:
+        """The folder as one types it in a shell."""
+        return shlex.quote(str(self.root))
 
     @property
     def config(self) -> Path:
@@ -66,7 +72,7 @@ class RunPaths:
 
     @property
     def redecided(self) -> Path:
-        """What a `redecide` that has not ended may have given to units: config digest -> filter.thresholds."""
+        """What a `redecide` that was stopped may have given to units: config digest -> filter.thresholds."""
         return self.stage("filter") / "redecide.json"
 
     def ledger(self, stage: str, unit: int) -> Path:

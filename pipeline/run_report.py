@@ -50,7 +50,7 @@ def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
                 image = _at(tar, row["image_offset"], row["image_bytes"])
                 meta = decode_meta(_at(tar, row["meta_offset"], row["meta_bytes"]), f"{shard}, sample {row['key']}")
         except OSError as err:
-            raise ContractError(f"{shard} cannot be read ({err.strerror}); `passerby run {paths.root}` makes it again") from err
+            raise ContractError(f"{shard} cannot be read ({err.strerror}); `passerby run {paths.typed}` makes it again") from err
         stated = {name: value for name, value in meta.attributes.items() if value != -1}
         yield {"picture": _data_url(image), "key": meta.key, "caption": meta.caption, "prompt": meta.prompt, "stated": stated}
 

@@ -1,7 +1,7 @@
 """The state of all units of a run against its resolved config. Read by plan, run and status; reads done records only."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -11,8 +11,9 @@ from typing import Any
 from pipeline import graph
 from pipeline.collector import paused
 from pipeline.completion import State, is_checked, judge, refuse_foreign
-from pipeline.contracts.errors import ProjectError
+from pipeline.contracts.errors import ContractError, ProjectError
 from pipeline.describe import RunPlan, describe
+from pipeline.fileio import read_json
 from pipeline.paths import RunPaths
 from pipeline.record_cache import Known, RecordCache
 
@@ -109,21 +110,29 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
         for unit, state in stage.states.items():
             record = stage.records[unit]
             if record and state is State.FOREIGN:
-                changes = changed_settings(plan, stage.spec.name)
-                only_thresholds = bool(changes) and all(change.startswith("filter.thresholds.") for change in changes)
-                way_out = (
-                    f"judge the stored measures anew with `passerby redecide {plan.paths.root} --set ...`, " if only_thresholds else ""
-                )
-                if stage.spec.name == "filter" and plan.paths.redecided.exists():
-                    way_out = (
-                        "finish the redecide that was stopped, with its thresholds "
-                        f"({plan.paths.redecided}) or others: `passerby redecide {plan.paths.root} --yes --set ...`, "
-                    )
-                known = (
-                    ", ".join(changes)
-                    or "the settings are those of config.yaml, but it was edited, or a file that it names, or passerby itself, has changed"
-                )
-                raise refuse_foreign(plan.paths, record, plan.digests[stage.spec.name], known, way_out)
+                raise _foreign(plan, stage.spec.name, record)
+
+
+def _foreign(plan: RunPlan, stage: str, record: Known) -> ContractError:
+    paths, changes = plan.paths, changed_settings(plan, stage)
+    known = ", ".join(changes) or (
+        "the settings are those of config.yaml, but it was edited, or a file that it names, or passerby itself, has changed"
+    )
+    way_out = ""
+    if changes and all(change.startswith("filter.thresholds.") for change in changes):
+        way_out = f"judge the stored measures anew with `passerby redecide {paths.typed} --set ...`, "
+    elif not changes and stage == "filter" and record.config_digest in _stopped_redecides(paths):
+        known = f"a redecide was stopped, whose thresholds are in {paths.redecided}"
+        way_out = f"end it, with these thresholds, its own or others, by `passerby redecide {paths.typed} --set ...`, "
+    return refuse_foreign(paths, record, plan.digests[stage], known, way_out)
+
+
+def _stopped_redecides(paths: RunPaths) -> Container[str]:
+    """The config digests that they may have left; one that reads them for its work tells what is wrong with the file."""
+    try:
+        return read_json(paths.redecided) if paths.redecided.exists() else ()
+    except ContractError:
+        return ()
 
 
 def changed_settings(plan: RunPlan, stage: str) -> list[str]:

@@ -50,7 +50,7 @@ def refuse_changed(plan: RunPlan, all_tasks: Iterable[Task]) -> None:
     what = ", ".join(fields) or f"what stage {stages[0]!r} reads: a file that its settings name, or passerby itself"
     raise ConfigError(
         f"{num} tasks of {plan.paths.root} are in Slurm's queue with other settings; changed: {what}; "
-        f"wait for them, or `passerby cancel {plan.paths.root}` and submit again"
+        f"wait for them, or `passerby cancel {plan.paths.typed}` and submit again"
     )
 
 

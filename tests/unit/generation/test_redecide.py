@@ -15,10 +15,10 @@ from generation.config import FilterConfig, GenerationConfig, PromptsConfig, Run
 from generation.digests import stage_digests
 from generation.filter_decision import Thresholds, decide
 from generation.redecide import redecide
-from pipeline.config import to_yaml
+from pipeline.config import to_dict, to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
-from pipeline.fileio import read_json, write_bytes
+from pipeline.fileio import read_json, write_bytes, write_json
 from pipeline.inputs import UnitInput
 from pipeline.paths import RunPaths
 from pipeline.runner import run_units
@@ -179,6 +179,50 @@ def test_killed_at_any_unit_it_may_be_ended_with_any_thresholds(tmp_path: Path, 
     redecide(with_sharpness(config, after), apply=True)
     ended, fresh = ({k: v for k, v in files(tmp_path / name).items() if "000001." not in k} for name in ("run", "fresh"))
     assert ended == fresh
+
+
+def test_after_a_kill_the_old_thresholds_are_something_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no image moves; what was left behind goes with the next that finds nothing to do."""
+    from generation import redecide as module
+
+    config = make_run(tmp_path, 6.0)
+    file = RunPaths(tmp_path).redecided
+    monkeypatch.setattr(module, "write_bytes", lambda *_: pytest.fail("config.yaml is written last"))
+    with pytest.raises(pytest.fail.Exception):
+        redecide(with_sharpness(config, 5.5), apply=True)
+    monkeypatch.undo()
+    left = file.read_bytes()
+    assert main(["redecide", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "a redecide was stopped: 2 units have other thresholds than config.yaml\nnothing was changed; add --yes to do it" in out
+    assert main(["redecide", str(tmp_path), "--yes"]) == 0
+    assert "done; go on with" in capsys.readouterr().out
+    write_bytes(file, left)
+    assert main(["redecide", str(tmp_path), "--yes"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert not file.exists()
+
+
+def test_what_was_left_behind_excuses_nothing_but_thresholds(tmp_path: Path) -> None:
+    """Not a unit of another pose model whose digest it names."""
+    config = make_run(tmp_path, 6.0)
+    paths = RunPaths(tmp_path)
+    write_json(paths.redecided, {stage_digests(config)["filter"]: to_dict(config.filter.thresholds)})
+    (tmp_path / "pose.task").write_bytes(b"other")
+    edited = replace(config, filter=replace(config.filter, pose_model=str(tmp_path / "pose.task")))
+    write_bytes(paths.config, to_yaml(edited).encode())
+    with pytest.raises(ContractError, match="neither"):
+        redecide(with_sharpness(edited, 9.0), apply=True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": {"min_luma": 1}}'])
+def test_a_damaged_note_of_a_stopped_redecide_names_the_way_out(tmp_path: Path, text: str) -> None:
+    config = make_run(tmp_path / "a run", 6.0)
+    RunPaths(tmp_path / "a run").redecided.write_text(text)
+    with pytest.raises(ContractError, match=r"redecide\.json.*delete it; .*`passerby run '.*a run' --redo filter`"):
+        redecide(with_sharpness(config, 9.0), apply=False)
 
 
 def test_other_changes_and_foreign_units_are_refused(tmp_path: Path) -> None:

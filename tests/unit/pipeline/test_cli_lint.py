@@ -55,8 +55,13 @@ def test_lint_of_whole_shards_goes_on_without_the_unit_stages(finished_copy, cap
     assert passerby("lint", finished_copy / "run") == 1
     for stage in ("filter", "recrop", "caption", "annotate"):
         shutil.rmtree(finished_copy / "run" / stage)
+    (finished_copy / "run" / "filter").mkdir()  # emptied, not removed
     assert passerby("lint", finished_copy / "run") == 0
     assert capsys.readouterr().out.endswith("sound\n")
+    config = finished_copy / "run" / "config.yaml"
+    config.write_text(config.read_text() + "salt: {shard: 1}\n")
+    assert passerby("lint", finished_copy / "run") == 1
+    assert "sound so far; made with other settings: shard (1 units); " in capsys.readouterr().out
 
 
 def test_lint_takes_finished_shards_whose_recipe_is_refused_here(finished_copy, capsys):

@@ -56,11 +56,18 @@ def test_other_thresholds_alone_have_a_cheaper_way_out(tmp_path: Path) -> None:
 
 def test_a_redecide_that_was_stopped_is_to_be_ended(tmp_path: Path) -> None:
     (tmp_path / "filter").mkdir()
-    RunPaths(tmp_path).redecided.write_text("{}")
+    file = RunPaths(tmp_path).redecided
+    file.write_text('{"old": {}}')  # the digest of the unit
     text = refusal(tmp_path, "filter", OLD)
-    assert (
-        f"finish the redecide that was stopped, with its thresholds ({RunPaths(tmp_path).redecided}) or others: `passerby redecide" in text
-    )
+    assert f"(a redecide was stopped, whose thresholds are in {file}; digest old" in text
+    assert f"end it, with these thresholds, its own or others, by `passerby redecide {tmp_path} --set ...`" in text
+
+
+@pytest.mark.parametrize("left", ['{"another": {}}', "no JSON"])
+def test_what_a_redecide_left_behind_explains_no_other_unit(tmp_path: Path, left: str) -> None:
+    (tmp_path / "filter").mkdir()
+    RunPaths(tmp_path).redecided.write_text(left)
+    assert "but it was edited, or a file that it names" in refusal(tmp_path, "filter", OLD)
 
 
 def test_an_entry_that_came_or_went_is_named(tmp_path: Path) -> None:
