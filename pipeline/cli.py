@@ -171,7 +171,7 @@ def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
     """
     from dataclasses import asdict
 
-    from pipeline.lint import Left, left
+    from pipeline.lint import Left, left, ways_out
     from pipeline.lint import lint as find
     from pipeline.paths import RunPaths
     from pipeline.pictures import require_pillow
@@ -187,13 +187,14 @@ def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
         "complete": None if findings else is_whole,
         **asdict(lacks),
         "findings": [asdict(finding) for finding in findings],
+        "ways_out": ways_out(RunPaths(run_folder), findings),
     }
 
     def show(_: dict[str, Any]) -> None:
         for finding in findings:
             click.echo(f"{finding.file}: {finding.text}")
         if findings:
-            click.echo(f"{run_folder}: {len(findings)} findings")
+            click.echo("\n".join([f"{run_folder}: {len(findings)} findings", *answer["ways_out"]]))
         elif is_whole:
             click.echo(f"{run_folder}: sound")
         else:

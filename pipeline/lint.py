@@ -1,8 +1,9 @@
 """`passerby lint RUN`: do the files of a run hold what records, ledgers, index and manifest say? Reads everything, changes nothing."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,14 +19,16 @@ from pipeline.survey import survey
 from pipeline.tables import read_columns
 
 _LEDGER = ("key", "status", "reason")
+_NUM_NAMED = 3  # records in a way out
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. file: below the run folder."""
+    """One thing that is wrong. file, and the done record that vouches for it (None in a folder of shards): below the run folder."""
 
     file: str
     text: str
+    record: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,22 @@ def left(paths: RunPaths) -> Left:
     return Left({} if is_cleared else not_made, {name: count for name, count in foreign.items() if count})
 
 
+def ways_out(paths: RunPaths, findings: Sequence[Finding]) -> list[str]:
+    """What to do about them, in this order: what is made again from sound files has the bytes that it had."""
+    shards = paths.stage("shard").name
+    records = dict.fromkeys(finding.record for finding in findings if finding.record and not finding.record.startswith(f"{shards}/"))
+    lines = []
+    if records:
+        named = " ".join(shlex.quote(str(paths.root / record)) for record in [*records][:_NUM_NAMED])
+        more = f" and {len(records) - _NUM_NAMED} more, which `--json` names" if len(records) > _NUM_NAMED else ""
+        lines.append(f"make these units again: delete {named}{more}, then `passerby run {paths.typed}`")
+    if len(found := [finding for finding in findings if finding.record not in records]) and paths.config.exists():
+        lines.append(f"make the shards again: `passerby run {paths.typed} --redo shard`")
+    elif found:
+        lines.append("copy these files again from where they came, or make the shards again in their run (--redo shard)")
+    return lines
+
+
 def _shard_findings(folder: Path, prefix: str, decode: bool, jobs: int) -> list[Finding]:
     """Names from damaged files may hold what no terminal and no UTF-8 file takes; it is shown as \\udc80."""
     found = shard_problems(folder, decode=decode, jobs=jobs)
@@ -95,7 +114,7 @@ def _guarded(paths: RunPaths, file: Path, findings: Iterator[Finding]) -> list[F
         result.append(Finding(paths.relative(file), str(err)))
     except OSError as err:
         result.append(Finding(paths.relative(file), f"{err.filename} cannot be read ({err.strerror})"))
-    return result
+    return [replace(finding, record=paths.relative(file)) for finding in result]
 
 
 def _unit_findings(paths: RunPaths, spec: graph.StageSpec, unit: int) -> Iterator[Finding]:

@@ -118,9 +118,9 @@ def _foreign(plan: RunPlan, stage: str, record: Known) -> ContractError:
     known = ", ".join(changes) or (
         "the settings are those of config.yaml, but it was edited, or a file that it names, or passerby itself, has changed"
     )
-    way_out = ""
+    way_out = f"go on as config.yaml says by `passerby run {paths.typed}`, " if changes else ""
     if changes and all(change.startswith("filter.thresholds.") for change in changes):
-        way_out = f"judge the stored measures anew with `passerby redecide {paths.typed} --set ...`, "
+        way_out += f"judge the stored measures anew with `passerby redecide {paths.typed} --set ...`, "
     elif not changes and stage == "filter" and record.config_digest in _stopped_redecides(paths):
         known = f"a redecide was stopped, whose thresholds are in {paths.redecided}"
         way_out = f"end it, with these thresholds, its own or others, by `passerby redecide {paths.typed} --set ...`, "

@@ -24,6 +24,34 @@ def test_lint_ends_with_1_if_something_is_wrong(finished_copy, capsys):
     assert passerby("lint", finished_copy) == 2
 
 
+def test_what_lint_advises_mends_the_run_and_keeps_sound_shards(finished_copy, capsys):
+    run = finished_copy / "run"
+    shard = next((run / "shards").glob("*.tar"))
+    for damaged in (run / "recrop" / "units" / "000002.tar", shard):
+        damaged.write_bytes(damaged.read_bytes()[:600] + bytes(8) + damaged.read_bytes()[608:])
+    assert passerby("lint", run) == 1
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    record = run / "recrop" / "done" / "000002.json"
+    assert first == f"make these units again: delete {record}, then `passerby run {run}`"
+    assert second == f"make the shards again: `passerby run {run} --redo shard`"
+    record.unlink()
+    assert passerby("run", run) == 0
+    assert passerby("lint", run) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == second
+    assert passerby("run", run, "--redo", "shard") == 0
+    assert passerby("lint", run) == 0
+
+
+def test_of_many_damaged_units_three_are_named_and_a_download_is_copied_again(finished_copy, capsys):
+    for file in (finished_copy / "run" / "caption" / "units").glob("*.parquet"):
+        file.unlink()
+    assert passerby("lint", finished_copy / "run") == 1
+    assert "000002.json and 1 more, which `--json` names, then" in capsys.readouterr().out
+    next((finished_copy / "run" / "shards").glob("*.tar")).unlink()
+    assert passerby("lint", finished_copy / "run" / "shards") == 1
+    assert "copy these files again from where they came" in capsys.readouterr().out
+
+
 def test_lint_of_an_unfinished_run_names_what_is_not_made_and_ends_with_1(finished_copy, capsys):
     run = finished_copy / "run"
     (run / "shards" / "done" / "000000.json").unlink()

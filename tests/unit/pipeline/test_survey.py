@@ -37,6 +37,7 @@ def refusal(folder: Path, stage: str, new: dict[str, Any]) -> str:
 def test_the_fields_that_differ_are_named_with_both_values(tmp_path: Path) -> None:
     text = refusal(tmp_path, "generate", {**OLD, "run": {**OLD["run"], "name": "b", "seed": 7}, "generate": {"steps": 30, "batch_size": 4}})
     assert "(run.seed 0 -> 7, generate.steps 20 -> 30; digest old, now new)" in text
+    assert f"go on as config.yaml says by `passerby run {tmp_path}`, or remove this stage's" in text
     assert "--redo generate" in text
     assert "redecide" not in text
 
