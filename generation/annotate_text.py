@@ -32,7 +32,7 @@ def annotate_lines(lines: Iterable[bytes], where: str, num_jobs: int = 1, with_l
     A line is a caption, and its id the line number from 1 as text; or, if it begins with "{", JSON with `id` and `caption`. Empty lines are
     skipped. Raises ContractError naming the line for text that is not UTF-8 and for other JSON: a caption list would be one caption.
     """
-    chunks = _chunks(_refuse_list(iter(lines), where))
+    chunks = _chunks(iter(lines))
     if num_jobs == 1:
         yield from (annotate_chunk(chunk, first, where, with_labels) for first, chunk in chunks)
         return
@@ -44,30 +44,6 @@ def annotate_lines(lines: Iterable[bytes], where: str, num_jobs: int = 1, with_l
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _refuse_list(lines: Iterator[bytes], where: str) -> Iterator[bytes]:
-    """The lines. Raises ContractError if the first text of them is a JSON list or begins one."""
-    for number, raw in enumerate(lines, 1):
-        text = _text_of(raw, where, number)
-        if text.startswith("[") and _is_of_list(text):
-            raise ContractError(
-                f"{where}, line {number}: {text[:40]!r} is of a JSON list, not a caption; accepted: one caption a line, or one object "
-                '{"id": ..., "caption": ...} a line; write the captions of the list so'
-            )
-        yield raw
-        if text:
-            break
-    yield from lines
-
-
-def _is_of_list(text: str) -> bool:
-    """A whole list, or the beginning of one that goes on in the next line; not words in brackets, with or without quotation marks."""
-    try:
-        _, end = _decode(text)
-    except json.JSONDecodeError as err:
-        return err.pos == len(text) or text[1:].lstrip().startswith("{")  # of records even if the line is cut off
-    return end == len(text)
 
 
 def _chunks(lines: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
@@ -91,7 +67,23 @@ def _record(raw: bytes, where: str, number: int) -> tuple[str, str] | None:
     line = _text_of(raw, where, number)
     if line.startswith("{"):
         return _from_json(line, where, number)
+    if line.startswith("[") and _is_of_list(line):
+        raise ContractError(
+            f"{where}, line {number}: {line[:40]!r} is of a JSON list, not a caption; accepted: one caption a line, or one object "
+            '{"id": ..., "caption": ...} a line; write the captions of the list so'
+        )
     return (f'"{number}"', line) if line else None
+
+
+def _is_of_list(text: str) -> bool:
+    """A whole list, or the beginning of one that goes on in the next line; not words in brackets, with or without quotation marks."""
+    try:
+        _, end = _decode(text)
+    except json.JSONDecodeError as err:
+        return err.pos == len(text) or text[1:].lstrip().startswith("{")  # of records even if the line is cut off
+    except (ValueError, RecursionError):  # a number too long for Python, lists in lists in lists
+        return True
+    return text[end:].strip() in ("", ",")
 
 
 def _text_of(raw: bytes, where: str, number: int) -> str:
@@ -106,14 +98,15 @@ def _from_json(line: str, where: str, number: int) -> tuple[str, str]:
         record, end = _decode(line)
         if end < len(line):
             json.loads(line)  # says what is wrong with the rest
-    except ValueError as err:
+        identity = record.get("id")
+        identity = encode_basestring(identity) if isinstance(identity, str) else json.dumps(identity, ensure_ascii=False)
+    except (ValueError, RecursionError) as err:
         raise ContractError(
             f"{where}, line {number}: not JSON ({err}); accepted: a caption, or a JSON object with `id` and `caption`"
         ) from err
     if "id" not in record or not isinstance(record.get("caption"), str):
         raise ContractError(f"{where}, line {number}: `id` or `caption` is missing; accepted: a JSON object with `id` and `caption` (text)")
-    identity = record["id"]
-    return encode_basestring(identity) if isinstance(identity, str) else json.dumps(identity, ensure_ascii=False), record["caption"]
+    return identity, record["caption"]
 
 
 class Coverage:

@@ -195,6 +195,12 @@ def test_text_file_may_mix_plain_lines_and_json() -> None:
         (b'[{"captions": ["a m', "f, line 1: .* is of a JSON list"),
         (b"[]", "f, line 1: .* is of a JSON list"),
         (b"[null]", "f, line 1: .* is of a JSON list"),
+        (b'{"id": 1, "caption": "a man"}\n["a man"]', "f, line 2: .* is of a JSON list"),
+        (b'a man\n\n["a man", "a woman"]', "f, line 3: .* is of a JSON list"),
+        (b'["a man in red"],\n["a woman in blue"]', "f, line 1: .* is of a JSON list"),
+        (b"[" * 5000, "f, line 1: .* is of a JSON list"),
+        (b"[" + b"1" * 5000 + b"]", "f, line 1: .* is of a JSON list"),
+        (b'{"a":' * 5000, "f, line 1: not JSON"),
     ],
 )
 def test_bad_text_is_refused_naming_the_line(data: bytes, message: str) -> None:
