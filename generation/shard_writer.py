@@ -39,9 +39,9 @@ def replaced_together(folder: Path, last: str) -> Iterator[Path]:
         building, claim = own / "files", own / "claim"
         building.mkdir()
         claim.touch()
-    except FileNotFoundError as err:  # another has begun meanwhile, and put it away
-        raise _taken_over(folder) from err
     except OSError as err:
+        if isinstance(err, FileNotFoundError) and folder.is_dir():  # another has begun meanwhile, and put it away
+            raise _taken_over(folder) from err
         raise _cannot_write(folder, err) from err
     try:
         _take_over(folder, own)

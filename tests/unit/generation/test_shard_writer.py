@@ -149,6 +149,14 @@ def test_of_two_processes_the_one_that_began_later_writes_the_result(tmp_path: P
     assert not leftovers(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_not_said_to_be_another_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StageError, match="cannot write out: No such file or directory; .* choose another folder"):
+        replaced_together(Path("out"), last="manifest.json").__enter__()
+
+
 def test_a_process_that_begins_while_another_clears_up_is_not_overlooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bytes(tmp_path / ".building-killed" / "files" / "train-000000.tar", b"killed")
     remove = shutil.rmtree
