@@ -51,10 +51,10 @@ def stats(paths: RunPaths) -> dict[str, Any]:
 
 def _prompts_read(paths: RunPaths) -> dict[str, int]:
     found = read_json(paths.prompts_read)
-    is_counts = isinstance(found, dict) and {"texts", "prompts"} <= found.keys() and all(isinstance(n, int) for n in found.values())
-    if not is_counts:
+    is_named = isinstance(found, dict) and {"texts", "prompts"} <= found.keys()
+    if not is_named or not all(type(count) is int and count >= 0 for count in found.values()):
         raise ContractError(
-            f"{paths.prompts_read} does not say how prompt files were read; accepted: numbers by name, texts and prompts among them. "
+            f"{paths.prompts_read} does not say how prompt files were read; accepted: counts by name, texts and prompts among them. "
             "Delete it to do without"
         )
     return found

@@ -155,7 +155,10 @@ def test_the_page_shows_the_settings_and_what_was_left_out_of_the_prompt_files(p
     assert CliRunner().invoke(passerby, ["report", str(paths.root), "--samples", "0"]).exit_code == 0
 
 
-@pytest.mark.parametrize("text", ["[1]", '{"texts": 9}', '{"texts": 9, "prompts": [6]}'])
+@pytest.mark.parametrize(
+    "text",
+    ["[1]", '{"texts": 9}', '{"texts": 9, "prompts": [6]}', '{"texts": 9, "prompts": true}', '{"texts": 9, "prompts": 6, "repeats": -3}'],
+)
 def test_counts_of_prompt_files_of_another_form_are_refused_by_name(paths, text):
     paths.prompts_read.write_text(text)
     with pytest.raises(ContractError, match=r"read\.json does not say how prompt files were read; .* Delete it"):
