@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_made_is_not_said_to_be_another_writers(tmp_path
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(StageError, match="cannot write out: No such file or directory; .* choose another folder"):
+    with pytest.raises(StageError, match=r"cannot write out: No such file or directory; .* choose another folder"):
         replaced_together(Path("out"), last="manifest.json").__enter__()
 
 
