@@ -72,8 +72,9 @@ def _way_out(cause: Cause, plan: RunPlan, command: str) -> str:
     if cause is not Cause.MEMORY:
         return ""
     kind = resource(command)
-    batches = " ".join(f"--set {spec.name}.batch_size=8" for spec in covered(command) if spec.resource == "gpu")
-    smaller = f", or smaller batches ({batches})" if batches else ""
+    sizes = {spec.name: plan.config[spec.name]["batch_size"] for spec in covered(command) if spec.resource == "gpu"}
+    batches = " ".join(f"--set {stage}.batch_size={max(size // 2, 1)}" for stage, size in sizes.items() if size != 1)
+    smaller = f", or smaller batches ({batches})" if batches else ""  # of 0, found by trying, it is not known how large they were
     return f"more memory than now, `passerby retry {shlex.quote(str(plan.paths.root))} --site-set {kind}.memory=64G`{smaller}"
 
 

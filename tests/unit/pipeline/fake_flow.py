@@ -191,8 +191,9 @@ def run_chain(config, units=None, **options) -> FusedReport:
 def write_config(folder: Path, **changes) -> Path:
     """A recipe of 4 units of 6 pictures, whose run lies in folder/run."""
     run = {"name": "fake", "folder": str(folder / "run"), "seed": 1, "unit_size": 6}
+    batches = {"generate": {"batch_size": 16}, "caption": {"batch_size": 32}}
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"run": run, "num_units": 4, **changes}, sort_keys=False))
+    path.write_text(yaml.safe_dump({"run": run, "num_units": 4, **batches, **changes}, sort_keys=False))
     return path
 
 

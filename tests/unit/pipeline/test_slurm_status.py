@@ -8,6 +8,7 @@ import pytest
 from pipeline.fileio import read_json, write_json
 from pipeline.slurm import show, submission
 from pipeline.slurm.attempts import Attempt, attempt_file, write
+from tests.unit.pipeline.fake_flow import write_config
 from tests.unit.pipeline.slurm_run import SlurmRun, fail_caption_of_task_1
 
 
@@ -150,21 +151,24 @@ def test_out_of_memory_names_the_way_out_and_says_slurms_words_once(run, capsys)
 
 
 @pytest.mark.parametrize(
-    ("execution", "job", "batches"),
+    ("execution", "job", "sizes", "smaller"),
     [
-        ("staged", "caption-0", "--set caption.batch_size=8"),
-        ("fused", "fused-0", "--set generate.batch_size=8 --set caption.batch_size=8"),
+        ("staged", "caption-0", (16, 5), ", or smaller batches (--set caption.batch_size=2)"),
+        ("fused", "fused-0", (4, 32), ", or smaller batches (--set generate.batch_size=2 --set caption.batch_size=16)"),
+        ("fused", "fused-0", (0, 1), ", or smaller batches (--set generate.batch_size=1)"),
+        ("staged", "caption-0", (16, 1), ""),
     ],
 )
-def test_smaller_batches_are_those_of_the_stage_that_ran_out_of_memory(run, execution, job, batches):
+def test_smaller_batches_are_half_those_of_the_stage_that_ran_out_of_memory(run, execution, job, sizes, smaller):
     (run.folder / "my runs").mkdir()
     spaced = SlurmRun(run.folder / "my runs", run.slurm, execution=execution)
+    write_config(spaced.folder, num_units=6, generate={"batch_size": sizes[0]}, caption={"batch_size": sizes[1]})
     spaced.submit()
     spaced.make("prompts", "generate", "filter", "recrop")
     run.slurm.set(job, "OUT_OF_MEMORY", "OutOfMemory", [0])
     (way_out,) = {failure.way_out for failure in spaced.status().failures if failure.stage == "caption"}
     retry = f"`passerby retry '{spaced.paths.root}' --site-set gpu.memory=64G`"
-    assert way_out == f"more memory than now, {retry}, or smaller batches ({batches})"
+    assert way_out == f"more memory than now, {retry}{smaller}"
 
 
 @pytest.mark.parametrize(
