@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -48,7 +49,11 @@ def recipe_of(run: Path, manifest: ShardManifest) -> str | None:
     ]
     if cut := changed_fields(to_dict(config), to_dict(public)):
         lines.append(f"Files and folders are named without their place (the digest is that with it): {', '.join(cut)}.")
-        lines.append(f"Put yours here, or say where they are: --set {next(iter(cut))}=PATH")
+        lists = [name for name in cut if isinstance(attrgetter(name)(public), tuple)]
+        if places := [f"--set {name}=PATH" for name in cut if name not in lists]:
+            lines.append(f"Put yours here, or say where they are: {' '.join(places)}")
+        if lists:
+            lines.append(f"Edit these lines of this file, which hold lists: {', '.join(lists)}")
     return "".join(f"# {line}\n" for line in lines) + to_yaml(public)
 
 

@@ -11,9 +11,10 @@ from generation.backends.model_files import model_name, without_place
 from generation.cli import main
 from generation.config import CaptionConfig, FilterConfig, GenerateConfig, GenerationConfig, PluginConfig, PromptsConfig, RunConfig
 from generation.digests import stage_digests
-from generation.exchange.published import without_places
+from generation.exchange.published import recipe_of, without_places
 from pipeline.config import load, to_yaml
 from pipeline.fileio import write_bytes
+from pipeline.manifests import read_manifest
 from tests.unit.generation.exchanged import save_shards
 
 COMMANDS = pytest.mark.parametrize("command", ["export-hf", "export-mals"])
@@ -63,6 +64,32 @@ def test_an_export_of_a_run_holds_its_recipe_and_says_nothing_of_the_machine(
     text = (out / "recipe.yaml").read_text(encoding="utf-8")
     assert "passerby run recipe.yaml" in text
     assert "place (the digest is that with it): prompts.file, prompts.check_against, generate.model, generate.lora, filter." in text
+
+
+def test_the_head_of_a_recipe_says_of_each_file_how_to_give_ones_own(run: Path, home: Path, tmp_path: Path) -> None:
+    assert main(["export-hf", str(run), str(tmp_path / "out")]) == 0
+    head = [line for line in (tmp_path / "out" / "recipe.yaml").read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    named = re.findall(r"--set (\S+)=PATH", "".join(head))
+    places = {
+        "prompts.file": "prompts.txt",
+        "generate.model": "models/sd15",
+        "generate.lora": "style.safetensors",
+        "filter.pose_model": "pose.task",
+        "caption.model": "models/blip",
+    }
+    assert named == list(places)
+    load(GenerationConfig, tmp_path / "out" / "recipe.yaml", [f"{name}={home}/{places[name]}" for name in named])
+    assert head[-1] == "# Edit these lines of this file, which hold lists: prompts.check_against, filter.plugins"
+
+
+def test_of_several_prompt_files_none_is_lost_by_what_the_head_of_a_recipe_says(run: Path, home: Path, config: GenerationConfig) -> None:
+    several = replace(config.prompts, file=(f"{home}/prompts.txt", f"{home}/test.txt"), check_against=())
+    config = replace(config, prompts=several, filter=FilterConfig())
+    (run / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    manifest = replace(read_manifest(run / "shards"), config_digest=stage_digests(config)["shard"])
+    text = recipe_of(run, manifest) or ""
+    assert "--set prompts.file" not in text
+    assert "# Edit these lines of this file, which hold lists: prompts.file\n" in text
 
 
 def test_the_card_names_the_recipe_and_model_folders_by_their_last_part(run: Path, tmp_path: Path) -> None:
