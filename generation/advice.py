@@ -1,6 +1,8 @@
 """What helps where a stage loses most of its samples: by reason where that says it, else by stage."""
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 _BY_STAGE = {
     "generate": "change the prompts or generate.model",
@@ -8,11 +10,12 @@ _BY_STAGE = {
     "recrop": "change generate.height and generate.width, or recrop.min_height_px",
     "caption": "change caption.model",
 }
-_BY_REASON = {
+_BY_REASON = {  # {run}: its folder
     "not_finite": "set generate.dtype=float32",
     "unsafe_image": "change the prompts, or set generate.safety_checker=false",
-    "corrupt_image": "make the pictures again (`passerby run RUN --redo generate`; RUN/logs say why they cannot be read)",
-    "pose_worker_died": "give the task more memory, or set a smaller filter.num_workers (RUN/logs say how the workers ended)",
+    "corrupt_image": "make the pictures again: `passerby run {run} --redo generate` ({run}/logs say why they cannot be read)",
+    "pose_worker_died": "give the task more memory, or set a smaller filter.num_workers ({run}/logs say how the workers ended), "
+    "and filter again: `passerby run {run} --redo filter`",
     "invalid_measure": "change filter.plugins.dtype",
     "invalid_answers": "set caption.require_answers=false, or change caption.model",
     "caption_cut": "set a larger caption.max_new_tokens",
@@ -22,7 +25,8 @@ _BY_REASON = {
 }
 
 
-def advice(stage: str, reasons: Mapping[str, int]) -> str:
-    """For the most frequent of the reasons for which `stage` has lost samples. reasons: at least one, with its number of samples."""
+def advice(run: Path, stage: str, reasons: Mapping[str, int]) -> str:
+    """For the most frequent of the reasons for which a stage has lost samples. reasons: at least one, with its number of samples."""
     most = max(reasons, key=lambda reason: reasons[reason])
-    return _BY_REASON.get(most) or _BY_STAGE.get(stage, f"change the settings of {stage}")
+    helps = _BY_REASON.get(most) or _BY_STAGE.get(stage, f"change the settings of {stage}")
+    return helps.format(run=shlex.quote(str(run)))

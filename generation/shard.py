@@ -1,5 +1,6 @@
 """Accepted samples -> WebDataset shards with index and manifest. Reads `annotate` rows and `recrop` pictures of all units."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +134,9 @@ def _nothing_left(paths: RunPaths, num_units: int) -> str:
             why = ", ".join(f"{number} {reason}" for reason, number in counts.reasons.items())
             parts.append(f"{stage} lost {counts.dropped + counts.failed} of {counts.seen} ({why})")
             if counts.kept <= counts.seen / 2:
-                helps.append(advice(stage, counts.reasons))
+                helps.append(advice(paths.root, stage, counts.reasons))
     found = "; ".join(parts) or "no stage saw a sample"
     return (
-        f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report {paths.root}`), then "
+        f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report {shlex.quote(str(paths.root))}`), then "
         f"{'; '.join(helps) or 'change the prompts'}"
     )

@@ -1,6 +1,8 @@
 """The stages through `python -m generation`, one after the other, on tiny random models."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from generation.cli import main
 from generation.config import GenerationConfig, PromptsConfig, RunConfig
@@ -20,11 +23,14 @@ from generation.prompts import image_items
 from generation.stages import STAGES, UNIT_STAGES
 from generation.work import make_stage, run_stage
 from pipeline import graph
+from pipeline.cli import passerby
 from pipeline.completion import input_digest
 from pipeline.config import load, to_yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.contracts.stage import Item, Keep, Outcome
+from pipeline.describe import GENERATION
 from pipeline.inputs import UnitInput
+from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.tables import read_rows
@@ -144,21 +150,45 @@ class Drawn:
         return Keep({"seed": index, "generator": {"model": "drawn"}}, encode_png(image))
 
 
-def test_people_come_through_to_shards_that_pass_lint(recipe: Path, tmp_path: Path) -> None:
+def draw_people(recipe: Path, folder: Path) -> tuple[GenerationConfig, RunPaths]:
+    """A run of six pictures in two units, up to generate."""
     open_gate = ["caption.min_words=1", "caption.max_loop_repeats=99", "caption.require_clothing=false"]
-    config = load(GenerationConfig, recipe, [f"run.folder={tmp_path}", "prompts.num_prompts=6", "prompts.variants=1", *open_gate])
-    paths = RunPaths(tmp_path)
+    config = load(GenerationConfig, recipe, [f"run.folder={folder}", "prompts.num_prompts=6", "prompts.variants=1", *open_gate])
+    paths = RunPaths(folder)
     run_stage("prompts", config)
     items = read_rows(paths.units("prompts", 0, "parquet"))
     inputs = [UnitInput(image_items(items, unit, 4, 1), input_digest(paths, [("prompts", 0)])) for unit in range(2)]
     run_units(Drawn(), paths, range(2), config_digest=stage_digests(config)["generate"], inputs=lambda unit: inputs[unit])
+    paths.config.write_text(to_yaml(config), encoding="utf-8")
+    return config, paths
+
+
+def test_people_come_through_to_shards_that_pass_lint(recipe: Path, tmp_path: Path) -> None:
+    config, paths = draw_people(recipe, tmp_path)
     for name in ("filter", "recrop", "caption", "annotate", "shard"):
         records = run_stage(name, config)
     assert records[0].counts.kept == 5
     assert {row["reason"] for row in read_rows(paths.ledger("filter", 0))} == {None, "grayscale_image"}
-    (paths.config).write_text(to_yaml(config), encoding="utf-8")
     done = subprocess.run([sys.executable, "-m", "pipeline", "lint", str(tmp_path), "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_advised_where_the_pose_workers_died_makes_the_shards(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, paths = draw_people(recipe, tmp_path / "my run")
+    with monkeypatch.context() as patched:
+        patched.setattr("generation.filter.decide", lambda measures, thresholds: "pose_worker_died")
+        for name in UNIT_STAGES:
+            run_stage(name, config)
+    arguments = ["--config", str(paths.config)]
+    code, _, err = call(capsys, "shard", *arguments)
+    advised = re.search(r"filter again: `passerby (run .*)`$", err.strip())
+    assert (code, advised is not None) == (1, True), err
+    monkeypatch.setattr("pipeline.local.run_tasks", lambda tasks, tick: [main(task.argv[len(GENERATION) :]) for task in tasks])
+    done = CliRunner().invoke(passerby, shlex.split(advised[1] if advised else ""))
+    assert done.exit_code == 0, done.output
+    assert read_manifest(paths.stage("shard")).counts.kept == 5
 
 
 def test_an_input_that_is_not_there_is_refused(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
