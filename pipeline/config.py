@@ -53,7 +53,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`["optim.lr=1e-4"]` on top of `data`; the right-hand side is YAML. Raises ConfigError on a malformed item."""
+    """`["optim.lr=1e-4"]` on top of `data`; the right-hand side is YAML, and a mapping takes the place of all that stands there.
+
+    Raises ConfigError on a malformed item.
+    """
     result: dict[str, Any] = _copy(data)
     for item in overrides:
         dotted, separator, text = item.partition("=")

@@ -123,6 +123,12 @@ def test_overrides_come_last_and_are_yaml():
     assert (config.optim.lr, config.extra, config.sizes, config.revision) == (1e-4, Optim(lr=1.0, steps=5), [1, 2], None)
 
 
+def test_a_mapping_takes_the_place_of_a_section_so_that_names_can_be_removed():
+    data = {"name": "n", "optim": {"lr": 1, "steps": 5}, "weights": {"itc": 1, "itm": 2}}
+    config = build(Config, apply_overrides(data, ["optim={steps: 7}", "weights={itc: 3}"]), "c")
+    assert (config.optim, config.weights) == (Optim(steps=7), {"itc": 3.0})
+
+
 def test_overrides_do_not_change_what_they_start_from():
     data = {"optim": {"lr": 1}}
     apply_overrides(data, ["optim.lr=2"])
