@@ -1,6 +1,5 @@
 """Accepted samples -> WebDataset shards with index and manifest. Reads `annotate` rows and `recrop` pictures of all units."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +136,6 @@ def _nothing_left(paths: RunPaths, num_units: int) -> str:
                 helps.append(advice(paths.root, stage, counts.reasons))
     found = "; ".join(parts) or "no stage saw a sample"
     return (
-        f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report {shlex.quote(str(paths.root))}`), then "
+        f"no sample is left for the shards: {found}. Look at the dropped pictures (`passerby report {paths.typed}`), then "
         f"{'; '.join(helps) or 'change the prompts'}"
     )

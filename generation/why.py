@@ -45,7 +45,7 @@ def why(config: GenerationConfig, key: str) -> dict[str, Any]:
     paths = RunPaths(config.run.path)
     prompts = read_record(paths, "prompts", 0)
     if prompts is None:
-        raise ContractError(f"{paths.root} has no prompts yet; `passerby run {paths.root}` makes them")
+        raise ContractError(f"{paths.root} has no prompts yet; `passerby run {paths.typed}` makes them")
     unit, _ = place_of(config, prompts.counts.seen, key)
     reached, row = _newest(paths, unit, key)
     stages = []

@@ -1,6 +1,5 @@
 """Tasks that are over with units left, by stage and cause, with the last lines of a log."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +74,7 @@ def _way_out(cause: Cause, plan: RunPlan, command: str) -> str:
     sizes = {spec.name: plan.config[spec.name]["batch_size"] for spec in covered(command) if spec.resource == "gpu"}
     batches = " ".join(f"--set {stage}.batch_size={max(size // 2, 1)}" for stage, size in sizes.items() if size != 1)
     smaller = f", or smaller batches ({batches})" if batches else ""  # of 0, found by trying, it is not known how large they were
-    return f"more memory than now, `passerby retry {shlex.quote(str(plan.paths.root))} --site-set {kind}.memory=64G`{smaller}"
+    return f"more memory than now, `passerby retry {plan.paths.typed} --site-set {kind}.memory=64G`{smaller}"
 
 
 def _once(lines: Sequence[str]) -> list[str]:
