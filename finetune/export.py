@@ -24,7 +24,7 @@ from finetune.methods.files import architecture
 from finetune.methods.pairs import Size
 from finetune.methods.start import open_searcher
 from finetune.models import clip
-from finetune.protocol import MEASURED_ON, TRAINED_ON, eval_of
+from finetune.protocol import MEASURED_ON, is_paper, selection_of, trained_on
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.fileio import read_json, sha256_file, write_bytes
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, check_foreign, resolve
@@ -141,13 +141,13 @@ def _export(module: nn.Module, inputs: Sequence[tuple[Tensor, ...]], dynamic: tu
 
 def _card(folder: Path, report: dict[str, Any]) -> str:
     facts = read_json(folder / METADATA_FILE)
-    scores, where = facts.get("val", {}).get("all", {}), _measured_on(folder, facts)
+    scores, where = facts.get("val", {}).get("all", {}), _measured_on(facts)
     shown = {name: value for name, value in scores.items() if name != "official" or where["data_set"] == "challenge"}
     table = "".join(f"| {name} | {100 * value:.2f} % |\n" for name, value in shown.items())
     sizes = [f"{where[name]} {name}" for name in ("queries", "pictures") if name in where]
     place = ", ".join([where["data_set"], where["split"], *sizes])
     measured = (
-        f"Scores that chose it ({eval_of(folder).selection}), on {place}:\n\n| score | value |\n|---|---|\n{table}"
+        f"Scores that chose it ({selection_of(folder)}), on {place}:\n\n| score | value |\n|---|---|\n{table}"
         if table
         else "No scores are recorded for this checkpoint.\n"
     )
@@ -182,8 +182,8 @@ def _card(folder: Path, report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _measured_on(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _measured_on(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What its scores are of; older checkpoints do not say it, and name the data set that they were trained on at most."""
-    data_set = facts.get(TRAINED_ON, {}).get("name", "a data set that it does not name")
-    former = {"data_set": data_set, "split": "test" if eval_of(folder).paper_protocol else "val"}
+    data_set = (trained_on(facts) or [{}])[-1].get("name", "a data set that it does not name")
+    former = {"data_set": data_set, "split": "test" if is_paper(facts) else "val"}
     return {**former, **facts.get(MEASURED_ON, {})}

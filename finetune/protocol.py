@@ -5,13 +5,14 @@ Training writes it, so that evaluation and search repeat what was validated, and
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from finetune.best import find_checkpoint
-from finetune.config import DataConfig, EvalConfig, FinetuneConfig
+from finetune.config import PAPER, VALIDATION, DataConfig, EvalConfig, FinetuneConfig
 from finetune.datasets import own
 from finetune.datasets.lines import TrainingLines, has_validation
 from finetune.methods.aptm_searcher import AptmSearcher
@@ -47,11 +48,31 @@ class Protocol:
 
 
 def checkpoint_facts(config: Recipe, lines: TrainingLines) -> dict[str, Any]:
-    """What every checkpoint of a training says of it."""
+    """What every checkpoint of a training says of it; of the data, also what `init.checkpoint` says of its own."""
     protocol = asdict(Protocol.of(config)) if isinstance(config, FinetuneConfig) else {"eval": to_dict(config.eval)}
-    kinds = sorted({line.kind for line in lines.records})
-    trained_on = {"name": config.data.name, "val_share": config.data.val_share, "annotation": lines.digest, "kinds": kinds}
-    return {"seed": config.seed, PROTOCOL: protocol, TRAINED_ON: trained_on}
+    kinds, share = sorted({line.kind for line in lines.records}), 0.0 if config.eval.paper_protocol else config.data.val_share
+    own_data = {"name": config.data.name, "val_share": share, "annotation": lines.digest, "kinds": kinds}
+    before = trained_on(_metadata(Path(config.init.checkpoint))) if config.init.checkpoint else []
+    return {"seed": config.seed, PROTOCOL: protocol, TRAINED_ON: [*(data for data in before if data != own_data), own_data]}
+
+
+def trained_on(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The data of the trainings that weights went through, that of the checkpoint's own last; none of a pre-trained checkpoint.
+
+    name: of the data set; val_share: of its identities, held out where it has no validation split, 0 if none was; annotation: sha256 of the
+    file; kinds: of its lines. Older checkpoints know of their own training alone, and the oldest not even its name.
+    """
+    said = metadata.get(TRAINED_ON)
+    if isinstance(said, list):
+        return said
+    if is_paper(metadata):
+        return [{**(said or {}), "val_share": 0.0}]
+    return [said] if said else []
+
+
+def is_paper(metadata: Mapping[str, Any]) -> bool:
+    """Was the checkpoint selected on test? Nothing else is looked at, so that checkpoints of other versions answer, too."""
+    return bool(metadata.get(PROTOCOL, {}).get("eval", {}).get("paper_protocol"))
 
 
 def open_aptm(folder: Path, device: torch.device) -> AptmSearcher:
@@ -68,38 +89,43 @@ def eval_of(folder: Path) -> EvalConfig:
 
 def selection_of(folder: Path) -> str | None:
     """How a checkpoint was selected, None if no fine-tuning wrote it."""
-    return eval_of(folder).selection if PROTOCOL in _metadata(folder) else None
+    metadata = _metadata(folder)
+    if PROTOCOL not in metadata:
+        return None
+    return PAPER if is_paper(metadata) else VALIDATION
 
 
 def check_kind(folder: Path, kind: str, option: str) -> None:
     """Raises ConfigError if a checkpoint says that it was trained on other kinds alone. option: where it was given for this one."""
-    kinds = _metadata(folder).get(TRAINED_ON, {}).get("kinds", [kind])  # older ones do not say it
+    kinds = (trained_on(_metadata(folder)) or [{}])[-1].get("kinds", [kind])  # older ones do not say it
     if kind not in kinds:
         said = " and ".join(kinds)
         raise ConfigError(f"{option} {folder} was trained on {said} lines alone; give it with --{kinds[0]}s, or another one here")
 
 
 def seen_in_validation(folder: Path, data: DataConfig) -> str | None:
-    """Why a checkpoint was trained on identities that `data` holds out for validation; None if it was not, as far as it says."""
-    if has_validation(data):
+    """Why weights were trained on identities that `data` holds out for validation; None if they were not, as far as the checkpoint says."""
+    trainings = trained_on(_metadata(folder))
+    if not trainings or has_validation(data):
         return None
-    trained = _metadata(folder).get(TRAINED_ON)
-    if trained and not _is_same_set(trained, data):
+    same = [training for training in reversed(trainings) if _may_be(training, data)]
+    if not same or data.val_share <= (most := min(same, key=itemgetter("val_share")))["val_share"]:
         return None
-    found = f"data.name={data.name} has no validation split, and {folder} was trained"
-    if eval_of(folder).paper_protocol:
-        unsaid = "" if trained else ", on a data set that it does not name,"
-        return f"{found}{unsaid} with eval.paper_protocol=true, for which no identity is held out"
-    if trained and data.val_share > trained["val_share"]:
-        return f"{found} on some identities that data.val_share={data.val_share} holds out; accepted: at most {trained['val_share']}"
-    return None
+    whose = "was" if most is trainings[-1] else "began with weights that were"
+    found = f"data.name={data.name} has no validation split, and {folder} {whose} trained"
+    if most["val_share"]:
+        return f"{found} on some identities that data.val_share={data.val_share} holds out; accepted: at most {most['val_share']}"
+    unsaid = "" if "name" in most else ", on a data set that it does not name,"
+    return f"{found}{unsaid} with eval.paper_protocol=true, for which no identity is held out"
 
 
-def _is_same_set(trained: Mapping[str, Any], data: DataConfig) -> bool:
-    """Sets of one's own are told apart by their files; a published one comes in several forms."""
-    if trained["name"] != data.name:
+def _may_be(training: Mapping[str, Any], data: DataConfig) -> bool:
+    """Was it on this data set, or does it not say? Sets of one's own are told apart by their files; published ones have several forms."""
+    if "name" not in training:
+        return True
+    if training["name"] != data.name:
         return False
-    return data.name != "own" or trained["annotation"] == sha256_file(own.annotation(Path(data.folder)))
+    return data.name != "own" or training["annotation"] == sha256_file(own.annotation(Path(data.folder)))
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

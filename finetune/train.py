@@ -50,15 +50,17 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     test = test_task(config.data)
     val = _selection(config, test)
     _check_captions(config, lines, val, test)
-    own.forget()
     num_steps = config.train.num_steps(len(lines.records))
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
-    _warn_of_seen(config)
+    extra = checkpoint_facts(config, lines)
     identity = digest([config.training_tree(), lines.digest, method.weights, num_steps, *method.files])
     newest = loop.newest(root, identity, config)
     check_best(root, identity)
+    if newest is None:
+        _warn_of_seen(config)
+    own.forget()
     if loop.is_finished(newest, num_steps) and best_folder(root) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json") if rank() == 0 else {}
@@ -69,7 +71,6 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # loop
     batches = method.batches(progress.step, num_steps - progress.step, rank(), world_size())
-    extra = checkpoint_facts(config, lines)
     saver = Saver(root=root, save_model=partial(_save, method), engine=engine, identity=identity, keep=config.train.keep, extra=extra)
     judge = Judge(config=config, root=root, identity=identity, extra=extra, task=val, method=method, num_steps=num_steps)
     if rank() == 0:
@@ -139,7 +140,7 @@ def _selection(config: Recipe, test: Task | None) -> Task:
 def _warn_of_seen(config: Recipe) -> None:
     """Of identities held out for validation that the checkpoint to start from was trained on."""
     start = config.init.checkpoint
-    if rank() == 0 and start and not config.eval.paper_protocol and (reason := seen_in_validation(Path(start), config.data)):
+    if start and not config.eval.paper_protocol and (reason := seen_in_validation(Path(start), config.data)) and rank() == 0:
         log.warning("init.checkpoint: %s; scores on validation will be too good", reason)
 
 

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 from finetune.best import find_checkpoint
 from finetune.cli import finetune
+from finetune.datasets import own
 from finetune.datasets.records import read_entries
 from finetune.evaluate import cost_of, evaluate
 from finetune.export import export_checkpoint
+from finetune.protocol import seen_in_validation
 from finetune.recipes import IrraRecipe
 from finetune.train import train
 from pipeline.config import build
@@ -79,13 +81,43 @@ def test_a_training_on_another_data_set_has_seen_nothing_of_this_one(people, pap
     config, other = recipe(tmp_path, {"folder": str(people)}), tmp_path / "other"
     shutil.copytree(paper, other)
     facts = read_json(other / METADATA_FILE)
-    assert facts["trained_on"]["name"] == "icfg-pedes"
-    write_json(other / METADATA_FILE, facts | {"trained_on": facts["trained_on"] | {"name": "cuhk-pedes"}})
+    (data,) = facts["trained_on"]
+    assert data["name"] == "icfg-pedes"
+    write_json(other / METADATA_FILE, facts | {"trained_on": [data | {"name": "cuhk-pedes"}]})
     assert evaluate(config, other, "val")
     del facts["trained_on"]
     write_json(other / METADATA_FILE, facts)
     with pytest.raises(ConfigError, match=r"other was trained, on a data set that it does not name, with eval\.paper_protocol=true"):
         evaluate(config, other, "val")
+
+
+@pytest.mark.parametrize("form", ["list", "single", "unnamed"])
+def test_what_the_weights_were_trained_on_before_counts_too_however_far_back(people, paper, tmp_path, form, caplog):
+    """Checkpoints of older versions name their own training alone, with the share that the recipe named, or none."""
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    shutil.copytree(paper, first)
+    facts = read_json(first / METADATA_FILE)
+    (data,) = facts.pop("trained_on")
+    former = {"list": {"trained_on": [data]}, "single": {"trained_on": data | {"val_share": 0.4}}, "unnamed": {}}
+    write_json(first / METADATA_FILE, facts | former[form])
+    train(recipe(second, {"folder": str(people)}, init={"checkpoint": str(first)}), StopRequest())
+    with pytest.raises(ConfigError, match=r"second began with weights that were trained.* no identity is held out; score --split test"):
+        evaluate(recipe(second, {"folder": str(people)}), second, "val")
+    caplog.clear()
+    train(recipe(third, {"folder": str(people)}, init={"checkpoint": str(second)}), StopRequest())
+    assert "for which no identity is held out; scores on validation will be too good" in caplog.text
+    trained_on = read_json(find_checkpoint(third) / METADATA_FILE)["trained_on"]
+    assert [training["val_share"] for training in trained_on] == [0.0, 0.4], "once each"
+
+
+def test_the_least_share_of_all_trainings_is_what_may_be_held_out(people, tmp_path):
+    first, second = ({"folder": str(people), "val_share": share} for share in (0.3, 0.4))
+    train(recipe(tmp_path / "first", first), StopRequest())
+    out = tmp_path / "second"
+    train(recipe(out, second, init={"checkpoint": str(tmp_path / "first")}), StopRequest())
+    with pytest.raises(ConfigError, match=r"began with weights that were trained on some identities .*; accepted: at most 0\.3"):
+        evaluate(recipe(out, second), out, "val")
+    assert evaluate(recipe(out, first), out, "val")
 
 
 def test_data_sets_of_ones_own_are_told_apart_by_their_files(people, tmp_path):
@@ -110,6 +142,38 @@ def test_a_cost_on_trained_identities_is_refused_before_a_model_is_opened(people
 def test_a_start_from_weights_that_have_seen_what_is_held_out_is_told(people, paper, tmp_path, caplog):
     train(recipe(tmp_path, {"folder": str(people)}, init={"checkpoint": str(paper)}), StopRequest())
     assert "for which no identity is held out; scores on validation will be too good" in caplog.text
+
+
+def test_that_warning_looks_at_nothing_else_of_a_checkpoint_of_another_version(people, paper, tmp_path, caplog):
+    shutil.copytree(paper, tmp_path / "newer")
+    facts = read_json(paper / METADATA_FILE)
+    facts["evaluation"]["eval"]["invented_later"] = 1
+    write_json(tmp_path / "newer" / METADATA_FILE, facts)
+    assert train(recipe(tmp_path / "out", {"folder": str(people)}, init={"checkpoint": str(tmp_path / "newer")}), StopRequest())
+    assert "scores on validation will be too good" in caplog.text
+
+
+def test_that_warning_reads_ones_own_file_once_and_comes_at_the_beginning_alone(people, paper, tmp_path, monkeypatch, caplog):
+    """A start that no fine-tuning wrote has seen nothing, and the file is not asked for."""
+    (tmp_path / "own").mkdir()
+    rows = [f"{e['file_path']},{e['captions'][0]},{e['id']},{e['split']}" for e in read_entries(people / "ICFG-PEDES.json")]
+    kept = [row for row in rows if not row.endswith(",val")]
+    (tmp_path / "own" / "captions.csv").write_text("\n".join(["image,caption,identity,split", *kept]) + "\n")
+    for picture in people.glob("*.jpg"):
+        shutil.copy(picture, tmp_path / "own")
+    data = {"name": "own", "folder": str(tmp_path / "own")}
+    train(recipe(tmp_path / "start", data, paper_protocol=True), StopRequest())
+    parsed, rows_of = [], own._rows
+    monkeypatch.setattr(own, "_rows", lambda *arguments: parsed.append(arguments) or rows_of(*arguments))
+    config = recipe(tmp_path / "out", data, init={"checkpoint": str(tmp_path / "start")})
+    train(config, StopRequest())
+    assert (len(parsed), caplog.text.count("too good")) == (1, 1)
+    train(config, StopRequest())
+    assert (len(parsed), caplog.text.count("too good")) == (2, 1)
+    plain = shutil.copytree(paper, tmp_path / "plain")
+    write_json(plain / METADATA_FILE, {"step": 1})
+    assert seen_in_validation(plain, config.data) is None
+    assert len(parsed) == 2, "a training that is finished has read it, to know that it is"
 
 
 def test_the_json_of_an_evaluation_says_how_the_checkpoint_was_selected(people, paper, tmp_path):
