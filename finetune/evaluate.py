@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from finetune.gallery_kinds import rerouted
 from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.methods.base import Searcher
 from finetune.methods.start import open_searcher
-from finetune.protocol import Protocol, check_kind, eval_of, seen_in_validation
+from finetune.protocol import Protocol, check_kind, eval_of, seen_in_validation, selection_of
 from finetune.recipes import Recipe
 from finetune.scores import ranked_names
 from finetune.submission import LIST_LENGTH, write_submission
@@ -28,7 +29,8 @@ from pretrain.engine import pick_device
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """facts: what was scored, and on what: data_set, split, queries (where there are any), pictures, checkpoint, step (None: unknown)."""
+    """facts: what was scored, and on what: data_set, split, queries (where there are any), pictures, checkpoint, step (None: unknown),
+    protocol (how a fine-tuning selected it)."""
 
     scores: tasks.Scores
     facts: dict[str, Any]
@@ -45,11 +47,13 @@ def evaluation_of(config: Recipe, folder: Path, split_name: str) -> Evaluation:
 
     Raises ConfigError for validation on identities that the checkpoint was trained on, ContractError for a test without answers.
     """
-    task = _task(config, folder, split_name)
     chosen = resolve(find_checkpoint(folder))
+    task = _task(config, chosen, split_name)
     step = read_json(chosen / METADATA_FILE).get("step")
     facts = {"data_set": config.data.name, "split": split_name, **task.sizes, "checkpoint": str(chosen), "step": step}
-    return Evaluation(task.run(open_for(config, folder), config.eval), facts)
+    if selection := selection_of(chosen):
+        facts["protocol"] = selection
+    return Evaluation(task.run(open_for(config, chosen), config.eval), facts)
 
 
 def evaluate(config: Recipe, folder: Path, split_name: str) -> tasks.Scores:
@@ -72,10 +76,11 @@ def _task(config: Recipe, folder: Path, split_name: str) -> tasks.Task:
 
 def cost_of(config: Recipe, folder: Path, split_name: str) -> dict[str, float]:
     """See `finetune.tasks.rerank_cost`. Raises as `evaluate` does, and ConfigError for a data set without queries."""
-    task = _task(config, folder, split_name)
+    chosen = resolve(find_checkpoint(folder))
+    task = _task(config, chosen, split_name)
     if not isinstance(task, tasks.RetrievalTask):
         raise ConfigError(f"data.name={config.data.name} has no queries whose cost could be measured")
-    return tasks.rerank_cost(open_for(config, folder), task.split, config.eval)
+    return tasks.rerank_cost(open_for(config, chosen), task.split, config.eval)
 
 
 def open_for(config: Recipe, folder: Path) -> Searcher:
@@ -100,26 +105,28 @@ def predict_submission(
     checkpoints rank every query, those of `by_kind` the queries of their kind alone; several of a kind are fused (`finetune.fusion`). Each
     is run by the protocol that it was validated with. Returns "submission", its path, "queries" and "images", counts, and "kinds": kind ->
     its "queries" and the "checkpoints" that answer them. Raises ConfigError if a kind of query has no checkpoint, or is given one that was
-    trained on the other kind alone, ContractError if the gallery is too small for a list of ten different names.
+    trained on the other kind alone, ContractError if the gallery is too small for a list of ten different names. Memory: of all models.
     """
     check_writable(out)
     for kind, folders in (by_kind or {}).items():
         for folder in folders:
             check_kind(folder, kind, f"--{kind}s")
-    shared = [checkpoints] if isinstance(checkpoints, Path) else list(checkpoints)
     split = rerouted(data, read_test(data))
     if len(split.gallery) < LIST_LENGTH:
         raise ContractError(
             f"{split.folder} holds {len(split.gallery)} pictures; a submission names {LIST_LENGTH} different ones per query"
         )
+    shared = [checkpoints] if isinstance(checkpoints, Path) else checkpoints
+    given = {kind: [*shared, *((by_kind or {}).get(kind) or [])] for kind, (rows, _) in split.routes.items() if rows}
+    if silent := [kind for kind, folders in given.items() if not folders]:
+        raise ConfigError(f"no checkpoint for {silent[0]} queries; name one with --{silent[0]}s, or one for all")
+    # all before the first ranking: a training that still runs may choose another checkpoint meanwhile, and delete this one
+    chosen = {folder: resolve(find_checkpoint(folder)) for folder in chain(*given.values())}
+    models = {folder: (open_searcher(path, pick_device(device)), eval_of(path)) for folder, path in chosen.items()}
     scores, answered = np.full((len(split.queries), len(split.gallery)), -np.inf, np.float32), {}
-    for kind, (rows, _) in split.routes.items():
-        if rows:
-            folders = [*shared, *((by_kind or {}).get(kind) or [])]
-            if not folders:
-                raise ConfigError(f"no checkpoint for {kind} queries; name one with --{kind}s, or one for all")
-            models = [(open_searcher(folder, pick_device(device)), eval_of(folder)) for folder in folders]
-            scores[rows] = fused_scores(models, of_kinds(split, (kind,)))
-            answered[kind] = {"queries": len(rows), "checkpoints": [str(resolve(find_checkpoint(folder))) for folder in folders]}
+    for kind, folders in given.items():
+        rows, _ = split.routes[kind]
+        scores[rows] = fused_scores([models[folder] for folder in folders], of_kinds(split, (kind,)))
+        answered[kind] = {"queries": len(rows), "checkpoints": [str(chosen[folder]) for folder in folders]}
     write_submission(out, list(zip(split.queries, ranked_names(split, scores), strict=True)))
     return {"submission": str(out), "queries": len(split.queries), "images": len(split.gallery), "kinds": answered}

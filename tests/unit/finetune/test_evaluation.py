@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from finetune.best import POINTER
 from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.challenge import Pedestrian, gold_path, read_gold
 from finetune.datasets.retrieval_split import RetrievalSplit, inclusion_matrix, read_test, read_val, relevant_pictures
 from finetune.evaluate import predict_submission
+from finetune.fusion import fused_scores
 from finetune.initialize import start_model
 from finetune.protocol import Protocol
 from finetune.scores import measure, ranked_names
@@ -143,6 +145,24 @@ def test_a_predicted_submission_is_valid(miniature, checkpoint, tmp_path):
     split = read_test(miniature)
     assert (report["queries"], report["images"]) == (len(split.queries), len(split.gallery))
     assert find_problems(read_submission(tmp_path / "s.json"), split.queries, split.gallery) == []
+
+
+def test_a_submission_names_the_checkpoints_that_ranked_though_a_training_chooses_others_meanwhile(
+    miniature, checkpoint, tmp_path, monkeypatch
+):
+    root = tmp_path / "out" / "checkpoint"
+    for name in ("best-00000001", "best-00000002"):
+        shutil.copytree(checkpoint, root / name)
+    (root / POINTER).write_text("best-00000001\n")
+
+    def rank_while_another_is_chosen(*arguments):
+        (root / POINTER).write_text("best-00000002\n")
+        shutil.rmtree(root / "best-00000001", ignore_errors=True)
+        return fused_scores(*arguments)
+
+    monkeypatch.setattr("finetune.evaluate.fused_scores", rank_while_another_is_chosen)
+    report = predict_submission(tmp_path / "out", miniature, tmp_path / "s.json", device="cpu")
+    assert [found["checkpoints"] for found in report["kinds"].values()] == [[str(root / "best-00000001")]] * 2
 
 
 def test_a_score_of_attributes_that_is_not_defined_is_left_out(people):

@@ -101,7 +101,7 @@ def test_what_the_weights_were_trained_on_before_counts_too_however_far_back(peo
     former = {"list": {"trained_on": [data]}, "single": {"trained_on": data | {"val_share": 0.4}}, "unnamed": {}}
     write_json(first / METADATA_FILE, facts | former[form])
     train(recipe(second, {"folder": str(people)}, init={"checkpoint": str(first)}), StopRequest())
-    with pytest.raises(ConfigError, match=r"second began with weights that were trained.* no identity is held out; score --split test"):
+    with pytest.raises(ConfigError, match=r"/second/.* began with weights that were trained.* no identity is held out; score --split test"):
         evaluate(recipe(second, {"folder": str(people)}), second, "val")
     caplog.clear()
     train(recipe(third, {"folder": str(people)}, init={"checkpoint": str(second)}), StopRequest())
