@@ -67,23 +67,25 @@ def evaluate(
     The first line names the data set, the split and the checkpoint; what is reported as a result is --split test.
     """
     config = _config(path, overrides, print_config)
+    from finetune.best import find_checkpoint
     from finetune.config import PAPER
     from finetune.evaluate import cost_of, evaluation_of
-    from finetune.protocol import selection_of
+    from finetune.protocol import MEASURED_ON
+    from pretrain.checkpoint import resolve
 
-    folder = folder or Path(config.out)
+    folder = resolve(find_checkpoint(folder or Path(config.out)))  # once: a training that still runs may choose another meanwhile
     costs = {"cost": cost_of(config, folder, split)} if cost else {}  # first: it is quicker, and may be refused
     found = evaluation_of(config, folder, split)
-    scores, selection = found.scores | costs, selection_of(folder)
+    scores = found.scores | costs
     if as_json:
-        click.echo(json.dumps(scores | found.facts | ({"protocol": selection} if selection else {})))
+        click.echo(json.dumps(scores | {MEASURED_ON: found.facts}))
         return
     click.echo(found.title())
     for kind, values in scores.items():
         for name, value in values.items():
             click.echo(f"{kind:10} {name:11} " + (f"{value:8.2f}" if kind == "cost" else f"{100 * value:6.2f} %"))
-    if selection == PAPER:
-        click.echo(selection)
+    if found.facts.get("protocol") == PAPER:
+        click.echo(PAPER)
 
 
 @finetune.command()

@@ -26,6 +26,7 @@ from finetune.recipes import load_recipe
 from finetune.submission import write_submission
 from pipeline.config import read_yaml
 from pipeline.entry import call
+from pretrain.checkpoint import METADATA_FILE
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "configs" / "finetune").glob("*.yaml"))
@@ -59,6 +60,7 @@ def test_a_cost_that_cannot_be_measured_is_refused_before_anything_is_scored(peo
     monkeypatch.setattr("finetune.evaluate.evaluation_of", lambda *_: pytest.fail("was scored"))
     tree = {"out": str(tmp_path), "data": {"name": "pa-100k", "folder": str(people)}, "init": {"checkpoint": str(tmp_path)}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree | {"eval": {"select": "mean_accuracy"}}))
+    (tmp_path / METADATA_FILE).write_text("{}")
     assert run("evaluate", "--config", tmp_path / "c.yaml", "--cost") == 2
     assert "pa-100k has no queries whose cost could be measured" in capsys.readouterr().err
 
@@ -121,7 +123,7 @@ def test_train_predict_and_evaluate_from_the_command_line(tiny_tree, miniature, 
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 2
     assert run("evaluate", "--config", out / "config.yaml", "--split", "test", "--json") == 0
     scores = json.loads(capsys.readouterr().out)
-    assert scores["protocol"] == "selected on validation"
+    assert scores["measured_on"]["protocol"] == "selected on validation"
     assert run("challenge", "predict", out / "checkpoint", "--data", miniature, "--out", tmp_path / "s.json", "--json") == 0
     report, best = json.loads(capsys.readouterr().out), str(find_checkpoint(out))
     assert report["queries"] == 12

@@ -117,9 +117,9 @@ def test_a_pretrained_checkpoint_is_scored_on_a_benchmark_without_fine_tuning(
 
 def test_the_challenge_is_scored_by_kind(pretrained: Path, miniature: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = _evaluated(_recipe(tmp_path, "challenge", miniature), pretrained, capsys)
-    groups = {name: found for name, found in scores.items() if isinstance(found, dict)}
-    assert set(groups) == {"all", "pedestrian", "vehicle"}
-    assert all(0 <= value <= 1 + 1e-6 for group in groups.values() for value in group.values())
+    assert scores.pop("measured_on")["checkpoint"] == str(pretrained)
+    assert set(scores) == {"all", "pedestrian", "vehicle"}
+    assert all(0 <= value <= 1 + 1e-6 for group in scores.values() for value in group.values())
 
 
 def test_passerby_evaluate_finds_out_whether_shards_or_a_benchmark_are_meant(tmp_path: Path) -> None:
