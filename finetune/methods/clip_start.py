@@ -20,12 +20,13 @@ from pretrain.checkpoint import MODEL_FILE, read_weights, resolve
 @dataclass(frozen=True, slots=True)
 class ClipStart:
     """state: under the model's names from a checkpoint, under CLIP's from published weights. source: what to tell the user; weights: sha256
-    of their file, "random" without one."""
+    of their file, "random" without one; folder: where they lie, with the merges of their tokenizer if they have their own."""
 
     clip: ClipConfig
     state: dict[str, Tensor]
     source: str
     weights: str
+    folder: Path | None
 
 
 def start_clip(config: IrraRecipe | ClipRecipe) -> ClipStart:
@@ -41,17 +42,11 @@ def start_clip(config: IrraRecipe | ClipRecipe) -> ClipStart:
         state, table = read_weights(folder), "base_model.visual.positional_embedding"
         if table in state:
             state[table] = resize_positions(state[table], wanted.grid, clip.grid)
-        return ClipStart(wanted, state, str(folder), sha256_file(folder / MODEL_FILE))
+        return ClipStart(wanted, state, str(folder), sha256_file(folder / MODEL_FILE), folder)
     if name is None:
-        return ClipStart(model.clip or sized(ClipConfig(), model.height, model.width), {}, "random weights", "random")
-    state, sizes = read_clip(Path(name))
+        return ClipStart(model.clip or sized(ClipConfig(), model.height, model.width), {}, "random weights", "random", None)
+    path = Path(name)
+    state, sizes = read_clip(path)
     clip = sized(sizes, model.height, model.width)
     scale = {"logit_scale": state["logit_scale"]} if "logit_scale" in state and config.method == "clip" else {}
-    return ClipStart(clip, fit(state, clip) | scale, name, sha256_file(weight_file(Path(name))))
-
-
-def folder_of(name: str | None) -> Path | None:
-    """The folder that published weights lie in."""
-    if name is None:
-        return None
-    return Path(name) if Path(name).is_dir() else Path(name).parent
+    return ClipStart(clip, fit(state, clip) | scale, name, sha256_file(weight_file(path)), path if path.is_dir() else path.parent)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from finetune.datasets.lines import Line, TrainingLines
 from finetune.methods.base import Searcher
-from finetune.methods.clip_start import folder_of, start_clip
+from finetune.methods.clip_start import start_clip
 from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, model_state, save_folder
 from finetune.methods.lora import add_lora, plain_state
@@ -47,7 +47,7 @@ class TowersMethod(ABC):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         start = start_clip(config)
         self.clip, self._state, self.source, self.weights = start.clip, start.state, start.source, start.weights
-        self.tokenizer = load_tokenizer(folder_of(config.init.weights), self.clip.vocab_size, isinstance(config, IrraRecipe))
+        self.tokenizer = load_tokenizer(start.folder, self.clip.vocab_size, isinstance(config, IrraRecipe))
 
     def _fill(self, prefix: str) -> None:
         """Copy the starting weights into the model and add adapters. A head of another size starts anew."""

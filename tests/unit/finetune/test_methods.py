@@ -14,6 +14,7 @@ from finetune.methods.mining import HardBatches
 from finetune.methods.start import open_searcher, start_method
 from finetune.models.blip import EMPTY
 from finetune.models.clip import image_feature, normalised, text_feature
+from finetune.models.clip_tokenizer import ClipTokenizer
 from finetune.order import KindBatches
 from finetune.recipes import RECIPES, Recipe
 from finetune.submission import read_submission
@@ -92,6 +93,16 @@ def test_a_released_irra_starts_a_training_with_its_cross_former_and_heads(minia
     assert "unexpected" not in started.source
     alone = start_method(recipe("clip", miniature, tmp_path, **changes | {"model": {"height": 48, "width": 16}}), lines_of(given), CPU)
     assert torch.equal(alone.model.base_model.text_projection, expected["base_model.text_projection"])
+
+
+@pytest.mark.parametrize("name", ["irra", "clip"])
+def test_a_start_from_a_checkpoint_keeps_its_tokenizer(name, miniature, tmp_path):
+    """Of published weights with merges of their own: the same text must go on being the same tokens."""
+    first = start_method(config := recipe(name, miniature, tmp_path / "out"), lines_of(config), CPU)
+    first.tokenizer = ClipTokenizer(first.tokenizer.merges[::-1], with_mask=name == "irra")
+    first.save(tmp_path / "first", {})
+    again = recipe(name, miniature, tmp_path / "again", init={"checkpoint": str(tmp_path / "first")})
+    assert start_method(again, lines_of(again), CPU).tokenizer.merges == first.tokenizer.merges
 
 
 def test_adapters_leave_heads_frozen_that_no_term_reaches(miniature, tmp_path):
