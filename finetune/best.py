@@ -64,6 +64,6 @@ def find_checkpoint(folder: Path) -> Path:
     seeds = sorted(path for path in folder.glob("seed-*") if is_training(path))
     if seeds and not is_training(folder):
         raise ConfigError(
-            f"{folder} holds trainings from several seeds; give one of them, {seeds[0]}, or a recipe with --set out={seeds[0]}"
+            f"{folder} holds trainings from several seeds; give one of them, {seeds[0]}, or its config.yaml where a recipe is asked for"
         )
     return folder

@@ -16,6 +16,7 @@ from finetune.datasets.challenge import gold_path
 from finetune.evaluate import evaluate
 from finetune.initialize import start_model
 from finetune.matrix import cross_domain
+from finetune.recipes import load_recipe
 from finetune.seeds import spread, train_seeds
 from finetune.train import train
 from pipeline.config import build
@@ -183,8 +184,9 @@ def test_several_seeds_give_mean_and_spread(tiny_tree):
     with pytest.raises(ConfigError, match="at least two"):
         train_seeds(config, (0,), StopRequest())
     for look in (lambda: evaluate(config, Path(config.out), "val"), lambda: cross_domain([config])):
-        with pytest.raises(ConfigError, match=rf"several seeds; give one of them, {config.out}/seed-0, or a recipe with --set out="):
+        with pytest.raises(ConfigError, match=rf"several seeds; give one of them, {config.out}/seed-0, or its config\.yaml where a recipe"):
             look()
+    assert cross_domain([load_recipe(Path(config.out) / "seed-0" / "config.yaml")])["rows"]["aptm:challenge"]["challenge"] is not None
 
 
 def test_a_score_that_one_seed_leaves_undefined_is_reported_over_the_others():
