@@ -3,13 +3,14 @@ every look at a run begins with, can count them without what writes them.
 """
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from generation.config import PromptsConfig
 from generation.prompt_files import PromptText, normalised, read_prompts, read_texts, unrepeated
-from generation.sampler import sample_look
 from generation.sentences import write_sentence
+from generation.target_sampler import sample_looks
 from pipeline.seeds import derive_seed
 
 DEFAULT_SAMPLED = 1000
@@ -40,7 +41,7 @@ def make_counted(config: PromptsConfig, seed: int) -> tuple[list[PromptText], Re
     """make_prompts, and what was left out of the files. None: there are no files."""
     if config.kind == "sampler":
         count = config.num_prompts or DEFAULT_SAMPLED
-        looks = (sample_look(seed, i, config.target) for i in range(count))
+        looks = islice(sample_looks(seed, config.target), count)
         return [PromptText(write_sentence(look, derive_seed(seed, "prompts", i))) for i, look in enumerate(looks)], None
     found = [(Path(file), read_prompts(Path(file), config.kind, config.splits)) for file in config.files]
     named = [_named(prompt, path) for path, file in found for prompt in file.prompts]

@@ -2,7 +2,7 @@
 
 Balanced means stratified: within every block of consecutive prompts each value of an attribute comes equally often, in an order drawn from
 the seed. Real caption sets name few children, hats, bags or purple trousers; here the tails are as full as the rest. Prompt i depends on
-(seed, i) alone, so a longer run begins with the prompts of a shorter one. A target (`generation.target`) replaces the shares of any value.
+(seed, i) alone, so a longer run begins with the prompts of a shorter one. Shares of one's own: generation/target_sampler.py.
 """
 
 import random
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from generation.target import DRESS_COLOURS, Option, blocks
+from generation.target import DRESS_COLOURS, Option
 from pipeline.contracts.attributes import LOWER_COLOURS, UPPER_COLOURS
 from pipeline.seeds import derive_seed
 
@@ -53,31 +53,36 @@ DEFAULT_BLOCKS: dict[str, tuple[Option, ...]] = {
 }
 
 
-def sample_look(seed: int, index: int, target: Mapping[str, object] | None = None) -> Look:
+def sample_look(seed: int, index: int) -> Look:
     """The combination of prompt `index`."""
-    options = DEFAULT_BLOCKS if target is None else DEFAULT_BLOCKS | blocks(target)
+    return look_of(sample_values(seed, index))
 
-    def draw(name: str) -> Option:
-        return _stratified(seed, name, index, options[name])
 
-    gender = str(draw("gender"))
-    lower_type = str(draw(f"lower_type_{gender}"))
-    either = str(draw("lower_length"))
-    upper, lower = str(draw("upper_colour")), str(draw("lower_colour"))
-    if lower_type == "dress":
-        upper = lower = str(draw("dress_colour"))
-    carried = draw("carried")
+def sample_values(seed: int, index: int) -> dict[str, Option]:
+    """A value for every name, also for what this person does not wear."""
+    return {name: _stratified(seed, name, index, options) for name, options in DEFAULT_BLOCKS.items()}
+
+
+def lower_type_of(values: Mapping[str, Option]) -> str:
+    return str(values[f"lower_type_{values['gender']}"])
+
+
+def look_of(values: Mapping[str, Option]) -> Look:
+    """The person of whom these values are drawn."""
+    lower_type = lower_type_of(values)
+    is_dress = lower_type == "dress"
+    carried = values["carried"]
     return Look(
-        gender=gender,
-        age=str(draw("age")),
-        hair_length=str(draw("hair_length")),
-        hat=bool(draw("hat")),
+        gender=str(values["gender"]),
+        age=str(values["age"]),
+        hair_length=str(values["hair_length"]),
+        hat=bool(values["hat"]),
         carried=None if carried is None else str(carried),
-        sleeve_length=str(draw("sleeve_length")),
+        sleeve_length=str(values["sleeve_length"]),
         lower_type=lower_type,
-        lower_length={"pants": "long", "shorts": "short"}.get(lower_type, either),
-        upper_colour=upper,
-        lower_colour=lower,
+        lower_length={"pants": "long", "shorts": "short"}.get(lower_type, str(values["lower_length"])),
+        upper_colour=str(values["dress_colour" if is_dress else "upper_colour"]),
+        lower_colour=str(values["dress_colour" if is_dress else "lower_colour"]),
     )
 
 

@@ -1,18 +1,10 @@
-"""The target distribution of the prompt sampler: shares per value, written in the recipe under prompts.target.
+"""The target distribution of the prompt sampler: shares per value, written in the recipe under prompts.target (docs/generation.md).
 
-    prompts:
-      target:
-        gender: {woman: 0.4, man: 0.6}
-        hat: {with: 0.3, without: 0.7}
-        upper_colour: {black: 3, white: 2, purple: 1}       # weights need not add up to 1; values that are not named get none
-        lower_type_woman: {pants: 5, skirt: 1}
-
-The names below cover the 27 attributes: `carried` is backpack, handbag and bag, `upper_colour` and `lower_colour` the 17 colours, `age`
-splits under 18 (child) from over. `dress_colour` is the one colour of a dress, upper and lower at once. A name that is left out keeps the
-sampler's own shares, which fill the long tail.
+A name that is left out keeps the sampler's own shares, which fill the long tail.
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +12,7 @@ from pipeline.contracts.attributes import LOWER_COLOURS, UPPER_COLOURS
 from pipeline.contracts.errors import ConfigError
 
 Option = str | bool | None
-BLOCK_SIZE = 1000  # prompts after which every share is met exactly, to this resolution
+BLOCK_SIZE = 1000  # prompts in which every share is met exactly, to this resolution
 DRESS_COLOURS = tuple(c for c in UPPER_COLOURS if c in LOWER_COLOURS)  # a dress is upper and lower clothes in one colour
 _LENGTHS: dict[str, Option] = {"short": "short", "long": "long"}
 VALUES: dict[str, dict[str, Option]] = {  # name -> spelling in the recipe -> value of the look
@@ -37,10 +29,11 @@ VALUES: dict[str, dict[str, Option]] = {  # name -> spelling in the recipe -> va
     "lower_colour": {name: name for name in LOWER_COLOURS},
     "dress_colour": {name: name for name in DRESS_COLOURS},
 }
+COLOURS = ("upper_colour", "lower_colour", "dress_colour")
 
 
 def check_target(target: Mapping[str, Any]) -> None:
-    """Raises ConfigError naming the first unknown name, unknown value, or impossible weight."""
+    """Raises ConfigError naming the first unknown name, unknown value, or impossible weight, or if the colours leave too few dresses."""
     for name, weights in target.items():
         where = f"prompts.target.{name}"
         _known(name, VALUES, "prompts.target")
@@ -52,21 +45,36 @@ def check_target(target: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{where}.{value}={weight!r}; accepted: a number, 0 or more")
         if sum(weights.values()) <= 0:
             raise ConfigError(f"{where}: all weights are 0; give at least one value a weight above 0")
+    _refuse_too_many_dresses(target)
 
 
-def blocks(target: Mapping[str, Any]) -> dict[str, tuple[Option, ...]]:
-    """name -> BLOCK_SIZE values in their shares, by largest remainder, so that a block has exactly this length."""
-    return {name: _block(name, weights) for name, weights in target.items()}
+def apportion(weights: Mapping[str, float], number: int) -> Counter[str]:
+    """So many in shares of these weights, by largest remainder. All weights may be 0 if the number is."""
+    total = sum(weights.values()) or 1
+    exact = {value: number * weight / total for value, weight in weights.items()}
+    counts = Counter({value: int(share) for value, share in exact.items()})
+    missing = number - counts.total()
+    counts.update(sorted(exact, key=lambda value: (counts[value] - exact[value], value))[:missing])
+    return counts
 
 
-def _block(name: str, weights: Mapping[str, float]) -> tuple[Option, ...]:
-    total = sum(weights.values())
-    exact = {value: BLOCK_SIZE * weights.get(value, 0) / total for value in VALUES[name]}
-    counts = {value: int(share) for value, share in exact.items()}
-    missing = BLOCK_SIZE - sum(counts.values())
-    for value in sorted(exact, key=lambda v: counts[v] - exact[v])[:missing]:
-        counts[value] += 1
-    return tuple(VALUES[name][value] for value, count in counts.items() for _ in range(count))
+def colours_for_dresses(target: Mapping[str, Any]) -> Counter[str]:
+    """Of a block of people in the target's upper_colour, lower_colour or both: how many may wear a dress, by colour of it."""
+    counts = [apportion(target[name], BLOCK_SIZE) for name in ("upper_colour", "lower_colour") if name in target]
+    return Counter({colour: min(count[colour] for count in counts) for colour in DRESS_COLOURS})
+
+
+def _refuse_too_many_dresses(target: Mapping[str, Any]) -> None:
+    """Raises ConfigError where stated shares contradict each other."""
+    if "lower_type_woman" not in target or "dress_colour" in target or not {"upper_colour", "lower_colour"} & set(target):
+        return
+    women = apportion(target.get("gender", {"woman": 1, "man": 1}), BLOCK_SIZE)["woman"]
+    dresses, most = apportion(target["lower_type_woman"], women)["dress"], colours_for_dresses(target).total()
+    if dresses > most:
+        raise ConfigError(
+            f"prompts.target: of {BLOCK_SIZE} people {dresses} wear a dress, but upper_colour and lower_colour leave {most} in a colour "
+            f"that a dress may have ({', '.join(DRESS_COLOURS)}; upper and lower at once); give dress_colour, other colours, or fewer dresses"
+        )
 
 
 def _known(name: Any, accepted: Mapping[str, Any], where: str) -> None:

@@ -1,18 +1,15 @@
-"""Caption lists in every published layout, tables, repeats, and the sampler's target."""
+"""Caption lists in every published layout, tables, and repeats."""
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from generation.annotate import annotate
 from generation.config import PromptsConfig
 from generation.prompt_texts import make_prompts
 from generation.prompts import prompt_rows
-from generation.sampler import sample_look
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ContractError
 from pipeline.tables import write_rows
 
 RSTP_RAW = [
@@ -114,51 +111,6 @@ def test_a_table_without_a_text_column_is_refused(tmp_path: Path) -> None:
     write_rows(tmp_path / "a.parquet", [{"title": "x"}])
     with pytest.raises(ContractError, match=r"has columns title; accepted: one of prompt, caption, text"):
         make_prompts(PromptsConfig(kind="table", file=str(tmp_path / "a.parquet")), 0)
-
-
-TARGET = {"hat": {"with": 0.125, "without": 0.875}, "upper_colour": {"black": 3, "purple": 1}, "carried": {"backpack": 1}}
-
-
-def test_a_target_is_met_exactly_in_every_thousand_prompts() -> None:
-    looks = [sample_look(5, i, TARGET) for i in range(1000)]
-    assert Counter(look.hat for look in looks) == {True: 125, False: 875}
-    assert {look.carried for look in looks} == {"backpack"}
-    assert Counter(look.gender for look in looks) == {"woman": 500, "man": 500}  # not in the target: the sampler's own
-    undressed = [look.upper_colour for look in looks if look.lower_type != "dress"]
-    assert set(undressed) == {"black", "purple"}
-
-
-def test_a_target_reaches_the_labels_of_the_sentences() -> None:
-    prompts = make_prompts(PromptsConfig(num_prompts=200, target=TARGET), 1)
-    labels = [annotate(prompt.text) for prompt in prompts]
-    assert all(label["backpack"] == 0 for label in labels)
-    assert 15 <= sum(label["hat"] == 0 for label in labels) <= 35
-
-
-def test_a_target_of_three_thirds_loses_nobody() -> None:
-    from generation.target import blocks
-
-    assert Counter(blocks({"age": {"child": 1, "adult": 1, "elderly": 1}})["age"]).total() == 1000
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ({"hats": {"with": 1}}, "did you mean hat"),
-        ({"hat": {"wiht": 1}}, "did you mean with"),
-        ({"hat": {"with": -1}}, "a number, 0 or more"),
-        ({"hat": {"with": 0}}, "all weights are 0"),
-        ({"hat": []}, "weights of with, without"),
-    ],
-)
-def test_impossible_targets_are_refused(target: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        PromptsConfig(target=target)
-
-
-def test_a_target_is_for_the_sampler_only() -> None:
-    with pytest.raises(ConfigError, match=r"prompts\.target"):
-        PromptsConfig(kind="text", file="x", target=TARGET)
 
 
 @pytest.mark.parametrize(

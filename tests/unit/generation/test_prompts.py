@@ -16,7 +16,7 @@ from generation.prompts import image_items, prompt_rows, write_prompts
 from generation.sampler import sample_look
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import read_json
+from pipeline.fileio import digest, read_json
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
 from tests.unit.generation.looks import stated_labels
@@ -55,6 +55,10 @@ def test_a_longer_run_begins_with_the_prompts_of_a_shorter_one() -> None:
     config = PromptsConfig(num_prompts=20)
     assert make_prompts(PromptsConfig(num_prompts=50), 4)[:20] == make_prompts(config, 4)
     assert make_prompts(config, 5) != make_prompts(config, 4)
+
+
+def test_sentences_stay_as_they_were() -> None:
+    assert digest(texts(PromptsConfig(num_prompts=60), 7)) == "bcfc23224ad91482"
 
 
 def test_the_embedded_model_knows_every_word_of_the_prompts() -> None:
