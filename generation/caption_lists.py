@@ -18,7 +18,10 @@ from pipeline.contracts.sample import half_character
 
 SPLITS = ("train", "val", "test")
 EVALUATION_SPLITS = ("val", "test")
-_BY_LINES = "for one JSON object a line (.jsonl) set prompts.kind=table, for one sentence a line prompts.kind=text"
+_BY_LINES = (
+    "for one JSON object a line (.jsonl) set prompts.kind=table, for one sentence a line prompts.kind=text, "
+    "for files of several kinds prompts.kind=auto"
+)
 _SPLIT_IN_NAME = re.compile(r"(?:^|[^a-z])(train|val|test)(?:$|[^a-z])")
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from generation.config import PromptKind, PromptsConfig
+from generation.config import KIND_OF_SUFFIX, PromptsConfig
 from generation.leak import Leak, find_leaks, summary
 from generation.prompt_files import PromptText
 from generation.prompt_texts import make_prompts
@@ -14,8 +14,6 @@ from generation.prompts import with_provenance
 from generation.recipes import load_recipe
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_bytes
-
-_KIND_OF_SUFFIX: dict[str, PromptKind] = {".json": "json", ".jsonl": "table", ".parquet": "table", ".txt": "text"}
 
 
 def load_prompts(source: Path, overrides: Sequence[str]) -> tuple[PromptsConfig, list[PromptText]]:
@@ -25,10 +23,9 @@ def load_prompts(source: Path, overrides: Sequence[str]) -> tuple[PromptsConfig,
         return config.prompts, list(with_provenance(config.prompts, make_prompts(config.prompts, config.run.seed)))
     if overrides:
         raise ConfigError(f"--set {overrides[0]!r} with the prompt file {source}; accepted with a recipe or a run folder only")
-    kind = _KIND_OF_SUFFIX.get(source.suffix)
-    if kind is None:
-        raise ConfigError(f"{source}: unknown kind of file; accepted: a recipe (.yaml), a run folder, {', '.join(_KIND_OF_SUFFIX)}")
-    prompts = PromptsConfig(kind=kind, file=str(source))
+    if source.suffix not in KIND_OF_SUFFIX:
+        raise ConfigError(f"{source}: unknown kind of file; accepted: a recipe (.yaml), a run folder, {', '.join(KIND_OF_SUFFIX)}")
+    prompts = PromptsConfig(kind="auto", file=str(source))
     return prompts, list(with_provenance(prompts, make_prompts(prompts, 0)))
 
 

@@ -18,7 +18,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 MAX_SIDE_PX = 8192  # of a picture: more is a slip of the pen
 BLIP_NEW_TOKENS, VLM_NEW_TOKENS = 48, 160  # caption.max_new_tokens where it is not set
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-PromptKind = Literal["sampler", "text", "json", "table"]
+PromptKind = Literal["sampler", "text", "json", "table", "auto"]
+KIND_OF_SUFFIX: dict[str, PromptKind] = {".json": "json", ".jsonl": "table", ".parquet": "table", ".txt": "text"}
 PluginKind = Literal["image_text", "classifier"]
 Precedence = Literal["text", "answers", "text_first", "answers_first", "agree"]
 
@@ -61,9 +62,10 @@ class RunConfig:
 class PromptsConfig:
     """Where the sentences come from."""
 
-    kind: PromptKind = "sampler"  # sampler: balances the 27 attributes; text: one a line; json: caption lists; table: .jsonl, .parquet
-    file: str | tuple[str, ...] | None = None  # for text, json and table; several are read one after the other
-    splits: tuple[str, ...] = ("train",)  # json only: captions of other splits are left out or refused, so that no test caption is used
+    # sampler: balances the 27 attributes; text: one a line; json: caption lists; table: .jsonl, .parquet; auto: each file by its suffix
+    kind: PromptKind = "sampler"
+    file: str | tuple[str, ...] | None = None  # for all but the sampler; several are read one after the other
+    splits: tuple[str, ...] = ("train",)  # caption lists: captions of other splits are left out or refused, so that no test caption is used
     num_prompts: int | None = None  # sampler: how many (default 1000); files: at most so many, in file order (default all)
     variants: int = 1  # images per prompt, each with its own seed
     licence: str | None = None  # of the prompts; None: what a table's row says, CC0-1.0 for the sampler, else "unknown"
@@ -75,8 +77,16 @@ class PromptsConfig:
     allow_leak: bool = False  # start all the same, with a warning in the log
 
     def __post_init__(self) -> None:
-        _refuse(self.kind == "sampler" and self.file is not None, "prompts.file", self.file, "nothing, or prompts.kind text, json or table")
+        _refuse(
+            self.kind == "sampler" and self.file is not None,
+            "prompts.file",
+            self.file,
+            "nothing, or another prompts.kind",
+        )
         _refuse(self.kind != "sampler" and not self.file, "prompts.file", self.file, f"a file, because prompts.kind={self.kind!r}")
+        for path in map(Path, self.files if self.kind == "auto" else ()):
+            accepted = f"{', '.join(KIND_OF_SUFFIX)} where prompts.kind=auto"
+            _refuse(path.suffix not in KIND_OF_SUFFIX, "prompts.file", str(path), accepted)
         check_ranges("prompts", self, num_prompts=Range(1, 10**9), variants=Range(1, 100), max_similarity=Range(0, 1, open_below=True))
         _refuse(self.target is not None and self.kind != "sampler", "prompts.target", self.target, "nothing, or prompts.kind sampler")
         if self.target is not None:
@@ -85,6 +95,12 @@ class PromptsConfig:
     @property
     def files(self) -> tuple[str, ...]:
         return (self.file,) if isinstance(self.file, str) else self.file or ()
+
+    @property
+    def kinds_of_files(self) -> list[tuple[Path, PromptKind]]:
+        """Each file with the way it is read."""
+        paths = map(Path, self.files)
+        return [(path, KIND_OF_SUFFIX[path.suffix] if self.kind == "auto" else self.kind) for path in paths]
 
 
 @dataclass(frozen=True, kw_only=True)

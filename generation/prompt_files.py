@@ -17,6 +17,7 @@ KINDS = ("text", "json", "table")
 _WORDS = re.compile(r"[^\W_]+")
 ASCII_WORDS = bytes(ord(chr(c).lower()) if chr(c).isalnum() else ord(" ") for c in range(128)) + bytes(128)
 _BLOCK_BYTES = 1 << 20
+_TABLES = "one object a line (.jsonl), or .parquet; prompts.kind=text takes one sentence a line, prompts.kind=auto files of several kinds"
 _JSON_START = re.compile(r"""\[\s*($|[{\["])|\{\s*($|")""")
 
 
@@ -77,7 +78,7 @@ def texts_of_lines(lines: Iterable[bytes], path: Path, first: int = 1, is_empty:
         if is_empty and begins_json(text):
             raise ContractError(
                 f"{path}, line {number}: {text[:40]!r} looks like JSON, not a sentence; set prompts.kind=json for the caption lists of "
-                "data sets, prompts.kind=table for .jsonl"
+                "data sets, prompts.kind=table for .jsonl, prompts.kind=auto for files of several kinds"
             )
         if text:
             is_empty = False
@@ -146,7 +147,7 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
         try:
             row = json.loads(text)
         except ValueError as err:
-            raise ContractError(f"{path}, line {number}: not JSON ({err}); accepted: one object a line (.jsonl), or .parquet") from err
+            raise ContractError(f"{path}, line {number}: not JSON ({err}); accepted: {_TABLES}") from err
         if not isinstance(row, dict):
             raise ContractError(f"{path}, line {number}: a {type(row).__name__}; accepted: an object with {' or '.join(TEXT_COLUMNS)}")
         yield row

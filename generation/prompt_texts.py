@@ -43,7 +43,7 @@ def make_counted(config: PromptsConfig, seed: int) -> tuple[list[PromptText], Re
         count = config.num_prompts or DEFAULT_SAMPLED
         looks = islice(sample_looks(seed, config.target), count)
         return [PromptText(write_sentence(look, derive_seed(seed, "prompts", i))) for i, look in enumerate(looks)], None
-    found = [(Path(file), read_prompts(Path(file), config.kind, config.splits)) for file in config.files]
+    found = [(path, read_prompts(path, kind, config.splits)) for path, kind in config.kinds_of_files]
     named = [_named(prompt, path) for path, file in found for prompt in file.prompts]
     different = unrepeated(named) if config.unrepeated else named
     prompts = different[: config.num_prompts]
@@ -56,12 +56,12 @@ def count_prompts(config: PromptsConfig) -> int:
     """len(make_prompts(...)), without writing the sampler's sentences, and without keeping those of files, which may be millions."""
     if config.kind == "sampler":
         return config.num_prompts or DEFAULT_SAMPLED
-    if config.kind == "text" and config.unrepeated:
+    if config.unrepeated and all(kind == "text" for _, kind in config.kinds_of_files):
         from generation.distinct_prompts import count_distinct
 
-        count = count_distinct([Path(file) for file in config.files])
+        count = count_distinct([path for path, _ in config.kinds_of_files])
         return min(count, config.num_prompts or count)
-    texts = (text for file in config.files for text in read_texts(Path(file), config.kind, config.splits))
+    texts = (text for path, kind in config.kinds_of_files for text in read_texts(path, kind, config.splits))
     count = len(set(map(normalised, texts))) if config.unrepeated else sum(1 for _ in texts)
     return min(count, config.num_prompts or count)
 

@@ -73,7 +73,7 @@ def _refuse_too_many_dresses(target: Mapping[str, Any]) -> None:
     if dresses > most:
         raise ConfigError(
             f"prompts.target: of {BLOCK_SIZE} people {dresses} wear a dress, but upper_colour and lower_colour leave {most} in a colour "
-            f"that a dress may have ({', '.join(DRESS_COLOURS)}; upper and lower at once); give dress_colour, other colours, or fewer dresses"
+            f"that a dress may have ({', '.join(DRESS_COLOURS)}; upper and lower at once); give dress_colour, or fewer dresses"
         )
 
 

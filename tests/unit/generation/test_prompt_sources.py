@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from generation.config import PromptsConfig
-from generation.prompt_texts import make_prompts
+from generation.prompt_texts import count_prompts, make_prompts
 from generation.prompts import prompt_rows
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.tables import write_rows
 
 RSTP_RAW = [
@@ -73,6 +73,27 @@ def test_several_files_are_read_in_order_and_repeats_are_taken_once(tmp_path: Pa
     assert len(make_prompts(PromptsConfig(kind="text", file=config.file, unrepeated=False), 0)) == 5
 
 
+def test_files_of_several_kinds_make_one_run(tmp_path: Path) -> None:
+    (tmp_path / "data_captions.json").write_text(json.dumps(RSTP_RAW))
+    (tmp_path / "mine.jsonl").write_text('{"prompt": "A boy.", "source": "me", "licence": "MIT"}\n')
+    (tmp_path / "lines.txt").write_text("A lady.\na girl in white\n")
+    files = tuple(str(tmp_path / name) for name in ("data_captions.json", "mine.jsonl", "lines.txt"))
+    rows = prompt_rows(PromptsConfig(kind="auto", file=files), 0)
+    assert [(row["prompt"], row["source"], row["licence"]) for row in rows] == [
+        ("A girl in white.", "data_captions.json", "unknown"),
+        ("She wears black shoes.", "data_captions.json", "unknown"),
+        ("A boy.", "me", "MIT"),
+        ("A lady.", "lines.txt", "unknown"),
+    ]
+    for config in (PromptsConfig(kind="auto", file=files), PromptsConfig(kind="auto", file=files[2])):
+        assert count_prompts(config) == len(make_prompts(config, 0))
+
+
+def test_reading_by_suffix_wants_a_known_one() -> None:
+    with pytest.raises(ConfigError, match=r"prompts\.file='my.list'; accepted: \.json, .*prompts\.kind=auto"):
+        PromptsConfig(kind="auto", file=("a.txt", "my.list"))
+
+
 ROWS = [{"caption": "a man", "source": "mine", "licence": "CC-BY-4.0"}, {"caption": "a  boy ", "source": None, "licence": None}]
 
 
@@ -96,7 +117,7 @@ def test_tables_carry_source_and_licence(tmp_path: Path, suffix: str) -> None:
     [
         ("a.jsonl", '{"title": "x"}', "row 1: no text in any of prompt, caption, text; it has title"),
         ("a.jsonl", "[1]", "line 1: a list"),
-        ("a.jsonl", "{oops", "line 1: not JSON"),
+        ("a.jsonl", "{oops", r"line 1: not JSON .*prompts\.kind=auto"),
         ("a.jsonl", '{"prompt": " "}', "holds no prompt"),
         ("a.parquet", "junk", "not a readable Parquet file"),
     ],
