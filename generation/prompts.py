@@ -77,6 +77,20 @@ def refuse_leaks(config: PromptsConfig, prompts: Sequence[str]) -> None:
     log.warning("%s; prompts.allow_leak is set", text)
 
 
+def warn_of_nobody(config: GenerationConfig, prompts: Sequence[str]) -> None:
+    """One line in the log for all prompts that, with what is put around them, name no person: a comment or a heading of a file, say."""
+    from generation.annotation.mentions import names_person
+
+    prefix, suffix = config.generate.prefix, config.generate.suffix
+    if found := [(index, text) for index, text in enumerate(prompts) if not names_person(prefix + text + suffix)]:
+        index, text = found[0]
+        log.warning(
+            "%d of %d prompts name no person, first: prompt %d %.80r; they stay prompts: take them out of the file, or name one in "
+            "generate.prefix",
+            *(len(found), len(prompts), index, text),
+        )
+
+
 def check_prompts(config: GenerationConfig, paths: RunPaths, check: str | None) -> None:
     """refuse_leaks for a table that was written before the check (digests.check_digest) was asked for; nothing if it has passed it."""
     if is_checked(paths, "prompts", check):
@@ -93,6 +107,7 @@ def write_prompts(config: GenerationConfig, paths: RunPaths) -> tuple[Counts, li
     if reading is not None:
         log.info("%s held %s", ", ".join(config.prompts.files), reading)
         write_json(paths.prompts_read, reading._asdict())
+        warn_of_nobody(config, [row["prompt"] for row in rows])
     table, ledger = _table(paths), paths.ledger("prompts", 0)
     write_rows(table, rows)
     write_rows(ledger, ledger_rows(rows))

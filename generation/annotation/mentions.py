@@ -8,6 +8,7 @@ from itertools import dropwhile, takewhile
 from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.runs import MODIFIERS, NOUNS
 from generation.annotation.symbols import any_of
+from generation.annotation.tokens import tokenise
 
 BEFORE_PERSON = frozenset({"modifier", "age", "size", "colour", "hairstyle", "hair", "number", "years", "word", "surface"})
 _HANGING_PLACES = frozenset({"wall", "screen", "building", "billboard"})
@@ -59,6 +60,11 @@ def mentions_in(tokens: list[Entry], text: str) -> list[Mention]:
         elif token.text in _SUBJECTS and not found:
             found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", "the"))
     return found[1:] if len(found) > 1 and _is_where(tokens, found[0]) else found
+
+
+def names_person(text: str) -> bool:
+    """Whether a text names anybody by a noun, or by he, she or they; figures on pictures and statues are nobody."""
+    return any(not mention.is_figure for mention in mentions_in(*tokenise(text)))
 
 
 @cache

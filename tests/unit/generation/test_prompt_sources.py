@@ -1,15 +1,17 @@
 """Caption lists in every published layout, tables, and repeats."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from generation.config import PromptsConfig
+from generation.config import GenerateConfig, GenerationConfig, PromptsConfig, RunConfig
 from generation.prompt_texts import count_prompts, make_prompts
-from generation.prompts import prompt_rows
+from generation.prompts import prompt_rows, write_prompts
 from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.paths import RunPaths
 from pipeline.tables import write_rows
 
 RSTP_RAW = [
@@ -87,6 +89,18 @@ def test_files_of_several_kinds_make_one_run(tmp_path: Path) -> None:
     ]
     for config in (PromptsConfig(kind="auto", file=files), PromptsConfig(kind="auto", file=files[2])):
         assert count_prompts(config) == len(make_prompts(config, 0))
+
+
+def test_prompts_that_name_nobody_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "p.txt").write_text("a man in red\n# my prompts\nShe wears a coat.\na red coat\nan old jogger\n")
+    config = GenerationConfig(run=RunConfig(folder=str(tmp_path / "run")), prompts=PromptsConfig(kind="text", file=str(tmp_path / "p.txt")))
+    write_prompts(config, RunPaths(config.run.path))
+    assert [record.getMessage().split(";")[0] for record in caplog.records if record.levelname == "WARNING"] == [
+        "2 of 5 prompts name no person, first: prompt 1 '# my prompts'"
+    ]
+    caplog.clear()
+    write_prompts(replace(config, generate=GenerateConfig(prefix="a person, ")), RunPaths(config.run.path))
+    assert "name no person" not in caplog.text
 
 
 def test_reading_by_suffix_wants_a_known_one() -> None:
