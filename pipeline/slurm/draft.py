@@ -84,7 +84,7 @@ class _Builder:
     windows: dict[str, Window]
 
     def add(self, stage: str, group: int | None, size: int, after: list[str]) -> Job:
-        resources = self.site.resources(stage, graph.resource(stage))
+        resources = self.site.resources(stage)
         name = stage if group is None else f"{stage}-{group}"
         job = Job(
             name=name,
@@ -130,7 +130,7 @@ class _Builder:
     def share_windows(self) -> None:
         for stage in (*UNIT_STAGES, graph.FUSED):
             arrays = [job for job in self.submission.jobs if job.stage == stage]
-            limit = self.site.resources(stage, graph.resource(stage)).max_running
+            limit = self.site.resources(stage).max_running
             for job, window in zip(arrays, windows(len(arrays), limit), strict=True):
                 self.windows[job.name] = window
                 if window.after is not None:

@@ -58,7 +58,13 @@ def resource_options(resources: Resources) -> list[str]:
         "gres": resources.gres,
         "gpus-per-node": None if resources.gres else resources.gpus or None,
     }
-    return [f"--{name}={value}" for name, value in named.items() if value is not None] + list(resources.options)
+    return [f"--{name}={value}" for name, value in named.items() if value is not None] + [_quoted(option) for option in resources.options]
+
+
+def _quoted(option: str) -> str:
+    """As a #SBATCH line takes it. No quotes, backslashes or line breaks are in it (site.py)."""
+    name, is_given, value = option.partition("=")
+    return f"{name}{is_given}{_directive(value)}"
 
 
 def log_pattern(paths: RunPaths, number: int, job: Job) -> str:

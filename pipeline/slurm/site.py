@@ -2,19 +2,28 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import graph
+from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
 
 _VALUE = re.compile(r"[\w.,:@%/+=*&|()\[\]-]+")  # what stands in partitions, accounts, constraints; no blank, quote or line break
 _TIME = re.compile(r"\d+-\d+(:\d{1,2}){0,2}|(\d+:)?\d{1,2}:\d{2}")  # of Slurm's forms those that YAML does not read as a number
-_OPTION = re.compile(r"--([a-z][a-z-]*)(=\S+)?")
+_OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\"'\\\n\r]+)?")
 _OWN_OPTIONS = (  # what the templates set, or what would keep us from following a job
     *("array", "clusters", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "nodes", "ntasks", "open-mode"),
     *("output", "requeue", "signal", "test-only", "time", "time-min", "wait", "wrap"),
 )
+_GPUS = "gpus=2 (sent as --gpus-per-node), or gres='gpu:a100:2' where a site wants that"
+_INSTEAD = {  # options that are fields, or that Slurm does not take beside ours -> the field
+    **{name: f"the field {name}" for name in ("account", "constraint", "partition", "qos")},
+    **{"mem": "the field memory", "cpus-per-task": "the field cpus", "cpus-per-gpu": "the field cpus", "gres": "the field gres"},
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task"), _GPUS),
+}
+_MEMORY = ("mem-per-cpu", "mem-per-gpu")  # in place of --mem
 
 
 def _refuse(condition: bool, name: str, value: object, accepted: str) -> None:
@@ -46,11 +55,20 @@ class Resources:
         _refuse(self.gpus < 0, "gpus", self.gpus, "0 or more")
         _refuse(self.max_running is not None and self.max_running < 1, "max_running", self.max_running, "1 or more, or null")
         for option in self.options:
-            match = _OPTION.fullmatch(option)
-            _refuse(match is None, "options", option, "sbatch options as --name or --name=value without blanks")
-            is_own = match is not None and any(own.startswith(match[1]) for own in _OWN_OPTIONS)  # sbatch takes their beginnings as well
-            _refuse(is_own, "options", option, f"any but {', '.join(_OWN_OPTIONS)}, which passerby sets; the time is time_limit")
+            self._check_option(option)
         _refuse(self.seconds < 60, "time_limit", self.time_limit, "one minute or more: Slurm counts in minutes")
+
+    def _check_option(self, option: str) -> None:
+        match = _OPTION.fullmatch(option)
+        accepted = "--name or --name=value; the value as it is meant, blanks too, but no quotes, backslashes or line breaks"
+        _refuse(match is None, "options", option, accepted)
+        name = match[1] if match else ""
+        is_own = any(own.startswith(name) for own in _OWN_OPTIONS)  # sbatch takes their beginnings as well
+        _refuse(is_own, "options", option, f"any but {', '.join(_OWN_OPTIONS)}, which passerby sets; the time is time_limit")
+        field_instead = next((instead for own, instead in _INSTEAD.items() if own.startswith(name)), None)
+        _refuse(field_instead is not None, "options", option, f"in its place {field_instead}")
+        both = self.memory is not None and any(own.startswith(name) for own in _MEMORY)
+        _refuse(both, "options", option, f"only beside memory: null, since Slurm takes no --mem (memory={self.memory!r}) with it")
 
     @property
     def seconds(self) -> int:
@@ -64,23 +82,6 @@ class Resources:
         return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class Overrides:
-    """The fields of Resources that one stage has otherwise."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    time_limit: str | None = None
-    cpus: int | None = None
-    memory: str | None = None
-    gpus: int | None = None
-    gres: str | None = None
-    max_running: int | None = None
-    options: tuple[str, ...] | None = None
-
-
 _GPU = Resources(gpus=1, cpus=8, memory="32G")
 _CPU = Resources(cpus=4, memory="8G")
 
@@ -91,7 +92,7 @@ class SiteConfig:
 
     gpu: Resources = _GPU  # generate, caption, fused
     cpu: Resources = _CPU  # the other stages
-    stages: dict[str, Overrides] = field(default_factory=dict)  # a stage that needs something else
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # stage -> the fields of Resources that it has otherwise
     units_per_task: int = 16  # units (of run.unit_size images) that one array task makes, one after the other
     max_array_size: int | None = None  # None: what `scontrol show config` says
     setup: tuple[str, ...] = ()  # shell lines before the work: module load, source venv/bin/activate
@@ -107,29 +108,23 @@ class SiteConfig:
         _refuse(self.max_array_size is not None and self.max_array_size < 1, "max_array_size", self.max_array_size, "1 or more, or null")
         _refuse(self.fruitless_starts < 1, "fruitless_starts", self.fruitless_starts, "1 or more")
         _refuse(not 5 <= self.drop_s < self.warning_s, "drop_s", self.drop_s, f"5 to below warning_s={self.warning_s}")
-        shortest = min(self.resources(name, kind).seconds for kind in ("gpu", "cpu") for name in ("", *self.stages))
+        known = (*(spec.name for spec in graph.STAGES), graph.FUSED)
+        for name in self.stages:
+            _refuse(name not in known, "stages", name, ", ".join(known))
+        shortest = min(resources.seconds for resources in (self.gpu, self.cpu, *map(self.resources, self.stages)))
         _refuse(self.warning_s >= shortest, "warning_s", self.warning_s, f"less than the shortest time_limit ({shortest} s)")
 
     @staticmethod
     def expanded(data: Mapping[str, Any]) -> dict[str, Any]:
         """A section that names some fields of `gpu` or `cpu` keeps the others of ours: naming a partition does not give the GPU away."""
         ours = {"gpu": _GPU, "cpu": _CPU}
-        return {k: {**asdict(ours[k]), **(v or {})} if k in ours and isinstance(v, Mapping | None) else v for k, v in data.items()}
+        whole = {k: {**asdict(ours[k]), **(v or {})} if k in ours and isinstance(v, Mapping | None) else v for k, v in data.items()}
+        if isinstance(stages := whole.get("stages"), Mapping):  # a section whose every line is commented out is empty
+            whole["stages"] = {name: {} if given is None else given for name, given in stages.items()}
+        return whole
 
-    def resources(self, stage: str, kind: str) -> Resources:
-        """What a task of `stage` gets; kind is what pipeline/graph.py: resource says of it."""
-        base = self.gpu if kind == "gpu" else self.cpu
-        if stage not in self.stages:
-            return base
-        given = self.stages[stage]
-        changes = {f.name: getattr(given, f.name) for f in fields(given) if getattr(given, f.name) is not None}
-        try:
-            return replace(base, **changes)
-        except ConfigError as err:
-            raise ConfigError(f"stages.{stage}: {err}") from err
-
-
-def check_stages(site: SiteConfig, known: tuple[str, ...], where: str) -> None:
-    """Raises ConfigError if `stages` names one that does not exist."""
-    for name in site.stages:
-        _refuse(name not in known, f"{where}: stages", name, ", ".join(known))
+    def resources(self, stage: str) -> Resources:
+        """What a task of a stage command gets. Raises ConfigError if what `stages` says of it cannot be."""
+        base = self.gpu if graph.resource(stage) == "gpu" else self.cpu
+        given = self.stages.get(stage)
+        return build(Resources, {**asdict(base), **given}, f"stages.{stage}") if given else base

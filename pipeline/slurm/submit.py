@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import graph
 from pipeline.config import load, to_yaml
 from pipeline.contracts.errors import ProjectError, StageError
 from pipeline.describe import RunPlan
@@ -17,7 +16,7 @@ from pipeline.slurm.draft import Draft, draft
 from pipeline.slurm.ended import remember
 from pipeline.slurm.guard import refuse_changed
 from pipeline.slurm.script import logs_folder, refuse_folder, render
-from pipeline.slurm.site import SiteConfig, check_stages
+from pipeline.slurm.site import SiteConfig
 from pipeline.slurm.submission import Job, Submission
 from pipeline.slurm.withdraw import is_astray, take_back
 from pipeline.survey import StageSurvey, refuse_any_foreign, survey
@@ -45,11 +44,8 @@ def load_site(file: Path | None, overrides: Sequence[str]) -> SiteConfig:
     if file is None:
         from pipeline.config import apply_overrides, build
 
-        site = build(SiteConfig, apply_overrides({}, overrides), "--site-set")
-    else:
-        site = load(SiteConfig, file, overrides)
-    check_stages(site, (*(spec.name for spec in graph.STAGES), graph.FUSED), str(file or "--site-set"))
-    return site
+        return build(SiteConfig, apply_overrides({}, overrides), "--site-set")
+    return load(SiteConfig, file, overrides)
 
 
 def submit(plan: RunPlan, site: SiteConfig, *, dry_run: bool = False, only_failed: bool = False, say: Say = print) -> Sent:
@@ -161,8 +157,7 @@ def _take_out(jobs: Sequence[int | str], what: str, say: Say) -> None:
 
 
 def _render(plan: RunPlan, site: SiteConfig, made: Draft, job: Job) -> str:
-    resources = site.resources(job.stage, graph.resource(job.stage))
-    return render(site, plan.paths, made.submission.number, job, resources, made.windows[job.name])
+    return render(site, plan.paths, made.submission.number, job, site.resources(job.stage), made.windows[job.name])
 
 
 def _script(plan: RunPlan, sent: Submission, job: Job) -> Path:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError
 from pipeline.slurm.script import resource_options
 from pipeline.slurm.site import Resources, SiteConfig
@@ -13,10 +14,10 @@ EXAMPLE = Path(__file__).parents[3] / "configs" / "site.example.yaml"
 
 def test_the_example_loads_and_one_field_can_be_changed_for_one_call():
     site = load_site(EXAMPLE, ["gpu.memory=64G"])
-    assert (site.resources("generate", "gpu").memory, site.resources("generate", "gpu").seconds) == ("64G", 4 * 3600)
-    assert (site.resources("filter", "cpu").cpus, site.resources("filter", "cpu").partition) == (16, "cpu")
-    assert "--gpus-per-node=1" in resource_options(site.resources("caption", "gpu"))
-    assert not any("gpu" in option for option in resource_options(site.resources("annotate", "cpu")))
+    assert (site.resources("generate").memory, site.resources("generate").seconds) == ("64G", 4 * 3600)
+    assert (site.resources("filter").cpus, site.resources("filter").partition) == (16, "cpu")
+    assert "--gpus-per-node=1" in resource_options(site.resources("caption"))
+    assert not any("gpu" in option for option in resource_options(site.resources("annotate")))
 
 
 def test_without_a_file_the_defaults_hold(tmp_path, monkeypatch):
@@ -34,10 +35,28 @@ def test_fields_of_a_section_that_are_not_named_keep_their_defaults(tmp_path, mo
     site = load_site(file, ["gpu.cpus=3"])
     assert site.gpu == replace(ours.gpu, partition="a100", account="me", cpus=3)
     assert site.cpu == ours.cpu
-    assert "--gpus-per-node=1" in resource_options(site.resources("generate", "gpu"))
+    assert "--gpus-per-node=1" in resource_options(site.resources("generate"))
     assert load_site(file, ["gpu.gpus=0"]).gpu.gpus == 0, "a cluster without GPUs says so"
     with pytest.raises(ConfigError, match="gpu='a100'"):
         load_site(None, ["gpu=a100"])
+
+
+def test_null_leaves_the_choice_to_the_cluster_for_one_stage_too(tmp_path):
+    file = tmp_path / "site.yaml"
+    file.write_text("cpu: {memory: 8G, account: me, qos: long, gres: disk:1}\nstages: {filter: {memory: null, cpus: 16}, shard: }\n")
+    site = load_site(file, ["stages.filter.account=null", "stages.filter.qos=null", "stages.filter.gres=null"])
+    options = resource_options(site.resources("filter"))
+    assert "--cpus-per-task=16" in options
+    assert not [option for option in options if option.startswith(("--mem", "--account", "--qos", "--gres"))]
+    assert site.resources("shard") == site.cpu
+    (tmp_path / "resolved.yaml").write_text(to_yaml(site))
+    assert load_site(tmp_path / "resolved.yaml", []) == site
+    assert "--mem-per-cpu=2G" in resource_options(load_site(file, ["stages.filter.options=[--mem-per-cpu=2G]"]).resources("filter"))
+
+
+def test_an_option_may_hold_what_a_script_line_must_quote():
+    options = resource_options(Resources(options=("--exclusive", "--comment=a b # c", "--licenses=matlab:1")))
+    assert options[-3:] == ["--exclusive", '--comment="a b # c"', "--licenses=matlab:1"]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +69,15 @@ def test_fields_of_a_section_that_are_not_named_keep_their_defaults(tmp_path, mo
         ("cpu.time_limit='0:00:30'", "one minute or more"),
         ("warning_s=20000", "less than the shortest time_limit"),
         ("drop_s=300", "below warning_s=300"),
-        ("gpu.options=[--wrap=x y]", "sbatch options"),
+        ("gpu.options=[--wrap=x y]", "passerby sets"),
+        ("gpu.options=[--comment='a']", "options=.*no quotes"),
+        ('gpu.options=["--comment=a\\n#SBATCH --uid=0"]', "line breaks"),
+        ("cpu.options=[--mem-per-cpu=2G]", r"options='--mem-per-cpu=2G'; accepted: only beside memory: null.*memory='8G'"),
+        ("stages.filter={memory: 16G, options: [--mem-per-cpu=2G]}", "stages.filter: options='--mem-per-cpu=2G'"),
+        ("gpu.options=[--gpus=2]", "options='--gpus=2'; accepted: in its place gpus=2"),
+        ("gpu.options=[--mem=2G]", "in its place the field memory"),
+        ("stages.filter.cpus=null", "stages.filter: cpus=None; accepted: a whole number"),
+        ("stages.filter.cpu=2", "stages.filter: unknown key cpu; did you mean cpus"),
         ("gpu.options=[--job-name=x]", "options='--job-name=x'; accepted: any but array, clusters"),
         ("gpu.options=[--arr=0-3]", "which passerby sets"),
         ("stages.shard.options=[--time=1]", "stages.shard: options='--time=1'.*the time is time_limit"),
