@@ -88,7 +88,7 @@ _CPU = Resources(cpus=4, memory="8G")
 
 @dataclass(frozen=True, kw_only=True)
 class SiteConfig:
-    """One cluster. configs/site.example.yaml shows every field in use."""
+    """One cluster. configs/site.example.yaml shows every field, unusual ones commented out."""
 
     gpu: Resources = _GPU  # generate, caption, fused
     cpu: Resources = _CPU  # the other stages

@@ -1,4 +1,5 @@
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ def test_the_example_loads_and_one_field_can_be_changed_for_one_call():
     assert (site.resources("filter").cpus, site.resources("filter").partition) == (16, "cpu")
     assert "--gpus-per-node=1" in resource_options(site.resources("caption"))
     assert not any("gpu" in option for option in resource_options(site.resources("annotate")))
+
+
+def test_the_example_names_every_field_and_what_is_commented_out_in_it_loads_too(tmp_path):
+    text = EXAMPLE.read_text()
+    names = [f.name for cls in (SiteConfig, Resources) for f in fields(cls)]
+    assert [name for name in names if not re.search(rf"^ *(# )?{name}:", text, re.MULTILINE)] == []
+    whole = tmp_path / "site.yaml"
+    whole.write_text(re.sub(r"^( *)# (\w+:)", r"\1\2", text, flags=re.MULTILINE))
+    site = load_site(whole, [])
+    assert ("--comment=pedestrian images" in site.gpu.options, site.worker[0]) == (True, "apptainer")
 
 
 def test_without_a_file_the_defaults_hold(tmp_path, monkeypatch):
