@@ -12,12 +12,13 @@ from pipeline.contracts.errors import ConfigError
 
 _VALUE = re.compile(r"[\w.,:@%/+=*&|()\[\]-]+")  # what stands in partitions, accounts, constraints; no blank, quote or line break
 _TIME = re.compile(r"\d+-\d+(:\d{1,2}){0,2}|(\d+:)?\d{1,2}:\d{2}")  # of Slurm's forms those that YAML does not read as a number
+_GRES = re.compile(r"gpu(:.*?)??(:(?P<count>\d+))?")  # gpu, gpu:4, gpu:a100, gpu:a100:4
 _OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\"'\\\n\r]+)?")
 _OWN_OPTIONS = (  # what the templates set, or what would keep us from following a job
     *("array", "clusters", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "nodes", "ntasks", "open-mode"),
     *("output", "requeue", "signal", "test-only", "time", "time-min", "wait", "wrap"),
 )
-_GPUS = "gpus=2 (sent as --gpus-per-node), or gres='gpu:a100:2' where a site wants that"
+_GPUS = "the field gpus (sent as --gpus-per-node), or gres where a site wants that: gres: gpu:a100:1"
 _INSTEAD = {  # options that are fields, or that Slurm does not take beside ours -> the field
     **{name: f"the field {name}" for name in ("account", "constraint", "partition", "qos")},
     **{"mem": "the field memory", "cpus-per-task": "the field cpus", "cpus-per-gpu": "the field cpus", "gres": "the field gres"},
@@ -42,8 +43,8 @@ class Resources:
     time_limit: str = "4:00:00"  # [days-]hours:minutes:seconds; a task that needs longer is requeued and goes on
     cpus: int = 2
     memory: str | None = None  # of the task, e.g. 16G
-    gpus: int = 0
-    gres: str | None = None  # e.g. gpu:a100:1, where --gpus-per-node is not wanted; gpus still counts for the GPU hours
+    gpus: int = 0  # of the task; each has a worker of its own, which shares cpus and memory with the others
+    gres: str | None = None  # e.g. gpu:a100:1, where --gpus-per-node is not wanted; gpus says the same number
     max_running: int | None = None  # window: tasks of a stage that run at the same time, over all of its arrays
     options: tuple[str, ...] = ()  # further sbatch options, e.g. --exclusive
 
@@ -53,6 +54,8 @@ class Resources:
             _refuse(value is not None and not _VALUE.fullmatch(value), name, value, "one word, or nothing")
         _refuse(self.cpus < 1, "cpus", self.cpus, "1 or more")
         _refuse(self.gpus < 0, "gpus", self.gpus, "0 or more")
+        asked = sum(int(match["count"] or 1) for part in (self.gres or "").split(",") if (match := _GRES.fullmatch(part)))
+        _refuse(asked not in (0, self.gpus), "gpus", self.gpus, f"{asked}, as gres={self.gres!r} asks for")
         _refuse(self.max_running is not None and self.max_running < 1, "max_running", self.max_running, "1 or more, or null")
         for option in self.options:
             self._check_option(option)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,8 @@ RATE_WINDOW_S = 600.0
 
 @dataclass(slots=True)
 class StageStatus:
-    """Units of one stage. running: in hand, one a running task; failed: their task is over; not_submitted: never, or taken back.
+    """Units of one stage. running: in hand, one a worker of a running task; failed: their task is over; not_submitted:
+    never, or taken back.
 
     images_per_s: over the last ten minutes, None if nothing was finished. eta_s: for what waits or runs, None if nothing runs.
     restarts: how often tasks went back into the queue; SlurmStatus.restarts says why.
@@ -96,15 +98,15 @@ def _count(survey: StageSurvey, newest: dict[tuple[str, int], Task], asked: bool
     name = survey.spec.name
     row = StageStatus(name, len(survey.states), 0)
     lost: dict[Task, list[int]] = {}
-    in_hand: set[Task] = set()
+    in_hand: Counter[Task] = Counter()
     for unit, state in survey.states.items():
         task = newest.get((name, unit))
         if state is State.DONE:
             row.done += 1
         elif task is None or task.submission.state == "abandoned":
             row.not_submitted += 1
-        elif task.is_running and task not in in_hand:
-            in_hand.add(task)
+        elif task.is_running and in_hand[task] < max(task.job.gpus, 1):  # a GPU has a worker
+            in_hand[task] += 1
             row.running += 1
         elif task.is_queued or not asked:
             row.waiting += 1

@@ -1,4 +1,5 @@
 """What an array task runs on its node, `python -m pipeline.slurm.task --submission FILE --job NAME`: its units' stage command, watched.
+With several GPUs it runs once on each, with a part of the units.
 
 It is the batch script's own process (exec), so that Slurm's signals reach it. Asked to leave, it lets the unit in hand finish or drops it
 whole, writes down why, and requeues itself; what is done stays done, so the next start goes on with the rest.
@@ -8,6 +9,7 @@ import argparse
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,8 +27,7 @@ from pipeline.slurm import attempts, client
 from pipeline.slurm.causes import Cause
 from pipeline.slurm.memory import oom_kills
 from pipeline.slurm.submission import Job, Submission, read
-from pipeline.unit_list import format_units
-from pipeline.workers import stage_arguments, worker_environment
+from pipeline.slurm.work import shares
 
 log = logging.getLogger("task")
 POLL_S = 0.2
@@ -140,36 +141,51 @@ def _work(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) -> 
     return _end(file, attempt, "failed", Cause.PROGRAM, f"the worker ended well, but units {missing[:10]} are not done")
 
 
-def _command(place: Place, asked: Asked, file: Path) -> int:
-    """Run the stage command over what is left to its end, passing on requests; its exit code, negative after a signal."""
-    argv = [*place.submission.worker, place.job.stage, *stage_arguments(place.paths), "--units", format_units(place.left())]
+def _start(argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     log.info("%s", " ".join(argv))
-    device = os.environ.get("CUDA_VISIBLE_DEVICES") if place.job.gpus else None
-    child = children.start(argv, None, worker_environment(device))
+    return children.start(argv, None, env)
+
+
+def _command(place: Place, asked: Asked, file: Path) -> int:
+    """Run the stage command over what is left to its end, passing on requests; its exit code, negative after a signal.
+
+    As soon as one of several workers fails the others are killed: its words are to be the last ones in the log.
+    """
+    workers = [_start(*share) for share in shares(place.paths, place.submission, place.job, place.left())]
     step, end, sign = _RUNNING, float("inf"), time.monotonic()
-    while (code := child.poll()) is None:
+    while None in (codes := [worker.poll() for worker in workers]) and not _failures(codes):
         now, request = time.monotonic(), asked.look()
         if now - sign > attempts.HEARTBEAT_S:
             attempts.sign_of_life(file)
             sign = now
         if request == signal.SIGTERM and step < _TERMINATED:
             log.warning("asked to leave: the unit in hand is dropped")
-            child.terminate()
+            _tell(workers, signal.SIGTERM)
             step, end = _TERMINATED, now + TERM_GRACE_S
         elif request == signal.SIGUSR1 and step < _WARNED:
             log.warning("time is nearly up: the unit in hand is finished, then the task is requeued")
             if place.job.group is not None:  # a single stage has but one unit in hand, and no ear for this signal
-                child.send_signal(signal.SIGUSR1)
+                _tell(workers, signal.SIGUSR1)
             step, end = _WARNED, now + place.submission.warning_s - place.submission.drop_s
         elif now > end and step == _WARNED:
             log.warning("no time left: the unit in hand is dropped")
-            child.terminate()
+            _tell(workers, signal.SIGTERM)
             step, end = _TERMINATED, now + TERM_GRACE_S
         elif now > end:
-            child.kill()
+            _tell(workers, signal.SIGKILL)
         time.sleep(POLL_S)
-    children.stop([child], 0)  # what it may have left behind
-    return code
+    children.stop(workers, 0)  # those that others took along, and what ended ones may have left behind
+    return (_failures(codes) or [max(code for code in codes if code is not None)])[0]
+
+
+def _tell(workers: "Sequence[subprocess.Popen[bytes]]", number: int) -> None:
+    for worker in workers:
+        worker.send_signal(number)  # nothing to one that has ended
+
+
+def _failures(codes: Sequence[int | None]) -> list[int]:
+    """Exit codes that are neither a good end nor that of a worker that was asked to leave."""
+    return [code for code in codes if code not in (None, 0, Stopped.exit_code)]
 
 
 def _leave(place: Place, asked: Asked, file: Path, attempt: attempts.Attempt) -> int:

@@ -1,13 +1,15 @@
 """The fake flow in place of `python -m generation`, and one finished run of it."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline import describe, local, workers
-from pipeline.slurm import client
+from pipeline.slurm import client, submission, task
+from pipeline.slurm.task import Place
 from tests.unit.pipeline.fake_flow import write_config
 from tests.unit.pipeline.fake_slurm import FakeSlurm
 from tests.unit.pipeline.slurm_run import SlurmRun
@@ -52,3 +54,29 @@ def run(tmp_path, monkeypatch):
     slurm = FakeSlurm()
     monkeypatch.setattr(client, "call", slurm)
     return SlurmRun(tmp_path, slurm)
+
+
+@pytest.fixture
+def task_slurm(monkeypatch):
+    fake = FakeSlurm()
+    monkeypatch.setattr(client, "call", fake)
+    monkeypatch.setattr(client, "REQUEUED_S", 0.05)
+    monkeypatch.setattr(task, "POLL_S", 0.02)
+    before = {number: signal.getsignal(number) for number in task._SIGNALS}
+    yield fake
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def place(tmp_path, task_slurm):
+    """A task of four units of `annotate` that are to be made; their records wait in away/."""
+    flow = SlurmRun(tmp_path, task_slurm, num_units=4)
+    flow.make("prompts", "generate", "filter", "recrop", "caption", "annotate")
+    away = flow.paths.root / "away"
+    away.mkdir()
+    for unit in range(4):
+        flow.paths.done("annotate", unit).rename(away / f"{unit:06d}.json")
+    flow.submit(units_per_task=4)
+    record = submission.read_all(flow.paths)[0]
+    return Place(submission.folder(flow.paths, 1) / "submission.json", record, record.job("annotate-0"), 0, "110_0", "n1")

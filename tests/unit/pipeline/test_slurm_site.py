@@ -65,6 +65,13 @@ def test_null_leaves_the_choice_to_the_cluster_for_one_stage_too(tmp_path):
     assert "--mem-per-cpu=2G" in resource_options(load_site(file, ["stages.filter.options=[--mem-per-cpu=2G]"]).resources("filter"))
 
 
+@pytest.mark.parametrize(
+    ("gres", "gpus"), [("gpu", 1), ("gpu:4", 4), ("gpu:1g.10gb", 1), ("gpu:a100:2,disk:3", 2), ("shard:8", 1), ("disk:3", 0)]
+)
+def test_gres_and_gpus_tell_the_same_number(gres, gpus):
+    assert f"--gres={gres}" in resource_options(Resources(gres=gres, gpus=gpus))
+
+
 def test_an_option_may_hold_what_a_script_line_must_quote():
     options = resource_options(Resources(options=("--exclusive", "--comment=a b # c", "--licenses=matlab:1")))
     assert options[-3:] == ["--exclusive", '--comment="a b # c"', "--licenses=matlab:1"]
@@ -85,7 +92,8 @@ def test_an_option_may_hold_what_a_script_line_must_quote():
         ('gpu.options=["--comment=a\\n#SBATCH --uid=0"]', "line breaks"),
         ("cpu.options=[--mem-per-cpu=2G]", r"options='--mem-per-cpu=2G'; accepted: only beside memory: null.*memory='8G'"),
         ("stages.filter={memory: 16G, options: [--mem-per-cpu=2G]}", "stages.filter: options='--mem-per-cpu=2G'"),
-        ("gpu.options=[--gpus=2]", "options='--gpus=2'; accepted: in its place gpus=2"),
+        ("gpu.options=[--gpus=2]", "options='--gpus=2'; accepted: in its place the field gpus"),
+        ("gpu.gres='gpu:a100:4'", "gpus=1; accepted: 4, as gres='gpu:a100:4' asks for"),
         ("gpu.options=[--mem=2G]", "in its place the field memory"),
         ("stages.filter.cpus=null", "stages.filter: cpus=None; accepted: a whole number"),
         ("stages.filter.cpu=2", "stages.filter: unknown key cpu; did you mean cpus"),

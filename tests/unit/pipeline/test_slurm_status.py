@@ -8,6 +8,7 @@ import pytest
 from pipeline.fileio import read_json, write_json
 from pipeline.slurm import show, submission
 from pipeline.slurm.attempts import Attempt, attempt_file, write
+from pipeline.slurm.site import Resources, SiteConfig
 from tests.unit.pipeline.fake_flow import write_config
 from tests.unit.pipeline.slurm_run import SlurmRun, fail_caption_of_task_1
 
@@ -27,6 +28,14 @@ def test_status_tells_of_a_fused_task_by_stage_and_names_its_end_once(run):
     ]
     again = run.submit()
     assert [(job.name, job.size) for job in again.jobs] == [("fused-0", 3), ("shard", 1)]
+
+
+def test_a_running_task_of_several_gpus_has_a_unit_in_hand_on_each(run):
+    run.submit(site=SiteConfig(units_per_task=3, gpu=Resources(gpus=2)))
+    run.make("prompts")
+    run.slurm.set("generate-0", "RUNNING", elements=[0])
+    row = next(row for row in run.status().stages if row.stage == "generate")
+    assert (row.running, row.waiting) == (2, 4)
 
 
 def test_status_tells_units_causes_and_gpu_hours_apart(run, capsys):

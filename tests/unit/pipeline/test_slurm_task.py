@@ -1,101 +1,16 @@
 """What a task does on its node, in this process: Slurm is fake, workers are real processes that move prepared records into place."""
 
 import dataclasses
-import os
 import signal
 import subprocess
-import sys
-import threading
-import time
 
 import pytest
 
 from pipeline.contracts.errors import ContractError, StageError
 from pipeline.slurm import attempts, client, submission, task
 from pipeline.slurm.causes import Cause
-from pipeline.slurm.task import Place, job_id, run
-from tests.unit.pipeline.fake_slurm import FakeSlurm
-from tests.unit.pipeline.slurm_run import SlurmRun
-
-# Stands for a stage command: puts the records of its units back, one every STEP seconds, unless told otherwise by a file.
-WORKER = """
-import os, signal, sys, time
-from pathlib import Path
-from pipeline.unit_list import parse_units
-root, step, arguments = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-units = parse_units(arguments[arguments.index("--units") + 1], 4)
-told = []
-for number in (signal.SIGUSR1, signal.SIGTERM):
-    signal.signal(number, lambda n, frame: told.append(n))
-(root / "started").touch()
-for unit in units:
-    away, done = root / "away" / f"{unit:06d}.json", root / "annotate" / "done" / f"{unit:06d}.json"
-    if not away.exists():
-        continue
-    end = time.monotonic() + step
-    while time.monotonic() < end:
-        time.sleep(0.01)
-        if signal.SIGTERM in told:
-            sys.exit(75)
-    if (root / "fail").exists():
-        sys.exit("ValueError: no model")
-    away.rename(done)
-    if told:
-        sys.exit(75)
-"""
-
-
-@pytest.fixture
-def slurm(monkeypatch):
-    fake = FakeSlurm()
-    monkeypatch.setattr(client, "call", fake)
-    monkeypatch.setattr(client, "REQUEUED_S", 0.05)
-    monkeypatch.setattr(task, "POLL_S", 0.02)
-    before = {number: signal.getsignal(number) for number in task._SIGNALS}
-    yield fake
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def place(tmp_path, slurm):
-    """A task of four units of `annotate` that are to be made; their records wait in away/."""
-    flow = SlurmRun(tmp_path, slurm, num_units=4)
-    flow.make("prompts", "generate", "filter", "recrop", "caption", "annotate")
-    away = flow.paths.root / "away"
-    away.mkdir()
-    for unit in range(4):
-        flow.paths.done("annotate", unit).rename(away / f"{unit:06d}.json")
-    flow.submit(units_per_task=4)
-    record = submission.read_all(flow.paths)[0]
-    return Place(submission.folder(flow.paths, 1) / "submission.json", record, record.job("annotate-0"), 0, "110_0", "n1")
-
-
-def with_step(place, step):
-    place.submission.worker = [sys.executable, "-c", WORKER, str(place.paths.root), str(step)]
-    return place
-
-
-def left(place):
-    return sorted(path.name for path in (place.paths.root / "away").iterdir())
-
-
-def last(place):
-    return attempts.earlier(place.file.parent, "annotate-0", 0)[-1]
-
-
-def when_started(place, number):
-    """Send ourselves a signal a moment after the worker has begun, as Slurm does to the batch script's process."""
-
-    def wait():
-        while not (place.paths.root / "started").exists():
-            time.sleep(0.01)
-        time.sleep(0.1)
-        os.kill(os.getpid(), number)
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
+from pipeline.slurm.task import job_id, run
+from tests.unit.pipeline.slurm_task import last, left, when_started, with_step
 
 
 def test_a_task_makes_its_units_and_says_so(place):
@@ -126,12 +41,12 @@ def test_scattered_units_are_one_start_of_the_worker(place, tmp_path):
     assert line.endswith("--units 0,3")
 
 
-def test_after_a_warning_the_unit_in_hand_is_finished_and_the_task_requeued(place, slurm):
+def test_after_a_warning_the_unit_in_hand_is_finished_and_the_task_requeued(place, task_slurm):
     when_started(place, signal.SIGUSR1)
     assert run(with_step(place, 0.5)) == 75
     assert left(place) == ["000001.json", "000002.json", "000003.json"]
     assert (last(place).outcome, last(place).cause) == ("requeued", Cause.TIME)
-    assert slurm.calls[-1] == ["scontrol", "requeue", "110_0"]
+    assert task_slurm.calls[-1] == ["scontrol", "requeue", "110_0"]
     assert run(with_step(place, 0)) == 0
     assert (last(place).left, left(place)) == (3, [])
 
@@ -155,30 +70,30 @@ def test_our_own_clock_warns_where_no_signal_comes_and_drops_a_unit_that_takes_t
     ],
 )
 def test_asked_to_go_at_once_it_drops_the_unit_and_comes_back_only_if_slurm_wants_it(
-    place, slurm, monkeypatch, state, outcome, cause, requeues
+    place, task_slurm, monkeypatch, state, outcome, cause, requeues
 ):
-    answer = slurm._scontrol
-    monkeypatch.setattr(slurm, "_scontrol", lambda a: answer(a) if a[0] == "requeue" else _text(f"JobId=110 {state}"))
+    answer = task_slurm._scontrol
+    monkeypatch.setattr(task_slurm, "_scontrol", lambda a: answer(a) if a[0] == "requeue" else _text(f"JobId=110 {state}"))
     when_started(place, signal.SIGTERM)
     assert run(with_step(place, 30)) == 75
     assert len(left(place)) == 4
     assert (last(place).outcome, last(place).cause) == (outcome, cause)
-    assert (["scontrol", "requeue", "110_0"] in slurm.calls) is requeues
+    assert (["scontrol", "requeue", "110_0"] in task_slurm.calls) is requeues
 
 
 @pytest.mark.parametrize("state", ["submitted", "cancelled"])
-def test_asked_to_go_while_slurm_does_not_answer_it_comes_back_unless_the_run_was_cancelled(place, slurm, monkeypatch, state):
+def test_asked_to_go_while_slurm_does_not_answer_it_comes_back_unless_the_run_was_cancelled(place, task_slurm, monkeypatch, state):
     def asks_in_vain(arguments):
         if arguments[0] == "requeue":
             return _text("")
         submission.write(place.paths, dataclasses.replace(place.submission, state=state))  # meanwhile
         raise StageError("`scontrol show job` gave no answer in 10 s")
 
-    monkeypatch.setattr(slurm, "_scontrol", asks_in_vain)
+    monkeypatch.setattr(task_slurm, "_scontrol", asks_in_vain)
     when_started(place, signal.SIGTERM)
     assert run(with_step(place, 30)) == 75
     assert last(place).outcome == ("left" if state == "cancelled" else "requeued")
-    assert (["scontrol", "requeue", "110_0"] in slurm.calls) is (state == "submitted")
+    assert (["scontrol", "requeue", "110_0"] in task_slurm.calls) is (state == "submitted")
 
 
 def _text(text):
@@ -187,14 +102,14 @@ def _text(text):
     return _answer(0, text)
 
 
-def test_a_program_error_ends_the_task_for_good(place, slurm):
+def test_a_program_error_ends_the_task_for_good(place, task_slurm):
     (place.paths.root / "fail").touch()
     assert run(with_step(place, 0)) == 1
     assert (last(place).outcome, last(place).cause, last(place).detail) == ("failed", Cause.PROGRAM, "exit code 1")
-    assert "requeue" not in [word for call in slurm.calls for word in call]
+    assert "requeue" not in [word for call in task_slurm.calls for word in call]
 
 
-def test_a_killed_worker_is_tried_again_but_not_for_ever(place, slurm):
+def test_a_killed_worker_is_tried_again_but_not_for_ever(place, task_slurm):
     place.submission.worker = ["sh", "-c", "kill -9 $$"]
     assert [run(place) for _ in range(3)] == [75, 75, 75]
     assert (last(place).outcome, last(place).cause) == ("requeued", Cause.KILLED)
@@ -203,7 +118,7 @@ def test_a_killed_worker_is_tried_again_but_not_for_ever(place, slurm):
 
 
 @pytest.mark.parametrize(("refusals", "outcome", "code"), [(2, "requeued", 75), (1000, "failed", 1)])
-def test_a_requeue_that_slurm_does_not_take_is_asked_for_until_the_time_is_up(place, slurm, monkeypatch, refusals, outcome, code):
+def test_a_requeue_that_slurm_does_not_take_is_asked_for_until_the_time_is_up(place, task_slurm, monkeypatch, refusals, outcome, code):
     asked = []
 
     def answer(argv, timeout_s):
@@ -226,7 +141,8 @@ def test_a_requeue_that_slurm_does_not_take_is_asked_for_until_the_time_is_up(pl
 
 def test_progress_gives_the_budget_back(place):
     for _ in range(4):
-        (place.paths.root / "started").unlink(missing_ok=True)
+        for file in place.paths.root.glob("started-*"):
+            file.unlink()
         thread = when_started(place, signal.SIGUSR1)
         run(with_step(place, 0.3))
         thread.join()
