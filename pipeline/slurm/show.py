@@ -12,7 +12,7 @@ from pipeline.slurm.status import SlurmStatus, StageStatus
 from pipeline.slurm.waiting import Waiting
 
 if TYPE_CHECKING:
-    from pipeline.slurm.submit import Sent
+    from pipeline.slurm.submit import Script, Sent
 
 NUM_NODES = 5  # shown for one cause of restarts
 
@@ -101,8 +101,12 @@ def sent_json(sent: "Sent", run: str) -> dict[str, Any]:
             "stage": job.stage,
             "job_id": job.job_id,
             "tasks": job.size,
-            **({"command": sent.scripts[job.name][0], "script": sent.scripts[job.name][1]} if job.name in sent.scripts else {}),
+            **(_script_json(sent.scripts[job.name]) if job.name in sent.scripts else {}),
         }
         for job in sent.jobs
     ]
     return {"run": run, "submission": sent.number, "units": sent.num_units, "units_in_queue": sent.num_waiting, "jobs": jobs}
+
+
+def _script_json(script: "Script") -> dict[str, Any]:
+    return {"command": script.command, "script": script.text, "task_units": script.units, "first_task_starts": script.start}

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.config import load, to_yaml
 from pipeline.contracts.errors import ProjectError, StageError
@@ -11,6 +12,7 @@ from pipeline.describe import RunPlan
 from pipeline.fileio import write_bytes
 from pipeline.local import write_config
 from pipeline.lock import run_lock
+from pipeline.paths import RunPaths
 from pipeline.slurm import client, flight, submission
 from pipeline.slurm.draft import Draft, draft
 from pipeline.slurm.ended import remember
@@ -19,6 +21,7 @@ from pipeline.slurm.script import logs_folder, refuse_folder, render
 from pipeline.slurm.site import SiteConfig
 from pipeline.slurm.submission import Job, Submission
 from pipeline.slurm.withdraw import is_astray, take_back
+from pipeline.slurm.work import stage_command
 from pipeline.survey import StageSurvey, refuse_any_foreign, survey
 
 Say = Callable[[str], None]
@@ -26,15 +29,24 @@ SITE = Path("configs/site.yaml")
 _DEFAULT_ARRAY_SIZE = 1001  # Slurm's own, for a dry run where there is no Slurm
 
 
+class Script(NamedTuple):
+    """A batch script as it is sent. command: its sbatch line; units: of each task; start: the stage command of the first task."""
+
+    command: list[str]
+    text: str
+    units: list[list[int]]
+    start: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a submission came to. scripts: job name -> (command line, script)."""
+    """What a submission came to. scripts: by job name."""
 
     number: int | None  # None: nothing was sent
     jobs: list[Job]
     num_units: int
     num_waiting: int
-    scripts: dict[str, tuple[list[str], str]]
+    scripts: dict[str, Script]
 
 
 def load_site(file: Path | None, overrides: Sequence[str]) -> SiteConfig:
@@ -91,10 +103,8 @@ def _dry(plan: RunPlan, site: SiteConfig, only_failed: bool, say: Say) -> Sent:
     known = submission.read_all(plan.paths)
     refuse_changed(plan, flight.tasks(known, queue))
     made = _draft(plan, site, stages, known, queue, size, only_failed, say)
-    scripts = {}
-    for job in made.submission.jobs:
-        after = [_with_ids(text, {j.name: f"<id of {j.name}>" for j in made.submission.jobs}) for text in job.after]
-        scripts[job.name] = (client.submit_command(_script(plan, made.submission, job), after), _render(plan, site, made, job))
+    ids = {job.name: f"<id of {job.name}>" for job in made.submission.jobs}
+    scripts = {job.name: _as_sent(plan, made.submission, job, _render(plan, site, made, job), ids) for job in made.submission.jobs}
     return Sent(None, made.submission.jobs, made.num_units, made.num_waiting, scripts)
 
 
@@ -120,20 +130,18 @@ def _send(plan: RunPlan, site: SiteConfig, made: Draft) -> Sent:
     sent = made.submission
     home = submission.folder(plan.paths, sent.number)
     logs_folder(plan.paths, sent.number).mkdir(parents=True, exist_ok=True)
-    scripts: dict[str, tuple[list[str], str]] = {}
+    texts = {job.name: _render(plan, site, made, job) for job in sent.jobs}
     for job in sent.jobs:
-        text = _render(plan, site, made, job)
-        write_bytes(_script(plan, sent, job), text.encode())
-        scripts[job.name] = ([], text)
+        write_bytes(_script(plan, sent, job), texts[job.name].encode())
     write_bytes(home / "site.yaml", to_yaml(site).encode())
     submission.write(plan.paths, sent)
     ids: dict[str, str] = {}
+    scripts: dict[str, Script] = {}
     try:
         for job in sent.jobs:
-            after = [_with_ids(text, ids) for text in job.after]
-            job.job_id = client.submit(_script(plan, sent, job), after)
+            scripts[job.name] = _as_sent(plan, sent, job, texts[job.name], ids)
+            job.job_id = client.submit(_script(plan, sent, job), _dependencies(job, ids))
             ids[job.name] = str(job.job_id)
-            scripts[job.name] = (client.submit_command(_script(plan, sent, job), after), scripts[job.name][1])
             submission.write(plan.paths, sent)
     except ProjectError as err:
         try:
@@ -164,6 +172,16 @@ def _script(plan: RunPlan, sent: Submission, job: Job) -> Path:
     return submission.folder(plan.paths, sent.number) / f"{job.name}.sbatch"
 
 
+def _as_sent(plan: RunPlan, sent: Submission, job: Job, text: str, ids: dict[str, str]) -> Script:
+    command = client.submit_command(_script(plan, sent, job), _dependencies(job, ids))
+    units = [sent.units(job, element) for element in range(job.size)]
+    return Script(command, text, units, stage_command(RunPaths(plan.paths.root.absolute()), sent, job, units[0]))
+
+
+def _dependencies(job: Job, ids: dict[str, str]) -> list[str]:
+    return [_with_ids(text, ids) for text in job.after]
+
+
 def _with_ids(text: str, ids: dict[str, str]) -> str:
     """aftercorr:{generate-0} with the id of that job."""
     kind, _, name = text.partition(":")
@@ -171,5 +189,16 @@ def _with_ids(text: str, ids: dict[str, str]) -> str:
 
 
 def dry_text(sent: Sent) -> str:
-    """What `--dry-run` prints: each command line, then the script that it would send."""
-    return "\n".join(f"$ {shlex.join(command)}\n{script}" for command, script in sent.scripts.values())
+    """What `--dry-run` prints of each job: the command line, the script that it would send, and what its first task would start."""
+    return "\n".join(
+        f"$ {shlex.join(script.command)}\n{script.text}{_first_task(job, script)}:\n  {shlex.join(script.start)}\n"
+        for job in sent.jobs
+        if (script := sent.scripts.get(job.name))
+    )
+
+
+def _first_task(job: Job, script: Script) -> str:
+    if job.group is None:
+        return "starts"
+    workers = f", by {job.gpus} workers with a part of its units each" if job.gpus > 1 else ""
+    return f"task 0 of {job.size} starts, for {len(script.units[0])} of {sum(map(len, script.units))} units{workers}"

@@ -7,7 +7,7 @@ import pytest
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import read_json
 from pipeline.slurm import show, submission
-from pipeline.slurm.site import SiteConfig
+from pipeline.slurm.site import Resources, SiteConfig
 from pipeline.slurm.submit import dry_text
 from tests.unit.pipeline.slurm_run import ARRAYS, NAMES, fail_caption_of_task_1
 
@@ -140,6 +140,19 @@ def test_a_container_holds_the_stages_and_the_watcher_stays_outside(run):
     assert "\nmodule load apptainer\n" in script
     assert "\nexec /venv/bin/python -m pipeline.slurm.task --submission" in script
     assert submission.read_all(run.paths)[0].worker == list(container)
+
+
+def test_a_dry_run_shows_what_a_task_starts_and_its_units(run):
+    container = ("apptainer", "exec", "--bind", "/scratch dir", "my.sif", "python", "-m", "generation")
+    sent = run.submit(dry_run=True, site=SiteConfig(worker=container, units_per_task=4, gpu=Resources(gpus=2)))
+    start = f"  apptainer exec --bind '/scratch dir' my.sif python -m generation {{}} --config {run.paths.config} --set "
+    text = dry_text(sent)
+    heading = "task 0 of 2 starts, for 3 of 6 units, by 2 workers with a part of its units each:\n"
+    assert heading + start.format("generate") in text
+    assert "task 0 of 2 starts, for 3 of 6 units:\n" + start.format("filter") in text
+    assert "\nstarts:\n" + start.format("shard") in text
+    generate = show.sent_json(sent, "x")["jobs"][1]
+    assert (generate["task_units"], generate["first_task_starts"][-2:]) == ([[0, 2, 4], [1, 3, 5]], ["--units", "0-4:2"])
 
 
 def test_lines_of_the_site_may_read_variables_that_are_unset_and_their_errors_end_the_script(run):
