@@ -21,11 +21,13 @@ Answer = dict[str, Any]
 
 
 def run_submit(plan: RunPlan, site: Path | None, site_set: tuple[str, ...], *, dry_run: bool, only_failed: bool, as_json: bool) -> None:
-    from pipeline.slurm.submit import load_site, submit
+    from pipeline.slurm.submit import SITE, load_site, submit
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
+    if site is None and not SITE.exists():
+        say(f"no {SITE} here and no --site: no partition, no account, our own times and sizes (configs/site.example.yaml is one to copy)")
     sent = submit(plan, load_site(site, site_set), dry_run=dry_run, only_failed=only_failed, say=say)
     if as_json:
         click.echo(json.dumps(show.sent_json(sent, str(plan.paths.root)), indent=1, ensure_ascii=False))

@@ -200,10 +200,12 @@ def slurm(monkeypatch):
     return fake
 
 
-def test_submit_status_retry_and_cancel_of_a_run(tmp_path, fake_generation, slurm, capsys):
+def test_submit_status_retry_and_cancel_of_a_run(tmp_path, fake_generation, slurm, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     recipe = write_config(tmp_path)
     assert passerby("submit", recipe, "--site-set", "units_per_task=2", "--dry-run") == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err.startswith("no configs/site.yaml here and no --site: no partition, no account")
     assert "#SBATCH --array=0-1" in out
     assert "would submit 7 jobs, 12 tasks, 4 units" in out
     assert passerby("submit", recipe, "--site-set", "units_per_task=2", "--json") == 0
