@@ -256,13 +256,24 @@ def export_mals(source: Path, out: Path, splits: tuple[str, ...]) -> None:
 @click.option("--val-fraction", type=FiniteRange(0, 1, max_open=True), default=0.01, show_default=True, help="Of prompts, or captions.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
 def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: float, seed: int) -> None:
-    """Make shards, index and manifest in the new folder OUT from a MALS download (FOLDER with gene_attrs and gene_crop)."""
+    """Make shards, index, ledger and manifest in the new folder OUT from a MALS download (FOLDER with gene_attrs and gene_crop)."""
     from dataclasses import asdict
 
     from generation.exchange import mals
 
     manifest = mals.import_mals(folder, out, samples_per_shard=samples_per_shard, val_fraction=val_fraction, seed=seed)
-    click.echo(json.dumps({"folder": str(out), "splits": manifest.split_counts, "shards": len(manifest.shards), **asdict(manifest.counts)}))
+    counts, ledger = manifest.counts, str(out / mals.LEDGER)
+    if counts.reasons:
+        why = ", ".join(f"{reason} {number}" for reason, number in counts.reasons.items())
+        click.echo(f"{counts.dropped + counts.failed} of {counts.seen} records became no sample ({why}); {ledger} says which", err=True)
+    if val_fraction and len(manifest.split_counts) < 2:
+        click.echo(
+            f"all samples are in split {', '.join(manifest.split_counts)}: the other one has no text (prompt, else caption) or its records "
+            "became no samples; with --val-fraction 0 no validation split is asked for",
+            err=True,
+        )
+    answer = {"folder": str(out), "splits": manifest.split_counts, "shards": len(manifest.shards), **asdict(counts), "ledger": ledger}
+    click.echo(json.dumps(answer))
 
 
 @cli.command("export-hf")

@@ -9,10 +9,19 @@ SPLITS = ("train", "val")
 
 def validation_prompts(prompts: set[str], seed: int, fraction: float) -> set[str]:
     """The prompt texts (as `prompt_identity` gives them) whose samples go to validation: the share `fraction`, at least one, never all."""
-    if fraction == 0 or len(prompts) < 2:
-        return set()
-    count = min(max(round(fraction * len(prompts)), 1), len(prompts) - 1)
-    return set(sorted(prompts, key=lambda text: derive_seed(seed, "split", text))[:count])
+    return set(sorted(prompts, key=lambda text: split_number(text, seed))[: num_validation(len(prompts), fraction)])
+
+
+def num_validation(num_prompts: int, fraction: float) -> int:
+    """How many of so many prompts are held out: those with the smallest `split_number`."""
+    if fraction == 0 or num_prompts < 2:
+        return 0
+    return min(max(round(fraction * num_prompts), 1), num_prompts - 1)
+
+
+def split_number(text: str, seed: int) -> int:
+    """63 bits that order prompts (as `prompt_identity` gives them) for the split."""
+    return derive_seed(seed, "split", text)
 
 
 def prompt_identity(prompt: str) -> str:

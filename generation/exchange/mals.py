@@ -5,31 +5,32 @@ lists are those that the published pre-training config enumerates, so an export 
 """
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
-from generation.exchange.origins import FILE, IMPORTED, Origin, Origins, is_whole_text, origin_line
+import numpy as np
+
+from generation.exchange.origins import FILE, Origins, is_whole_text, origin_line
 from generation.exchange.published import RECIPE_FILE, published_meta
+from generation.exchange.records import FIELDS, PARTS, Record, find_lists, read_records
 from generation.exchange.shards import ShardSeries, read_shard, require_new_folder, shard_names
 from generation.shard_writer import replaced_together
-from generation.split import prompt_identity
+from generation.split import num_validation, split_number
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.manifest import Counts, ShardManifest
 from pipeline.contracts.sample import Sample, SampleMeta, make_key
-from pipeline.fileio import atomic_open, digest, read_json, write_bytes
+from pipeline.contracts.stage import Row
+from pipeline.fileio import atomic_open, digest, write_bytes
 from pipeline.manifests import read_manifest
-from pipeline.paths import MANIFEST_FILE
+from pipeline.paths import MANIFEST_FILE, RunPaths
 from pipeline.pictures import jpeg_problem, picture_size
-from pipeline.seeds import derive_seed
+from pipeline.tables import row_writer
 
-PARTS = ("4x", *(f"{source}_g_a{number}" for source in ("c", "i") for number in ("", *(f"_{i}" for i in range(44)))))
-LICENCE = "MALS: research only"
-_SOURCES = {"c": "MALS, prompts of CUHK-PEDES", "i": "MALS, prompts of ICFG-PEDES"}
-_LIST_NAME = re.compile(r"g_(\w+)_attrs\.json")
+LEDGER = RunPaths(Path()).ledger("shard", 0).relative_to(RunPaths(Path()).stage("shard"))  # below the folder of shards
+REPEATED = "repeated"
 
 
 # ---- out ------------------------------------------------------------------------------------------------------------------------------
@@ -77,117 +78,90 @@ def mals_record(meta: SampleMeta, part: str, number: int) -> dict[str, Any]:
 
 # ---- in -------------------------------------------------------------------------------------------------------------------------------
 def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction: float, seed: int) -> ShardManifest:
-    """Shards, index and manifest from the published layout. `folder` holds gene_attrs and gene_crop, an export of ours keys.jsonl too:
-    samples then get back prompt, pid, source, licence and models, and those of one prompt are in one split.
+    """Shards, index, ledger and manifest from the published layout. `folder` holds gene_attrs and gene_crop, an export of ours keys.jsonl
+    too: samples then get back key, seed, prompt, pid, source, licence and models, and those of one prompt are in one split.
 
-    A record that cannot become a sample is counted with its reason (missing_image, corrupt_image, empty_caption, bad_caption, bad_label,
-    bad_image_id, missing_origin: not in keys.jsonl), the rest goes on. Raises ContractError if `out` holds files already, if there is no
-    list, or one that is not of this layout.
+    A record that cannot become a sample is counted with its reason: dropped if it is `repeated` (its picture has become a sample already),
+    else failed (bad_record: no object, or without one of the four fields; missing_image, corrupt_image, empty_caption, bad_caption,
+    bad_label, bad_image_id, missing_origin: not in keys.jsonl). The rest goes on; the ledger has a row for each. Raises ContractError if
+    `out` holds files already, if there is no list, or one that is not of this layout.
     """
     require_new_folder(out)
     lists = find_lists(folder)
     origins = Origins.beside(folder)
     reasons: Counter[str] = Counter()
+    taken: set[int] = set()  # hashes of pictures and keys that have become samples: some 150 bytes each
     seen = 0
     with replaced_together(out, last=MANIFEST_FILE) as building:
+        last_held_out = _last_held_out(read_records(lists, origins), seed, val_fraction) if val_fraction else -1
         series = ShardSeries(building, samples_per_shard, digest([path.name for path in lists]))
-        with series:
-            for path in lists:
-                records = _records(path)
-                known = origins.of(record["image_id"] for record in records) if origins else None
-                for record in records:
-                    made = _sample(folder, path, record, seen, known)
-                    seen += 1
-                    if isinstance(made, str):
-                        reasons[made] += 1
-                    else:
-                        series.add("val" if _is_held_out(made.meta, seed, val_fraction) else "train", made)
-        failed = reasons.total()
-        if seen == failed:
-            raise ContractError(f"{folder}: none of {seen} records became a sample ({dict(reasons)}); are the images under gene_crop?")
-        return series.write_manifest(Counts(seen=seen, kept=seen - failed, dropped=0, failed=failed, reasons=dict(sorted(reasons.items()))))
+        with series, row_writer(building / LEDGER) as add_row:
+            for record in read_records(lists, origins):
+                seen += 1
+                made = _sample(folder, record, taken)
+                add_row(_ledger_row(record, made))
+                if isinstance(made, str):
+                    reasons[made] += 1
+                else:
+                    taken |= _marks(record)
+                    series.add("val" if split_number(str(record.text), seed) <= last_held_out else "train", made)
+        if seen == reasons.total():
+            raise ContractError(
+                f"{folder}: none of {seen} records became a sample ({dict(reasons)}); accepted: records with {', '.join(FIELDS)}, "
+                "the images under gene_crop"
+            )
+        counts = Counts(
+            seen=seen,
+            kept=seen - reasons.total(),
+            dropped=reasons[REPEATED],
+            failed=reasons.total() - reasons[REPEATED],
+            reasons=dict(sorted((+reasons).items())),
+        )
+        return series.write_manifest(counts)
 
 
-def find_lists(folder: Path) -> list[Path]:
-    """The lists in gene_attrs (or in the folder itself), in the published order, others after them by name."""
-    for place in (folder / "gene_attrs", folder):
-        found = {match[1]: path for path in sorted(place.glob("*.json")) if (match := _LIST_NAME.fullmatch(path.name))}
-        if found:
-            return [found[part] for part in (*PARTS, *sorted(set(found) - set(PARTS))) if part in found]
-    if not folder.exists():
-        raise ContractError(f"{folder} does not exist; accepted: the folder of a MALS download")
-    raise ContractError(f"{folder} holds no g_*_attrs.json, in gene_attrs or beside it; accepted: the folder of a MALS download")
+def _last_held_out(records: Iterable[Record], seed: int, fraction: float) -> int:
+    """The greatest split number of the texts that are held out, those of `validation_prompts`; -1 if none is. 8 bytes a record."""
+    texts = (text for record in records if (text := record.text) is not None)
+    numbers = np.unique(np.fromiter((split_number(text, seed) for text in texts), np.int64))
+    count = num_validation(len(numbers), fraction)
+    return int(numbers[count - 1]) if count else -1
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    records = read_json(path)
-    if not isinstance(records, list):
-        raise ContractError(f"{path} holds a {type(records).__name__}; accepted: a list of records with image, caption, image_id, label")
-    for number, record in enumerate(records):
-        if missing := [name for name in ("image", "caption", "image_id", "label") if not isinstance(record, dict) or name not in record]:
-            raise ContractError(f"{path}, record {number}: {', '.join(missing)} missing; accepted: image, caption, image_id, label")
-    return records
+def _marks(record: Record) -> set[int]:
+    """What no two samples share: the picture, and the key where it is not new."""
+    assert not isinstance(record.origin, str)
+    return {hash(record.image)} | ({hash(record.origin.key)} if record.origin.key else set())
 
 
-def _sample(folder: Path, path: Path, record: dict[str, Any], index: int, known: dict[str, Origin] | None) -> Sample | str:
-    """A sample, or why there is none. known: where the images of this list come from, None for what MALS has published."""
-    if problem := _problem(record):
-        return problem
-    origin = _published(record, index, path) if known is None else known.get(record["image_id"])
-    if origin is None:
-        return "missing_origin"
-    image = _image(folder, record["image"])
-    if image is None:
+def _sample(folder: Path, record: Record, taken: set[int]) -> Sample | str:
+    """A sample, or why there is none."""
+    if isinstance(record.origin, str):
+        return record.origin
+    if taken & _marks(record):
+        return REPEATED
+    try:
+        image = (folder / record.image).read_bytes()  # links may lead anywhere: gene_crop on another disk
+    except (OSError, ValueError):  # ValueError: a name that no file can have, with a zero byte in it
         return "missing_image"
     if jpeg_problem(image):
         return "corrupt_image"
-    return Sample(_meta(record, index, origin, picture_size(image)), image)
+    return Sample(_meta(record, picture_size(image)), image)
 
 
-def _problem(record: dict[str, Any]) -> str | None:
-    """What is wrong with label, caption or image_id."""
-    label, caption = record["label"], record["caption"]
-    if not isinstance(label, list) or len(label) != len(PERSON_27) or any(type(v) is not int or v not in (-1, 0, 1) for v in label):
-        return "bad_label"  # 1.0 and true equal 1, but would be written to the shards as they are
-    if not isinstance(caption, str) or not caption.strip():
-        return "empty_caption"
-    if not is_whole_text(caption):
-        return "bad_caption"
-    if not isinstance(record["image_id"], int) and not is_whole_text(record["image_id"]):
-        return "bad_image_id"
-    return None
-
-
-def _image(folder: Path, name: object) -> bytes | None:
-    """The picture below `folder`; a name that leads out of it is as good as missing. Links may lead anywhere: gene_crop on another disk."""
-    if not isinstance(name, str) or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        return None
-    try:
-        return (folder / name).read_bytes()
-    except (OSError, ValueError):  # ValueError: a name that no file can have, with a zero byte in it
-        return None
-
-
-def _published(record: dict[str, Any], index: int, path: Path) -> Origin:
-    """What is known of an image of MALS. Its prompt is not published, and every image is its own identity."""
-    part = path.name.removeprefix("g_").removesuffix("_attrs.json")
-    generator = {"model": IMPORTED, "image_id": record["image_id"]}
-    source = _SOURCES.get(part[0], "MALS")
-    return Origin(prompt="", pid=index, source=source, licence=LICENCE, generator=generator, captioner={"model": IMPORTED})
-
-
-def _meta(record: dict[str, Any], index: int, origin: Origin, size: tuple[int, int]) -> SampleMeta:
-    caption = record["caption"].strip()
+def _meta(record: Record, size: tuple[int, int]) -> SampleMeta:
+    origin, labels, caption = record.origin, record.values["label"], record.values["caption"].strip()
+    assert not isinstance(origin, str)
     return SampleMeta(
-        key=make_key(index, 0),
+        key=origin.key or make_key(record.index, 0),
         caption=caption,
         captions=[caption],
         prompt=origin.prompt,
-        attributes=PERSON_27.to_named(record["label"]),
-        labels=record["label"],
+        attributes=PERSON_27.to_named(labels),
+        labels=labels,
         pid=origin.pid,
         view=None,
-        seed=0,  # not published
+        seed=origin.seed,
         crop_xyxy_px=[0, 0, *size],
         measures={},
         generator=origin.generator,
@@ -197,6 +171,19 @@ def _meta(record: dict[str, Any], index: int, origin: Origin, size: tuple[int, i
     )
 
 
-def _is_held_out(meta: SampleMeta, seed: int, fraction: float) -> bool:
-    """By the prompt, or the caption where there is none: equal texts are on one side."""
-    return derive_seed(seed, "split", prompt_identity(meta.prompt or meta.caption)) % 10**6 < fraction * 10**6
+def _ledger_row(record: Record, made: Sample | str) -> Row:
+    """key: null for no sample. image_id and image: null where the record has none, JSON where it is no text."""
+    values = record.values if isinstance(record.values, dict) else {}
+    key, status, reason = (None, "failed", made) if isinstance(made, str) else (made.meta.key, "kept", None)
+    return {
+        "key": key,
+        "status": "dropped" if made == REPEATED else status,
+        "reason": reason,
+        "list": record.list_name,
+        "record": record.number,
+        **{name: _as_text(values.get(name)) for name in ("image_id", "image")},
+    }
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or is_whole_text(value) else json.dumps(value)

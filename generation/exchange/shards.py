@@ -73,7 +73,7 @@ def iter_samples(path: Path) -> Iterator[Sample]:
 
 
 class ShardSeries:
-    """Samples in, in key order within a split; shards and index out when the context ends, then the manifest."""
+    """Samples in; shards, in which keys ascend, and index out when the context ends, then the manifest."""
 
     def __init__(self, folder: Path, samples_per_shard: int, source_digest: str) -> None:
         self._folder, self._limit, self._digest = folder, samples_per_shard, source_digest
@@ -113,7 +113,7 @@ class ShardSeries:
         return manifest
 
     def _flush(self, split: str) -> None:
-        samples = self._waiting.pop(split, [])
+        samples = sorted(self._waiting.pop(split, []), key=lambda sample: sample.meta.key)
         if not samples:
             return
         path = self._folder / f"{split}-{sum(name.startswith(f'{split}-') for name in self._shards):06d}.tar"

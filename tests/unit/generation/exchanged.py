@@ -58,8 +58,10 @@ def write_list(folder: Path, name: str, records: Any) -> None:
 
 
 def mals_folder(folder: Path, *changes: dict[str, Any]) -> Path:
-    """A MALS download of one list: a good record, and one more with each of the changes; all of them show one picture."""
-    good = {"image": "gene_crop/x/0.jpg", "caption": "a man", "image_id": "x_0", "label": [-1] * 27}
-    write_list(folder, "g_c_g_a_0_attrs.json", [good, *(good | change for change in changes)])
-    write_bytes(folder / "gene_crop" / "x" / "0.jpg", next(samples(1)).image)
+    """A MALS download of one list: a good record, and one more with each of the changes, each with a picture of its own."""
+    good = {"caption": "a man", "image_id": "x_0", "label": [-1] * 27}
+    records = [{"image": f"gene_crop/x/{number}.jpg"} | good | change for number, change in enumerate(({}, *changes))]
+    write_list(folder, "g_c_g_a_0_attrs.json", records)
+    for number in range(len(records)):
+        write_bytes(folder / "gene_crop" / "x" / f"{number}.jpg", next(samples(1)).image)
     return folder

@@ -14,12 +14,12 @@ from generation.exchange.mals import PARTS, export_mals, find_lists, import_mals
 from generation.exchange.shards import iter_samples
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
-from pipeline.contracts.sample import SampleMeta
+from pipeline.contracts.sample import SampleMeta, make_key
 from pipeline.lint import lint
 from pipeline.manifests import read_manifest
 from pipeline.paths import RunPaths
 from pipeline.tables import read_rows
-from tests.unit.generation.exchanged import mals_folder, samples, save_shards
+from tests.unit.generation.exchanged import mals_folder, samples, save_shards, write_list
 
 
 @pytest.fixture
@@ -73,8 +73,9 @@ def test_an_export_that_is_imported_again_keeps_where_its_samples_come_from(shar
     export_mals(shards, mals, ("train", "val"))
     import_mals(mals, again, samples_per_shard=5, val_fraction=0.3, seed=1)
     after = all_samples(again)
+    assert lint(RunPaths(again)) == []
     for caption, (_, meta) in all_samples(shards).items():
-        for name in ("prompt", "pid", "source", "licence", "generator", "captioner"):
+        for name in ("key", "seed", "prompt", "pid", "source", "licence", "generator", "captioner"):
             assert getattr(after[caption][1], name) == getattr(meta, name)
     sides = {split: {meta.prompt for side, meta in after.values() if side == split} for split in ("train", "val")}
     assert sides["train"]
@@ -86,6 +87,24 @@ def test_an_export_that_is_imported_again_keeps_where_its_samples_come_from(shar
     assert "Licence of the prompts: CC0-1.0 (12)." in card
     assert "made by passerby" in card
     assert "12 samples share 6 prompts; samples of one prompt have one `pid`" in card
+
+
+def test_keys_are_new_where_exports_that_were_put_together_share_some(shards: Path, tmp_path: Path) -> None:
+    mals, again = tmp_path / "mals", tmp_path / "again"
+    export_mals(shards, mals, ("train", "val"), parts=("4x",))
+    lines = [json.loads(line) for line in (mals / "keys.jsonl").read_text().splitlines()]
+    assert [line["key"] for line in lines[:5]] == [make_key(index, 0) for index in (0, 1, 2, 3, 4)]
+    lines[0] |= {"key": lines[1]["key"]}
+    for line in lines:
+        del line["seed"]  # as exports were at first
+    (mals / "keys.jsonl").write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
+    write_list(mals, "g_4x_attrs.json", json.loads((mals / "gene_attrs" / "g_4x_attrs.json").read_text())[::-1])
+    assert import_mals(mals, again, samples_per_shard=5, val_fraction=0, seed=1).counts.kept == 12
+    assert lint(RunPaths(again)) == []
+    rows = read_rows(again / "ledger" / "000000.parquet")
+    assert [row["key"] for row in rows] == [make_key(index, 0) for index in range(12)]
+    assert [row["image_id"] for row in rows] == [line["image_id"] for line in reversed(lines)]
+    assert {meta.seed for _, meta in all_samples(again).values()} == {0}
 
 
 def test_images_that_the_origins_of_an_export_do_not_name_are_counted(shards: Path, tmp_path: Path) -> None:
@@ -104,6 +123,7 @@ def test_images_that_the_origins_of_an_export_do_not_name_are_counted(shards: Pa
     [
         ("{", "line 2 is not JSON"),
         ('{"image_id": "4x_0"}', "line 2: prompt, pid, source, licence, generator, captioner missing"),
+        ('{"image_id": "4x_0", "key": 7}', "line 2: .*captioner, key missing or of another type"),
         (None, "line 2 holds a text that was cut"),
     ],
 )
@@ -157,7 +177,7 @@ main(sys.argv[1:])
     assert {path.name for path in out.iterdir()} in (
         {"data", "README.md"},
         {"gene_attrs", "gene_crop", "keys.jsonl"},
-        {"train-000000.tar", "index.parquet", "manifest.json"},
+        {"train-000000.tar", "index.parquet", "ledger", "manifest.json"},
     )
 
 
