@@ -212,7 +212,7 @@ def lint(run_folder: Path, decode: bool, jobs: int, as_json: bool) -> int:
 @click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def stats(run_folder: Path, as_json: bool) -> None:
-    """Show what is in a run: counts and drop reasons, measures, captions, attributes, shards."""
+    """Show what is in a run, or in a folder of shards: counts and drop reasons, measures, captions, attributes, shards."""
     from pipeline.paths import RunPaths
     from pipeline.stats import stats as collect
     from pipeline.stats_table import print_stats

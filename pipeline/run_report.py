@@ -11,7 +11,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import decode_meta
 from pipeline.fileio import write_bytes
 from pipeline.pages import page_template
-from pipeline.paths import INDEX_FILE, RunPaths
+from pipeline.paths import INDEX_FILE, MANIFEST_FILE, RunPaths
 from pipeline.pictures import UnreadablePictureError, jpeg_url, thumbnail
 from pipeline.stats import stats
 from pipeline.stats_table import reading
@@ -25,7 +25,7 @@ _TEMPLATE = Path(__file__).with_name("run_report.html.j2")
 
 
 def write_report(paths: RunPaths, file: Path, num_samples: int) -> None:
-    """Raises ContractError if the folder is no run, ConfigError where jinja2 is not installed."""
+    """Raises ContractError if the folder is no run and holds no shards, ConfigError where jinja2 is not installed."""
     template = page_template(_TEMPLATE)
     page = template.render(
         stats=stats(paths),
@@ -40,8 +40,9 @@ def write_report(paths: RunPaths, file: Path, num_samples: int) -> None:
 
 def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
     """Samples drawn evenly from the whole index, the same for the same run: picture, key, caption, prompt, stated labels."""
-    folder = paths.stage("shard")
-    if not paths.done_units("shard") or not count:
+    is_shards = (paths.root / MANIFEST_FILE).exists()
+    folder = paths.root if is_shards else paths.stage("shard")
+    if not (is_shards or paths.done_units("shard")) or not count:
         return
     for row in _drawn(folder / INDEX_FILE, count):
         shard = folder / row["shard"]

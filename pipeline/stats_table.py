@@ -7,7 +7,7 @@ from pipeline.report import print_table
 
 def print_stats(answer: dict[str, Any]) -> None:
     stages = [
-        (name, s["units"], s["seen"], s["kept"], s["dropped"], s["failed"], f"{s['seconds']:.0f}", _top(s["reasons"]))
+        (name, s["units"], s["seen"], s["kept"], s["dropped"], s["failed"], _seconds(s), _top(s["reasons"]))
         for name, s in answer["stages"].items()
     ]
     print_table(answer["run"], ("stage", "units", "seen", "kept", "dropped", "failed", "seconds", "top reasons"), stages)
@@ -55,6 +55,10 @@ def _attribute_row(name: str, counts: dict[str, Any]) -> tuple[Any, ...]:
     total = counts["0"] + counts["1"] + counts["not_stated"]
     stated = (counts["0"] + counts["1"]) / total if total else 0.0
     return name, counts["0"], counts["1"], f"{stated:.1%}", *counts["meanings"]
+
+
+def _seconds(stage: dict[str, Any]) -> str:
+    return "" if stage["seconds"] is None else f"{stage['seconds']:.0f}"
 
 
 def _top(reasons: dict[str, int]) -> str:

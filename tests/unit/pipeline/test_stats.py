@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -101,11 +102,28 @@ def test_texts_and_attributes_are_those_of_the_samples_in_the_shards(paths):
 
 
 def test_a_run_that_has_only_begun_has_stats_too(paths):
-    import shutil
-
     for name in ("filter", "recrop", "caption", "annotate", "shards"):
         shutil.rmtree(paths.root / name)
     assert set(stats(paths)) == {"run", "stages"}
+
+
+def test_a_folder_of_shards_has_the_stats_of_its_samples(paths, tmp_path):
+    whole = stats(paths)
+    folder = shutil.copytree(paths.stage("shard"), tmp_path / "copy", ignore=shutil.ignore_patterns("done", "ledger"))
+    answer = stats(RunPaths(folder))
+    assert set(answer) == set(whole) - {"measures"}
+    same = ("captions", "prompts", "attributes", "shards")
+    assert {name: answer[name] for name in same} == {name: whole[name] for name in same}
+    assert (answer["source"], answer["generator"]) == ({"test": 17}, {"fake": 17})
+    assert answer["stages"]["shard"]["kept"] == whole["stages"]["shard"]["kept"]
+    printed = CliRunner().invoke(passerby, ["stats", str(folder)])
+    assert printed.exit_code == 0, printed.output
+    assert "upper_red" in printed.output
+    assert len(list(kept_samples(RunPaths(folder), 5))) == 5
+    shard = folder / "train-000000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b'"labels":[', b'"labels":[7', 1))
+    with pytest.raises(ContractError, match=r"train-000000\.tar, sample 0.*"):
+        stats(RunPaths(folder))
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
