@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pipeline.config import build, to_dict
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.fileio import read_json, write_bytes, write_json
 from pipeline.paths import is_training
 from pipeline.version import code_version
@@ -82,13 +82,30 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file of a checkpoint folder or of its training state. Raises ContractError if it is absent or damaged."""
+    """A safetensors file of a checkpoint folder or of its training state.
+
+    Raises ContractError if it is absent or damaged, StageError if it cannot be read.
+    """
     try:
+        check_opens(path)
         return load_file(path)
-    except (OSError, SafetensorError) as err:
-        what = "does not exist" if isinstance(err, FileNotFoundError) else f"is not a readable safetensors file ({err})"
-        folder = path.parent.parent if path.parent.name == TRAINING_STATE else path.parent
-        raise ContractError(f"{path} {what}; delete the folder {folder}{_afterwards(folder)}") from err
+    except FileNotFoundError as err:
+        raise ContractError(f"{path} does not exist; {_without(path)}") from err
+    except SafetensorError as err:
+        raise ContractError(f"{path} is not a readable safetensors file ({err}); {_without(path)}") from err
+    except OSError as err:
+        raise StageError(f"{path} cannot be read: {err.strerror or err}") from err
+
+
+def check_opens(path: Path) -> None:
+    """Raises OSError as Python's own open does; safetensors says of every file that it cannot open that it does not exist."""
+    path.open("rb").close()
+
+
+def _without(path: Path) -> str:
+    """The way out of a file of a checkpoint folder that is absent or damaged."""
+    folder = path.parent.parent if path.parent.name == TRAINING_STATE else path.parent
+    return f"delete the folder {folder}{_afterwards(folder)}"
 
 
 def _afterwards(folder: Path) -> str:
@@ -98,7 +115,7 @@ def _afterwards(folder: Path) -> str:
     if not folder.name.startswith("step-"):
         return " and use another one"
     others = [other.name for other in whole(folder.parent) if other != folder]
-    return f"; {others[-1]} is used then" if others else "; there is no other beside it, and the training begins anew then"
+    return f"; its training goes on from {others[-1]}" if others else "; there is no other beside it, and its training begins anew"
 
 
 def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pretrain.config import InitConfig
 from pretrain.initialize import initialise
 from pretrain.models.aptm import APTM
@@ -55,6 +55,9 @@ def test_a_file_that_fits_nowhere_or_is_no_weight_file_is_refused(model: APTM, t
     save_file({"something.else": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ContractError, match="no tensor has a name of text_encoder"):
         initialise(model, TOKENIZER, InitConfig(bert=str(tmp_path / "other.safetensors")))
+    (tmp_path / "loop.safetensors").symlink_to(tmp_path / "loop.safetensors")
+    with pytest.raises(StageError, match=r"init\.swin=.* cannot be read: Too many levels of symbolic links$"):
+        initialise(model, TOKENIZER, InitConfig(swin=str(tmp_path / "loop.safetensors")))
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ContractError, match=r"no readable weight file \([^\n]*\)$"):
         initialise(model, TOKENIZER, InitConfig(swin=str(tmp_path / "text.pth")))

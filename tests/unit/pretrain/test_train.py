@@ -119,13 +119,22 @@ def test_a_damaged_checkpoint_is_named_with_what_follows_once_it_is_deleted(shar
     config, root = tiny_config(shards, tmp_path, train={"save_every": 1, "keep": 2}), tmp_path / "checkpoint"
     with pytest.raises(Stopped):
         train(config, StopAfter(1))
-    for step, follows in ((2, "step-00000001 is used then"), (1, "there is no other beside it, and the training begins anew then")):
+    for step, follows in ((2, "its training goes on from step-00000001"), (1, "there is no other beside it, and its training begins anew")):
         folder = root / f"step-{step:08d}"
         (folder / file).write_bytes(b"half")
         with pytest.raises(ContractError, match=rf"{file} is not a readable .*; delete the folder {folder}; {follows}"):
             train(config, StopRequest())
         shutil.rmtree(folder)
     assert train(config, StopRequest())["steps"] == 4
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_not_said_to_be_missing_or_damaged(tmp_path: Path) -> None:
+    """As without the right to read it, or on a lost network disk: deleting it would be a pity."""
+    path = tmp_path / "step-00000004" / "model.safetensors"
+    path.parent.mkdir()
+    path.symlink_to(path)
+    with pytest.raises(StageError, match=rf"^{path} cannot be read: Too many levels of symbolic links$"):
+        checkpoint.read_tensors(path)
 
 
 def test_a_checkpoint_without_metadata_does_not_count(shards: Path, tmp_path: Path) -> None:
