@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.contracts.errors import ContractError
+from pipeline.contracts.errors import ContractError, first_line
 from pipeline.pictures import MALFORMED
 
 UNREADABLE = (*MALFORMED, Image.DecompressionBombError)
@@ -14,8 +14,8 @@ UNREADABLE = (*MALFORMED, Image.DecompressionBombError)
 
 
 def reason(err: BaseException) -> str:
-    """Of one of UNREADABLE, in words for users: Pillow names the object that it read from."""
-    return "no picture of a known format" if isinstance(err, UnidentifiedImageError) else str(err)
+    """Of one of UNREADABLE, in words for users: Pillow names the object that it read from, or says nothing."""
+    return "no picture of a known format" if isinstance(err, UnidentifiedImageError) else first_line(err)
 
 
 def read_picture(path: Path) -> bytes:

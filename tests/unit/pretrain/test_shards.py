@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import write_bytes
-from pretrain.pictures import as_rgb, decode_resized
+from pretrain.pictures import as_rgb, decode_resized, reason
 from pretrain.shard_index import ShardIndex
 from pretrain.shards import ShardReader
 from tests.unit.pretrain.samples import make_shards
@@ -94,6 +94,10 @@ def test_an_index_of_many_parts_gives_each_entry_and_needs_little_memory_while_i
 def test_bytes_that_are_no_picture_are_refused_by_name(data: bytes) -> None:
     with pytest.raises(ContractError, match=r"^sample 7: not a readable picture \([^<>]+\); run"):
         decode_resized(data, 64, 32, "sample 7")
+
+
+def test_a_picture_that_ends_without_a_word_from_pillow_has_a_reason_too() -> None:
+    assert reason(EOFError()) == "EOFError"
 
 
 def png(image: Image.Image) -> bytes:
