@@ -16,6 +16,7 @@ from pipeline.config import changed_fields, read_yaml
 from pipeline.contracts.attributes import MISSING
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.fileio import read_json
+from pipeline.paths import set_path
 from pipeline.signals import StopRequest
 from pretrain import checkpoint
 from pretrain.distributed import any_rank, barrier, gather_objects, mean_over_ranks, rank, world_size
@@ -58,7 +59,7 @@ class WayOut:
         if folder is None:
             return f"{gentler} and run again; there is no checkpoint yet"
         others = [f"init.{name}=null" for name in ("swin", "bert", "weights") if getattr(self.config.init, name, None)]
-        start = " ".join([f"init.checkpoint={folder}", *others])
+        start = " ".join([set_path("init.checkpoint", folder), *others])
         return f"{gentler} in another `out`, with {start}: moments, schedule and place in the data begin anew"
 
 

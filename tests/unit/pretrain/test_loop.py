@@ -39,7 +39,7 @@ def test_ranks_that_would_continue_different_trainings_are_named_on_all_ranks(tm
 def test_the_way_out_names_what_is_not_set_already_and_the_weights_that_a_checkpoint_replaces(shards: Path, tmp_path: Path) -> None:
     clipped = tiny_config(shards, tmp_path, optim={"clip_norm": 1.0}, init={"swin": "swin.pth"})
     assert loop.WayOut(tmp_path, clipped).text() == "lower optim.lr and run again; there is no checkpoint yet"
-    newest = tmp_path / "step-00000004"
+    newest = tmp_path / "my run" / "step-00000004"
     write_json(newest / checkpoint.METADATA_FILE, {})
-    expected = f"lower optim.lr in another `out`, with init.checkpoint={newest} init.swin=null: moments, "
-    assert loop.WayOut(tmp_path, clipped).text().startswith(expected)
+    expected = f'lower optim.lr in another `out`, with init.checkpoint="{newest}" init.swin=null: moments, '
+    assert loop.WayOut(newest.parent, clipped).text().startswith(expected), "two words for a shell"
