@@ -143,6 +143,8 @@ def resolve(folder: Path) -> Path:
         return folder
     if newest := latest(folder) or latest(folder / "checkpoint"):
         return newest
+    if folder.is_file() and (folder.parent / METADATA_FILE).is_file():
+        raise ConfigError(f"{folder} is a file of a checkpoint; give its folder {folder.parent}")
     if folder.is_file():
         raise ConfigError(
             f"{folder} is a file, and a checkpoint is a folder; of published APTM weights, make one with `passerby import-checkpoint "
@@ -155,7 +157,7 @@ def check_foreign(out: Path) -> None:
     """Raises ConfigError if a checkpoint from elsewhere in `out` would be taken for one of a training: OUT, OUT/checkpoint, below it."""
     place = out.resolve()
     owners = (place, *(folder.parent for folder in (place, *place.parents) if folder.name == "checkpoint"))
-    if place.name == "checkpoint" or (place / TRAINING_STATE).exists() or any(map(is_training, owners)):
+    if (place / TRAINING_STATE).exists() or any(map(is_training, owners)):
         raise ConfigError(f"--out {out} is where a training keeps its own checkpoints, and it could not go on; give another folder")
 
 

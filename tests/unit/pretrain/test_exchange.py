@@ -87,9 +87,13 @@ def test_nothing_to_import_and_a_folder_in_use_are_refused(tmp_path: Path) -> No
         import_weights(config, file, None, None, tmp_path / "in")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.jsonl").touch()
-    for folder in (tmp_path / "out", tmp_path / "not begun" / "checkpoint"):
+    for folder in (tmp_path / "out", tmp_path / "out" / "checkpoint"):
         with pytest.raises(ConfigError, match="is where a training keeps its own checkpoints"):
             import_weights(config, file, None, None, folder)
+    import_weights(config, file, None, None, other := tmp_path / "no training" / "checkpoint")
+    assert checkpoint.resolve(other) == other
+    with pytest.raises(ConfigError, match=rf"{other}/model\.safetensors is a file of a checkpoint; give its folder {other}$"):
+        checkpoint.resolve(other / checkpoint.MODEL_FILE)
 
 
 @pytest.mark.parametrize("place", [".", "checkpoint"])
