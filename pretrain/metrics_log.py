@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from pipeline.contracts.errors import ContractError, StageError
@@ -13,7 +14,7 @@ from pipeline.fileio import write_bytes, write_json
 from pipeline.paths import METRICS_FILE, SUMMARY_FILE
 from pretrain.tensorboard_log import FOLDER, TensorBoardLog
 
-ENDS = 0.05  # share of the logged steps whose mean counts as first and last
+ENDS = 0.05  # share of a term's values whose mean counts as first and last
 SCORES = "val/"  # what a validation adds to the line of its step
 
 
@@ -71,19 +72,18 @@ class MetricsLog:
 
 
 def write_summary(folder: Path, terms: tuple[str, ...], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """OUT/summary.json: `facts`, and losses.TERM.{first, last}, means over the first and last 5 % of the logged steps,
-    of the lines that have it, null where none has. Lines without losses (a validation that was made up) are passed over."""
-    lines = [line for line in read_lines(folder / METRICS_FILE) if "train/total" in line]
-    count = max(1, round(ENDS * len(lines)))
-    losses = {name: {"first": _mean(lines[:count], name), "last": _mean(lines[-count:], name)} for name in (*terms, "total")}
+    """OUT/summary.json: `facts`, and losses.TERM.{first, last}, means over the first and last 5 % of the logged steps that have the term;
+    null where none has."""
+    lines = read_lines(folder / METRICS_FILE)
+    losses = {name: _ends([line[f"train/{name}"] for line in lines if f"train/{name}" in line]) for name in (*terms, "total")}
     summary = {**facts, "losses": losses}
     write_json(folder / SUMMARY_FILE, summary)
     return summary
 
 
-def _mean(lines: list[dict[str, Any]], name: str) -> float | None:
-    found = [line[f"train/{name}"] for line in lines if f"train/{name}" in line]
-    return sum(found) / len(found) if found else None
+def _ends(values: list[float]) -> dict[str, float | None]:
+    count = max(1, round(ENDS * len(values)))
+    return {"first": mean(values[:count]), "last": mean(values[-count:])} if values else {"first": None, "last": None}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -23,9 +23,9 @@ History = dict[str, tuple[list[int], list[float]]]  # objective -> (steps, value
 
 
 def read_losses(folder: Path) -> dict[str, dict[str, float]]:
-    """objective -> {"first", "last"} from the summary of a pre-training. Raises ContractError if an objective is absent."""
+    """objective -> {"first", "last"} from the summary of a pre-training. Raises ContractError if an objective is absent or null."""
     losses = read_json(folder / SUMMARY_FILE)["losses"]
-    if missing := [name for name in OBJECTIVES if name not in losses]:
+    if missing := [name for name in OBJECTIVES if None in losses.get(name, {"last": None}).values()]:
         raise ContractError(f"{folder / SUMMARY_FILE}: no losses of {', '.join(missing)}; the demo needs all six objectives")
     return {name: {"first": float(losses[name]["first"]), "last": float(losses[name]["last"])} for name in OBJECTIVES}
 

@@ -13,8 +13,8 @@ from pipeline.demo.layout import DemoPaths
 from pipeline.demo.measures import split_measures
 from pipeline.demo.pictures import spread, stated
 from pipeline.demo.queries import answered_queries
-from pipeline.demo.training import SCORES, compare, read_history, read_lines
-from pipeline.fileio import read_json
+from pipeline.demo.training import OBJECTIVES, SCORES, compare, read_history, read_lines, read_losses
+from pipeline.fileio import read_json, write_json
 from pipeline.graph import STAGES
 from pipeline.paths import RunPaths
 from tests.unit.pipeline.demo_run import IMAGES, KEPT, STEPS, make_demo, make_run
@@ -45,6 +45,14 @@ def test_metrics_have_the_promised_keys_as_plain_json(demo):
         assert kind["recall_at_1"]["pretrained"]["std"] == pytest.approx(0.01)
         assert kind["recall_at_1"]["pretrained"]["values"] == [0.6, 0.61, 0.62]
         assert kind["recall_at_1"]["scratch"]["mean"] == pytest.approx(0.41)
+
+
+@pytest.mark.parametrize("iam", [{}, {"iam": {"first": None, "last": None}}])
+def test_objectives_that_the_training_never_had_are_named(tmp_path, iam):
+    losses = {name: {"first": 2.0, "last": 1.0} for name in OBJECTIVES if name != "iam"}
+    write_json(tmp_path / "summary.json", {"losses": losses | iam})
+    with pytest.raises(ContractError, match=r"summary\.json: no losses of iam; the demo needs all six objectives"):
+        read_losses(tmp_path)
 
 
 def test_a_ledger_that_contradicts_its_done_record_is_refused(tmp_path):
