@@ -22,9 +22,10 @@ from pretrain import checkpoint
 from pretrain.distributed import any_rank, barrier, gather_objects, mean_over_ranks, rank, world_size
 from pretrain.engine import Engine
 from pretrain.metrics_log import MetricsLog
+from pretrain.objective import RIGHT, ROWS
 
 GRADIENT_NORM = "gradient_norm"  # the term that is the same on all ranks
-ATTRIBUTE_TERMS = frozenset({"iac", "iam", "mam", "iam_accuracy", "ac"})  # 0 where no row states an attribute, which is no loss
+ATTRIBUTE_TERMS = frozenset({"iac", "mam", "ac"})  # 0 where no row states an attribute, which is no loss; IAM counts its rows itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class WayOut:
 
 
 def absent_terms(labels: Tensor) -> frozenset[str]:
-    """Terms over nothing in a batch of these labels (B, A), on the CPU: those of attributes, if it states none."""
+    """Terms over nothing in a batch of these labels (B, A), on the CPU: those of attributes, if it states none, without IAM."""
     return ATTRIBUTE_TERMS if bool((labels == MISSING).all()) else frozenset()
 
 
@@ -80,7 +81,7 @@ def agree(
     """Values, mean over ranks, and whether some rank was asked to leave. All ranks raise StageError if one sees a non-finite value.
 
     step: steps that are done. keys: the samples of this rank's batch, for that message, as is way_out. absent: terms over nothing on this
-    rank; those that are so on all ranks have no value.
+    rank; those that are so on all ranks have no value. What `pretrain.objective.judged` counted becomes NAME_accuracy.
     """
     stacked = torch.stack([*terms.values(), total]).detach()
     names = [*terms, "total"]
@@ -92,7 +93,19 @@ def agree(
         where = _culprits(dict(zip(names, stacked.isfinite().tolist(), strict=True)), keys)
         raise StageError(f"not finite at step {step + 1}: {bad}; nothing was updated ({where}); {way_out.text()}")
     means = zip(names, mean_over_ranks(stacked).tolist(), present, strict=True)
-    return {name: mean for name, mean, is_there in means if is_there}, leaving
+    return _with_accuracies({name: mean for name, mean, is_there in means if is_there}), leaving
+
+
+def _with_accuracies(means: Mapping[str, float]) -> dict[str, float]:
+    """NAME_right over NAME_rows as NAME_accuracy, in their place; without rows there is none, and no loss NAME either."""
+    found = dict(means)
+    for name in [counted.removesuffix(ROWS) for counted in means if counted.endswith(ROWS)]:
+        right, rows = found.pop(f"{name}{RIGHT}"), found.pop(f"{name}{ROWS}")
+        if rows:
+            found[f"{name}_accuracy"] = right / rows
+        else:
+            found.pop(name)
+    return found
 
 
 def _culprits(finite: Mapping[str, bool], keys: Sequence[str]) -> str:

@@ -28,6 +28,9 @@ from pretrain.models.text import ImageMemory, Reading
 from pretrain.settings import ObjectiveConfig
 
 STANDARD = ObjectiveConfig()
+RIGHT, ROWS = "_right", "_rows"
+"""Behind the name of a matching loss, for `pretrain.loop.agree`: how many of how many valid rows are judged right. As counts they may be
+added up over parts and ranks, of which some have no valid row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +126,11 @@ def _counted(config: ObjectiveConfig) -> Counted:
 
 
 @torch.no_grad()
-def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Share of this rank's rows with a valid target (not below 0) that are judged right; logits (..., 2). 0 where there is none."""
+def judged(name: str, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """NAME_right and NAME_rows, float32, of this rank's rows with a valid target (not below 0); logits (..., 2)."""
     valid = targets >= 0
-    return ((logits.argmax(-1) == targets) & valid).sum() / valid.sum().clamp(min=1)
+    right = (logits.argmax(-1) == targets) & valid
+    return {f"{name}{RIGHT}": right.sum().float(), f"{name}{ROWS}": valid.sum().float()}
 
 
 def itm_term(
@@ -161,7 +165,7 @@ def matching_terms(
     draws: Draws,
     config: ObjectiveConfig = STANDARD,
 ) -> dict[str, Tensor]:
-    """itm and mlm as above, in one pass of the cross encoder, and the measure itm_accuracy. `text` comes from encode_with_masked."""
+    """itm and mlm as above, in one pass of the cross encoder, and what `judged` counts of itm. `text` comes from encode_with_masked."""
     assert texts.masked is not None, "MLM needs masked texts"
     assert text.masked is not None
     matching, targets = _matching(model, image, text, identities, draws)
@@ -173,7 +177,7 @@ def matching_terms(
     return {
         "itm": itm_loss(logits, targets, _counted(config)),
         "mlm": mlm_loss(model.word_logits(hidden), texts.masked.targets, _counted(config)),
-        "itm_accuracy": accuracy(logits, targets),
+        **judged("itm", logits, targets),
     }
 
 
@@ -188,15 +192,7 @@ def _matching(model: APTM, image: Pictures, text: Encoded, identities: Tensor, d
 def attribute_terms(
     model: APTM, image: Pictures, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
 ) -> dict[str, Tensor]:
-    """iac, iam and mam. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
-    found = measured_attribute_terms(model, image, labels, prompts, draws, config)
-    return {name: found[name] for name in ("iac", "iam", "mam")}
-
-
-def measured_attribute_terms(
-    model: APTM, image: Pictures, labels: Tensor, prompts: Texts, draws: Draws, config: ObjectiveConfig
-) -> dict[str, Tensor]:
-    """The same and the measure iam_accuracy."""
+    """iac, iam and mam, and what `judged` counts of iam. labels (B, A) in {0, 1, -1}; prompts: all P = 2A prompts with masks."""
     assert prompts.masked is not None, "MAM needs masked prompts"
     prompt = encode_with_masked(model, prompts)
     assert prompt.masked is not None
@@ -215,7 +211,7 @@ def measured_attribute_terms(
         "iac": iac_loss(image.feat, prompt.feat, model.temp, labels, config.label_smoothing, counted),
         "iam": iam_loss(logits, targets, config.label_smoothing, counted),
         "mam": mam_loss(model.word_logits(hidden), prompts.masked.targets[completed], matches[seen, completed], counted),
-        "iam_accuracy": accuracy(logits, targets),
+        **judged("iam", logits, targets),
     }
 
 
@@ -230,14 +226,14 @@ def pretrain_terms(
     config: ObjectiveConfig,
     earlier: list[Pairs] | None = None,
 ) -> dict[str, Tensor]:
-    """image (B, 3, H, W), identities (B,), labels (B, A) -> scalars: the six terms itc, itm, mlm, iac, iam, mam, and the measures
-    itm_accuracy and iam_accuracy. earlier: see itc_term.
+    """image (B, 3, H, W), identities (B,), labels (B, A) -> scalars: the six terms itc, itm, mlm, iac, iam, mam, and what `judged`
+    counts of itm and iam. earlier: see itc_term.
     """
     pictures, text = encode_images(model, image), encode_with_masked(model, texts)
     return {
         "itc": itc_term(model, pictures, text, identities, config, earlier),
         **matching_terms(model, pictures, texts, text, identities, draws, config),
-        **measured_attribute_terms(model, pictures, labels, prompts, draws, config),
+        **attribute_terms(model, pictures, labels, prompts, draws, config),
     }
 
 

@@ -165,10 +165,11 @@ def test_steps_of_a_kind_without_attributes_have_no_losses_of_them(tiny_tree):
     objective = {"attribute_weight": 0.8}
     config = build(FinetuneConfig, tiny_tree | {"objective": objective}, "test")
     summary, rows = train(config, StopRequest()), lines_of(config)
-    found = [row["train/iac"] for row in rows if "train/iac" in row]
-    assert 0 < len(found) < len(rows), "batches are of one kind, and vehicles have no bits"
-    assert min(found) > 0
-    assert summary["losses"]["iac"]["last"] is None or summary["losses"]["iac"]["last"] > 0
+    for name in ("iac", "iam", "mam"):
+        found = [row[f"train/{name}"] for row in rows if f"train/{name}" in row]
+        assert 0 < len(found) < len(rows), "batches are of one kind, and vehicles have no bits"
+        assert min(found) > 0
+        assert summary["losses"][name] == {"first": found[0], "last": found[-1]}
 
 
 def test_several_seeds_give_mean_and_spread(tiny_tree):

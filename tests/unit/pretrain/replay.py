@@ -20,6 +20,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from pipeline.contracts.attributes import PERSON_27
 from pipeline.signals import StopRequest
 from pretrain.chance import Chance
 from pretrain.config import PretrainConfig
@@ -104,7 +105,10 @@ def replayed(num_blocks: int) -> Iterator[None]:
 
 
 def config(shards: Path, out: Path, batch: int, steps: int, **engine: Any) -> PretrainConfig:
-    """No dropout, and texts of one length; weights and eps large enough for rounding not to be amplified by Adam."""
+    """No dropout, texts of one length, and all prompts, so that each step has a loss of IAM.
+
+    Weights and eps are large enough for rounding not to be amplified by Adam.
+    """
     shape = {"height": 64, "width": 32, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 2], "window_size": 4}
     text = {"hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "num_layers": 2, "fusion_layer": 1, "max_positions": 64}
     return tiny_config(
@@ -112,6 +116,7 @@ def config(shards: Path, out: Path, batch: int, steps: int, **engine: Any) -> Pr
         out,
         model={"vision": {**shape, "drop_path": 0.0, "init_std": 0.1}, "text": {**text, "dropout": 0.0, "init_std": 0.1}},
         text={"pad": "max", "max_tokens": 32},
+        objective={"num_matching_prompts": len(PERSON_27.prompts)},
         optim={"lr": 1e-3, "eps": 1e-3, "warmup": 0, "clip_norm": 5.0},
         train={"steps": steps, "global_batch": batch, "save_every": steps},
         engine={"kind": "torch", "device": "cpu", **engine},

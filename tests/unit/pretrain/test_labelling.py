@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from pipeline.contracts.attributes import PERSON_27
@@ -10,6 +11,7 @@ from pipeline.contracts.errors import ConfigError
 from pipeline.signals import StopRequest
 from pretrain.labelling import labelling
 from pretrain.metrics_log import read_lines
+from pretrain.models.aptm import APTM
 from pretrain.shards import ShardReader
 from pretrain.train import train
 from tests.unit.pretrain.samples import tiny_config
@@ -77,12 +79,40 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, message: str)
         labelling(str(tmp_path / "own.yaml"), PERSON_27)
 
 
+def _space(folder: Path, *names: str) -> dict[str, str]:
+    """The config section of a space of these things, stated by the captions that have their word."""
+    attributes = [{"name": name, "prompts": [f"without {name}", f"with {name}"], "keywords": [[f"no {name}"], [name]]} for name in names]
+    (folder / "space.yaml").write_text(yaml.safe_dump({"name": "own", "attributes": attributes}))
+    return {"attributes": str(folder / "space.yaml")}
+
+
 def test_where_no_sample_states_an_attribute_their_losses_are_left_out(shards: Path, tmp_path: Path) -> None:
-    umbrella = {"name": "umbrella", "prompts": ["without an umbrella", "with an umbrella"], "keywords": [["no umbrella"], ["umbrella"]]}
-    (tmp_path / "rain.yaml").write_text(yaml.safe_dump({"name": "rain", "attributes": [umbrella]}))
-    summary = train(tiny_config(shards, tmp_path / "out", data={"attributes": str(tmp_path / "rain.yaml")}), StopRequest())
+    own = _space(tmp_path, "umbrella")
+    summary = train(tiny_config(shards, tmp_path / "out", data=own), StopRequest())
     attributes = ("iac", "iam", "mam")
     assert all(summary["losses"][name] == {"first": None, "last": None} for name in attributes)
     assert summary["losses"]["total"]["last"] > summary["losses"]["itc"]["last"] > 0
     (line, *_) = read_lines(tmp_path / "out" / "metrics.jsonl")
     assert not {f"train/{name}" for name in (*attributes, "iam_accuracy")} & line.keys()
+
+
+def test_steps_that_draw_only_prompts_that_nobody_states_have_no_matching_loss(shards: Path, tmp_path: Path) -> None:
+    changes = {"data": _space(tmp_path, "shirt", "umbrella"), "objective": {"num_matching_prompts": 1}, "train": {"steps": 8}}
+    summary = train(tiny_config(shards, tmp_path / "out", **changes), StopRequest())
+    lines = read_lines(tmp_path / "out" / "metrics.jsonl")
+    assert all(line["train/iac"] > 0 < line["train/mam"] for line in lines), "all captions speak of a shirt"
+    found = [line["train/iam"] for line in lines if "train/iam" in line]
+    assert 0 < len(found) < len(lines)
+    assert min(found) > 0
+    assert ["train/iam" in line for line in lines] == ["train/iam_accuracy" in line for line in lines]
+    assert summary["losses"]["iam"] == {"first": found[0], "last": found[-1]}
+
+
+def test_parts_of_a_step_without_labels_do_not_lower_its_accuracy(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair is said to match, which is right of one prompt of two; half of the captions speak of a woman."""
+    logits = APTM.match_logits
+    monkeypatch.setattr(APTM, "match_logits", lambda *arguments: logits(*arguments) * 0 + torch.tensor([0.0, 1.0]))
+    changes = {"data": _space(tmp_path, "woman"), "objective": {"num_matching_prompts": 2}}
+    train(tiny_config(shards, tmp_path / "out", train={"steps": 2, "global_batch": 12, "accumulation": 12}, **changes), StopRequest())
+    found = [line["train/iam_accuracy"] for line in read_lines(tmp_path / "out" / "metrics.jsonl")]
+    assert found == [0.5] * 2

@@ -4,9 +4,11 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_json
+from pipeline.signals import StopRequest
 from pretrain import checkpoint, loop
 from tests.unit.pretrain.ranks import run_ranks
 from tests.unit.pretrain.samples import tiny_config
@@ -34,6 +36,20 @@ def test_ranks_that_would_continue_different_trainings_are_named_on_all_ranks(tm
     assert set(run_ranks(_started, 2, here, [shared, shared], ["a", "a"])) == {str(shared / "step-00000004")}
     with pytest.raises(Exception, match="another config or other data"):
         loop.newest(shared, "b")
+
+
+def _agreed(rank: int, out: Path) -> dict[str, float]:
+    """What two ranks agree on, of which only the first has rows."""
+    terms = {"iac": 4.0, "iam": 2.0, "iam_right": 1.0, "iam_rows": 2.0}
+    terms = terms if rank == 0 else dict.fromkeys(terms, 0.0)
+    tensors = {name: torch.tensor(value) for name, value in terms.items()}
+    absent, way_out = ({"iac"} if rank else set()), loop.WayOut(out, tiny_config(out, out))
+    return loop.agree(tensors, torch.tensor(1.0), 0, StopRequest(), (), absent, way_out)[0]
+
+
+def test_accuracies_are_shares_of_the_rows_of_all_ranks_and_losses_what_was_optimised(tmp_path: Path) -> None:
+    expected = {"iac": 2.0, "iam": 1.0, "iam_accuracy": 0.5, "total": 1.0}
+    assert run_ranks(_agreed, 2, tmp_path, tmp_path) == [expected, expected]
 
 
 def test_the_way_out_names_what_is_not_set_already_and_the_weights_that_a_checkpoint_replaces(shards: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.signals import Stopped, StopRequest
 from pretrain import checkpoint
@@ -37,7 +38,8 @@ def _weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_training_writes_config_metrics_checkpoint_and_summary(shards: Path, tmp_path: Path) -> None:
-    summary = train(tiny_config(shards, tmp_path), StopRequest())
+    every_prompt = {"num_matching_prompts": len(PERSON_27.prompts)}  # some of them are stated in every step
+    summary = train(tiny_config(shards, tmp_path, objective=every_prompt), StopRequest())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert all(line[f"train/{name}"] >= 0 for line in lines for name in TERMS)
