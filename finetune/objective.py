@@ -46,8 +46,8 @@ class FinetuneStep(nn.Module):
 def step_terms(model: APTM, batch: Batch, prompts: Texts | None, draws: Draws, config: FinetuneObjective) -> dict[str, Tensor]:
     """The terms that have weight: ITC and ITM on each view, MLM on the first, and IAC, IAM, MAM on the prompts. Scalars.
 
-    Pictures are encoded once. Vehicles have no bits (their labels are all -1), so they leave the attribute terms at 0, which is not logged. Where
-    attributes have weight, what `pretrain.objective.judged` counts of IAM is among the scalars.
+    Pictures are encoded once. Vehicles have no bits (their labels are all -1), so they leave the attribute terms at 0, which is not logged.
+    Where attributes have weight, what `pretrain.objective.judged` counts of IAM is among the scalars.
     """
     image = encode_images(model, batch.image)
     terms = _first_view_terms(model, image, batch, draws, config)
