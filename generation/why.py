@@ -3,6 +3,7 @@
 A row holds all that earlier stages wrote about its key, so the newest table that has the key is enough; no picture is opened.
 """
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,11 +28,12 @@ _GATE = {  # reason of the caption stage: the field of `caption` that sets its l
 _TOLD = {  # stage: the columns that say where a sample comes from, and what was made of it
     "prompts": ("prompt", "source", "licence", "pid"),
     "generate": ("seed", "generator"),
-    "filter": (),
+    "filter": ("measures",),
     "recrop": ("crop_xyxy_px",),
     "caption": ("caption", "caption_candidates", "answers", "answers_problem", "captioner"),
     "annotate": ("attributes", "label_conflicts"),
 }
+_WIDTH = 110  # of the lines of measures
 
 
 def why(config: GenerationConfig, key: str) -> dict[str, Any]:
@@ -142,6 +144,9 @@ def _details(stage: dict[str, Any]) -> Iterator[str]:
         yield f"{known['prompt']!r}, from {known['source']}, licence {known['licence']}, person {known['pid']}"
     if "generator" in known:
         yield f"{known['generator'].get('model')}, seed {known['seed']}"
+    if "measures" in known:
+        measured = ", ".join(f"{name} {'-' if value is None else f'{value:.3g}'}" for name, value in known["measures"].items())
+        yield from textwrap.wrap(measured, _WIDTH)
     if "crop_xyxy_px" in known:
         yield f"box {known['crop_xyxy_px']} px of the generated picture"
     for candidate in known.get("caption_candidates", ()):

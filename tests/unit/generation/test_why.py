@@ -108,6 +108,8 @@ def told(config: GenerationConfig, key: str, capsys: pytest.CaptureFixture[str])
 
 def test_a_kept_picture_is_followed_from_its_prompt_to_its_shard(config: GenerationConfig, capsys: pytest.CaptureFixture[str]) -> None:
     stages, text = told(config, KEPT, capsys)
+    assert stages["filter"]["measures"]["body_share"] == 0.8
+    assert "body_share 0.8, " in text
     assert {stage["status"] for stage in stages.values()} == {"kept"}
     assert list(stages) == ["prompts", "generate", "filter", "recrop", "caption", "annotate", "shard"]
     assert (stages["prompts"]["source"], stages["generate"]["seed"]) == ("sampler", 5)
