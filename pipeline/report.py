@@ -1,7 +1,7 @@
 """Tables of plan and status for a terminal, and their JSON."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.describe import RunPlan
@@ -62,12 +62,19 @@ def print_status(answer: dict[str, Any]) -> None:
             row["dropped"],
             row["failed"],
             f"{row['seconds']:.1f}",
-            ", ".join(f"{reason} {count}" for reason, count in list(row["reasons"].items())[:TOP_REASONS]),
+            top_reasons(row["reasons"]),
         )
         for row in answer["stages"]
     ]
     print_table(f"{answer['run']}: images ({_who_runs(answer)})", columns, rows)
     _print_foreign(answer["stages"])
+
+
+def top_reasons(reasons: Mapping[str, int]) -> str:
+    """The most frequent ones, which come first, and how many more there are."""
+    named = [f"{reason} {count}" for reason, count in reasons.items()][:TOP_REASONS]
+    more = len(reasons) - len(named)
+    return ", ".join([*named, *([f"{more} more"] if more else [])])
 
 
 def _who_runs(answer: dict[str, Any]) -> str:

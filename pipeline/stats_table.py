@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from pipeline.report import print_table
+from pipeline.report import print_table, top_reasons
 
 
 def print_stats(answer: dict[str, Any]) -> None:
     stages = [
-        (name, s["units"], s["seen"], s["kept"], s["dropped"], s["failed"], _seconds(s), _top(s["reasons"]))
+        (name, s["units"], s["seen"], s["kept"], s["dropped"], s["failed"], _seconds(s), top_reasons(s["reasons"]))
         for name, s in answer["stages"].items()
     ]
     print_table(answer["run"], ("stage", "units", "seen", "kept", "dropped", "failed", "seconds", "top reasons"), stages)
@@ -59,7 +59,3 @@ def _attribute_row(name: str, counts: dict[str, Any]) -> tuple[Any, ...]:
 
 def _seconds(stage: dict[str, Any]) -> str:
     return "" if stage["seconds"] is None else f"{stage['seconds']:.0f}"
-
-
-def _top(reasons: dict[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in list(reasons.items())[:3])

@@ -13,6 +13,7 @@ from pipeline.contracts.errors import ContractError
 from pipeline.distributions import Distribution, Texts
 from pipeline.paths import RunPaths
 from pipeline.pictures import thumbnail
+from pipeline.report import top_reasons
 from pipeline.run_report import dropped_pictures, kept_samples
 from pipeline.stats import stats
 from pipeline.tables import read_rows, write_rows
@@ -207,6 +208,11 @@ def test_what_lacks_or_is_damaged_is_named_with_the_way_out(paths):
     (paths.stage("shard") / "manifest.json").unlink()
     with pytest.raises(ContractError, match=r"manifest\.json cannot be read .*`passerby run RUN --redo shard`"):
         stats(paths)
+
+
+def test_the_reasons_that_a_table_has_no_place_for_are_counted():
+    assert top_reasons({"a": 5, "b": 4, "c": 2, "d": 1, "e": 1}) == "a 5, b 4, c 2, 2 more"
+    assert (top_reasons({"a": 5}), top_reasons({})) == ("a 5", "")
 
 
 def test_a_pipe_has_no_edge_at_which_numbers_are_cut(paths, monkeypatch):
