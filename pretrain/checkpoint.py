@@ -7,6 +7,7 @@ The training's random numbers need no state: they follow from (seed, step, rank)
 """
 
 import logging
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,19 +88,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises ContractError if it is absent or damaged, StageError if it cannot be read.
     """
     try:
-        check_opens(path)
+        check_opens(path, str(path))
         return load_file(path)
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist; {_without(path)}") from err
-    except SafetensorError as err:
+    except (OSError, SafetensorError) as err:
         raise ContractError(f"{path} is not a readable safetensors file ({err}); {_without(path)}") from err
+
+
+def check_opens(path: Path, named: str) -> None:
+    """Raises FileNotFoundError, or StageError where the file is there but cannot be opened: safetensors says of both that it does not
+    exist. named: the file, and the field it stands in, for the message."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise
     except OSError as err:
-        raise StageError(f"{path} cannot be read: {err.strerror or err}") from err
-
-
-def check_opens(path: Path) -> None:
-    """Raises OSError as Python's own open does; safetensors says of every file that it cannot open that it does not exist."""
-    path.open("rb").close()
+        raise StageError(f"{named} cannot be read: {err.strerror or err}") from err
 
 
 def _without(path: Path) -> str:
@@ -139,18 +144,27 @@ def resolve(folder: Path) -> Path:
 
     Raises ConfigError if there is none.
     """
-    if (folder / METADATA_FILE).is_file():
-        return folder
-    if newest := latest(folder) or latest(folder / "checkpoint"):
-        return newest
-    if folder.is_file() and (folder.parent / METADATA_FILE).is_file():
-        raise ConfigError(f"{folder} is a file of a checkpoint; give its folder {folder.parent}")
+    if found := _meant(folder):
+        return found
     if folder.is_file():
-        raise ConfigError(
-            f"{folder} is a file, and a checkpoint is a folder; of published APTM weights, make one with `passerby import-checkpoint "
-            f"--aptm {folder} --config RECIPE --out FOLDER` (RECIPE: of a pre-training, with their architecture)"
-        )
+        raise ConfigError(f"{folder} is a file, and a checkpoint is a folder; {_folder_instead(folder)}")
     raise ConfigError(f"{folder} is no checkpoint (no {METADATA_FILE}) and holds none; give a folder that a training wrote")
+
+
+def _meant(folder: Path) -> Path | None:
+    places = (folder, folder / "checkpoint")
+    return next((place for place in places if (place / METADATA_FILE).is_file()), None) or next(filter(None, map(latest, places)), None)
+
+
+def _folder_instead(file: Path) -> str:
+    if owner := next((place for place in list(file.parents)[:2] if _meant(place)), None):
+        return f"give {owner}"
+    if file.suffix not in (".pth", ".pt", ".bin", ".safetensors"):
+        return "give one that a training wrote"
+    return (
+        f"of published APTM weights, make one with `passerby import-checkpoint --aptm {shlex.quote(str(file))} --config RECIPE "
+        "--out FOLDER` (RECIPE: of a pre-training, with their architecture)"
+    )
 
 
 def check_foreign(out: Path) -> None:

@@ -67,14 +67,14 @@ def read_weights(path: Path, field: str) -> dict[str, Tensor]:
             raise ConfigError(f"{field}={path} holds no {' or '.join(WEIGHT_FILES)}; give a file, or a folder that transformers saved")
         path = found[0]
     try:
-        checkpoint.check_opens(path)
+        checkpoint.check_opens(path, f"{field}={path}")
         state: dict[str, Any] = (
             load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
         )
     except FileNotFoundError as err:
         raise ConfigError(f"{field}={path} does not exist") from err
-    except OSError as err:
-        raise StageError(f"{field}={path} cannot be read: {err.strerror or err}") from err
+    except StageError:
+        raise
     except Exception as err:  # torch and safetensors raise a dozen kinds for a file that is not theirs
         raise ContractError(f"{field}={path} is no readable weight file ({type(err).__name__}: {first_line(err)})") from err
     if not isinstance(state, Mapping):

@@ -3,6 +3,7 @@
 Used by `pretrain.train` and `finetune.train`, which differ in their data, their losses and when they validate.
 """
 
+import shlex
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,8 +61,14 @@ class WayOut:
         if folder is None:
             return f"{gentler} and run again; there is no checkpoint yet"
         others = [f"init.{name}=null" for name in ("swin", "bert", "weights") if getattr(self.config.init, name, None)]
-        start = " ".join([set_path("init.checkpoint", folder), *others])
+        start = " ".join([_typed("init.checkpoint", folder), *others])
         return f"{gentler} in another `out`, with {start}: moments, schedule and place in the data begin anew"
+
+
+def _typed(name: str, folder: Path) -> str:
+    """A `--set` item as one types it in a shell."""
+    plain = f"{name}={folder}"
+    return plain if shlex.quote(plain) == plain else shlex.quote(set_path(name, folder))
 
 
 def absent_terms(labels: Tensor) -> frozenset[str]:

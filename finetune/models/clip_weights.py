@@ -18,7 +18,7 @@ from torch import Tensor
 
 from finetune.models.clip_settings import Activation, ClipConfig, TowerConfig
 from finetune.models.torchscript import is_torchscript, read_torchscript
-from pipeline.contracts.errors import ConfigError, ContractError, first_line
+from pipeline.contracts.errors import ConfigError, ContractError, StageError, first_line
 from pipeline.fileio import read_json
 from pretrain.checkpoint import check_opens
 
@@ -67,11 +67,11 @@ def read_clip(source: Path) -> tuple[dict[str, Tensor], ClipConfig]:
 def read_state(path: Path) -> dict[str, Tensor]:
     """safetensors, a torch pickle of tensors only, or OpenAI's TorchScript archive, of which only the tensors are read. float32."""
     try:
-        check_opens(path)
+        check_opens(path, str(path))
         if path.suffix == ".safetensors":
             return load_file(path)
         state: Any = read_torchscript(path) if is_torchscript(path) else torch.load(path, map_location="cpu", weights_only=True)
-    except ContractError:
+    except (ContractError, StageError):
         raise
     except FileNotFoundError as err:
         raise ConfigError(f"{path} does not exist") from err

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.config import to_yaml
 from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.fileio import write_json
 from pipeline.signals import StopRequest
 from pretrain import checkpoint
 from pretrain.cli import main
@@ -92,8 +93,24 @@ def test_nothing_to_import_and_a_folder_in_use_are_refused(tmp_path: Path) -> No
             import_weights(config, file, None, None, folder)
     import_weights(config, file, None, None, other := tmp_path / "no training" / "checkpoint")
     assert checkpoint.resolve(other) == other
-    with pytest.raises(ConfigError, match=rf"{other}/model\.safetensors is a file of a checkpoint; give its folder {other}$"):
+    with pytest.raises(ConfigError, match=rf"{other}/model\.safetensors is a file, and a checkpoint is a folder; give {other}$"):
         checkpoint.resolve(other / checkpoint.MODEL_FILE)
+    assert checkpoint.resolve(other.parent) == other
+
+
+def test_of_a_file_the_folder_that_is_meant_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "out" / "checkpoint"
+    step = root / "step-00000004"
+    write_json(step / checkpoint.METADATA_FILE, {})
+    for file in (root / "latest", root / "best", step / checkpoint.TRAINING_STATE / "ema.safetensors", tmp_path / "out" / "config.yaml"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("step-00000004")
+        with pytest.raises(ConfigError, match=f"{file} is a file, and a checkpoint is a folder; give {tmp_path}/out") as info:
+            checkpoint.resolve(file)
+        assert checkpoint.resolve(Path(str(info.value).rpartition("give ")[2])) == step
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="give one that a training wrote"):
+        checkpoint.resolve(tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize("place", [".", "checkpoint"])

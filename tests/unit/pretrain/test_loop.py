@@ -1,11 +1,13 @@
 """What ranks agree on before they continue, and what is made up then."""
 
+import shlex
 import socket
 from pathlib import Path
 
 import pytest
 import torch
 
+from pipeline.config import apply_overrides
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_json
 from pipeline.signals import StopRequest
@@ -55,7 +57,16 @@ def test_accuracies_are_shares_of_the_rows_of_all_ranks_and_losses_what_was_opti
 def test_the_way_out_names_what_is_not_set_already_and_the_weights_that_a_checkpoint_replaces(shards: Path, tmp_path: Path) -> None:
     clipped = tiny_config(shards, tmp_path, optim={"clip_norm": 1.0}, init={"swin": "swin.pth"})
     assert loop.WayOut(tmp_path, clipped).text() == "lower optim.lr and run again; there is no checkpoint yet"
-    newest = tmp_path / "my run" / "step-00000004"
+    newest = tmp_path / "run" / "step-00000004"
     write_json(newest / checkpoint.METADATA_FILE, {})
-    expected = f'lower optim.lr in another `out`, with init.checkpoint="{newest}" init.swin=null: moments, '
-    assert loop.WayOut(newest.parent, clipped).text().startswith(expected), "two words for a shell"
+    expected = f"lower optim.lr in another `out`, with init.checkpoint={newest} init.swin=null: moments, "
+    assert loop.WayOut(newest.parent, clipped).text().startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["my run", "café", "x #1", "k: v", "a$HOME", "it's", 'a"b'])
+def test_the_way_out_can_be_pasted_whatever_the_folder_is_called(shards: Path, tmp_path: Path, name: str) -> None:
+    newest = tmp_path / name / "step-00000004"
+    write_json(newest / checkpoint.METADATA_FILE, {})
+    said = loop.WayOut(newest.parent, tiny_config(shards, tmp_path)).text()
+    (item,) = shlex.split(said.partition("with ")[2].rpartition(": moments")[0])
+    assert apply_overrides({}, [item]) == {"init": {"checkpoint": str(newest)}}

@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_ranks_and_names_the_sam
     assert f"nothing was updated (rank 1: {', '.join(keys)})" in first
     newest = checkpoint.resolve(tmp_path / "out" / "checkpoint")
     assert newest.name == "step-00000001"
-    assert f'); lower optim.lr or set optim.clip_norm in another `out`, with init.checkpoint="{newest}": moments, ' in first
+    assert f"); lower optim.lr or set optim.clip_norm in another `out`, with init.checkpoint={newest}: moments, " in first
     gentler = {"optim": {"lr": 1e-5, "clip_norm": 1.0}, "init": {"checkpoint": str(newest)}, "train": {"steps": 1}}
     assert train(tiny_config(shards, tmp_path / "again", **gentler), StopRequest())["steps"] == 1
     (line,) = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
