@@ -9,8 +9,8 @@ import json_repair
 _KEY = r"(?:\"[^\"\n{}]{1,80}\"|'[^'\n{}]{1,80}'|“[^”\n{}]{1,80}”|\w[\w -]{0,40})\s?:"
 _OPENS = re.compile(rf"(?P<object>\{{)\s*{_KEY}|^(?:```\w*\s*)?(?:(?P<list>\[)\s*[\"'“\[{{]|(?P<bare>(?!\w){_KEY}))", re.MULTILINE)
 _CLOSING = {"object": "}", "list": "]", "bare": "}"}
-_SINGLE = re.compile(r"[{\[\s]*'")
-_SINGLE_MARK = re.compile(r"(?:(?<=[{\[,:])|(?<=[{\[,:]\s))'|'(?=\s*[:,}\]])")
+_SINGLE_KEY = r"'[^'\n{}]{1,80}'\s?:"
+_SINGLE = re.compile(rf"(?P<key>{_SINGLE_KEY})\s?'(?P<value>.*?)(?:'(?=\s*(?:,\s*{_SINGLE_KEY}|,?\s*[}}\]]|$))|$)", re.DOTALL)
 _LINE_IN_SENTENCE = re.compile(r"(?<![.!?\"'])\n")
 _NAMES = (
     "caption",
@@ -64,12 +64,17 @@ def json_reply(text: str) -> JsonReply | None:
 
 
 def _repaired(text: str) -> Any:
-    if _SINGLE.match(text):  # of which the library takes an apostrophe for one: 'a man's coat
-        text = _SINGLE_MARK.sub('"', text)
+    if text.lstrip("{[ \n").startswith("'"):  # the library takes an apostrophe for an end
+        text = _SINGLE.sub(lambda one: f"{one['key']} {_double(one['value'])}", text)
     try:
         return json_repair.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _double(single: str) -> str:
+    """What stands between single quotation marks, between double ones."""
+    return '"' + single.replace("\\'", "'").replace('"', '\\"') + '"'
 
 
 def _values(key: str, value: Any) -> Iterator[Said]:

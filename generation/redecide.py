@@ -145,8 +145,8 @@ def _stopped(paths: RunPaths) -> dict[str, Thresholds]:
     way_out = f"delete it; units that it explained must be made again then: `passerby run {paths.typed} --redo {STAGE}`"
     try:
         found = read_json(paths.redecided)
-        if not isinstance(found, dict):
-            raise ContractError(f"{paths.redecided} holds a {type(found).__name__}; accepted: thresholds by config digest")
+        if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+            raise ContractError(f"{paths.redecided} does not say what a redecide was to give; accepted: thresholds by config digest")
         return {known: build(Thresholds, values, str(paths.redecided)) for known, values in found.items()}
     except (ConfigError, ContractError) as err:
         raise ContractError(f"{err}; {way_out}") from err

@@ -84,6 +84,8 @@ def left(paths: RunPaths) -> Left:
 
 def ways_out(paths: RunPaths, findings: Sequence[Finding]) -> list[str]:
     """What to do about them, in this order: what is made again from sound files has the bytes that it had."""
+    if findings and not paths.config.exists():
+        return ["copy these files again from where they came, or make them again in their run (`passerby lint` says how there)"]
     shards = paths.stage("shard").name
     records = dict.fromkeys(finding.record for finding in findings if finding.record and not finding.record.startswith(f"{shards}/"))
     lines = []
@@ -91,10 +93,8 @@ def ways_out(paths: RunPaths, findings: Sequence[Finding]) -> list[str]:
         named = " ".join(shlex.quote(str(paths.root / record)) for record in [*records][:_NUM_NAMED])
         more = f" and {len(records) - _NUM_NAMED} more, which `--json` names" if len(records) > _NUM_NAMED else ""
         lines.append(f"make these units again: delete {named}{more}, then `passerby run {paths.typed}`")
-    if len(found := [finding for finding in findings if finding.record not in records]) and paths.config.exists():
+    if any(finding.record not in records for finding in findings):
         lines.append(f"make the shards again: `passerby run {paths.typed} --redo shard`")
-    elif found:
-        lines.append("copy these files again from where they came, or make the shards again in their run (--redo shard)")
     return lines
 
 

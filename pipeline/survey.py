@@ -123,16 +123,17 @@ def _foreign(plan: RunPlan, stage: str, record: Known) -> ContractError:
         way_out += f"judge the stored measures anew with `passerby redecide {paths.typed} --set ...`, "
     elif not changes and stage == "filter" and record.config_digest in _stopped_redecides(paths):
         known = f"a redecide was stopped, whose thresholds are in {paths.redecided}"
-        way_out = f"end it, with these thresholds, its own or others, by `passerby redecide {paths.typed} --set ...`, "
+        way_out = f"end it by `passerby redecide {paths.typed} --yes` (with these thresholds; --set gives it others), "
     return refuse_foreign(paths, record, plan.digests[stage], known, way_out)
 
 
 def _stopped_redecides(paths: RunPaths) -> Container[str]:
     """The config digests that they may have left; one that reads them for its work tells what is wrong with the file."""
     try:
-        return read_json(paths.redecided) if paths.redecided.exists() else ()
+        found = read_json(paths.redecided) if paths.redecided.exists() else {}
     except ContractError:
         return ()
+    return found if isinstance(found, dict) else ()
 
 
 def changed_settings(plan: RunPlan, stage: str) -> list[str]:

@@ -88,6 +88,10 @@ def test_the_sentence_is_found_in_json(reply: str) -> None:
         ('A man in a shirt that reads: ["LOVE"] and blue jeans.', 'A man in a shirt that reads: ["LOVE"] and blue jeans.'),
         ('{"caption": "A man in a shirt that says "GO": white, and jeans."}', 'A man in a shirt that says "GO": white, and jeans.'),
         *[(said, said) for said in WITH_BRACKETS],
+        ("{'caption': 'A man in a shirt with 'LOVE', jeans and white shoes.'}", "A man in a shirt with 'LOVE', jeans and white shoes."),
+        ("{'n': 1, 'caption': 'A man in a cap with 'NYC': black, \"LA\".', 'a': 'x'}", "A man in a cap with 'NYC': black, \"LA\"."),
+        ('{"n": 1, "caption": "A man in a \'NYC\': \'LA\', or so, cap."}', "A man in a 'NYC': 'LA', or so, cap."),
+        (str({"caption": 'A man\'s "LOVE" shirt is red, he walks.', "n": "x"}), 'A man\'s "LOVE" shirt is red, he walks.'),
         (r'{"caption": "A man\nin a black coat\nwalks away"}', "A man in a black coat walks away"),
     ],
 )

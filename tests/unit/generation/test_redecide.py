@@ -217,7 +217,7 @@ def test_what_was_left_behind_excuses_nothing_but_thresholds(tmp_path: Path) -> 
         redecide(with_sharpness(edited, 9.0), apply=True)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": {"min_luma": 1}}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"min_luma": 1}}'])
 def test_a_damaged_note_of_a_stopped_redecide_names_the_way_out(tmp_path: Path, text: str) -> None:
     config = make_run(tmp_path / "a run", 6.0)
     RunPaths(tmp_path / "a run").redecided.write_text(text)

@@ -50,6 +50,9 @@ def test_of_many_damaged_units_three_are_named_and_a_download_is_copied_again(fi
     next((finished_copy / "run" / "shards").glob("*.tar")).unlink()
     assert passerby("lint", finished_copy / "run" / "shards") == 1
     assert "copy these files again from where they came" in capsys.readouterr().out
+    (finished_copy / "run" / "config.yaml").unlink()
+    assert passerby("lint", finished_copy / "run") == 1
+    assert "delete" not in capsys.readouterr().out, "`passerby run` could not make them"
 
 
 def test_lint_of_an_unfinished_run_names_what_is_not_made_and_ends_with_1(finished_copy, capsys):

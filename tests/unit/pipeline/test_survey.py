@@ -61,10 +61,10 @@ def test_a_redecide_that_was_stopped_is_to_be_ended(tmp_path: Path) -> None:
     file.write_text('{"old": {}}')  # the digest of the unit
     text = refusal(tmp_path, "filter", OLD)
     assert f"(a redecide was stopped, whose thresholds are in {file}; digest old" in text
-    assert f"end it, with these thresholds, its own or others, by `passerby redecide {tmp_path} --set ...`" in text
+    assert f"end it by `passerby redecide {tmp_path} --yes` (with these thresholds; --set gives it others), or remove" in text
 
 
-@pytest.mark.parametrize("left", ['{"another": {}}', "no JSON"])
+@pytest.mark.parametrize("left", ['{"another": {}}', "no JSON", "5"])
 def test_what_a_redecide_left_behind_explains_no_other_unit(tmp_path: Path, left: str) -> None:
     (tmp_path / "filter").mkdir()
     RunPaths(tmp_path).redecided.write_text(left)
