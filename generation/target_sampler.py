@@ -14,6 +14,7 @@ from generation.target import BLOCK_SIZE, COLOURS, VALUES, Option, apportion, co
 from pipeline.seeds import derive_seed
 
 Person = dict[str, Option]  # as of sample_values
+_EVEN_COLOURS = {name: dict.fromkeys(VALUES[name], 1) for name in ("upper_colour", "lower_colour")}  # the sampler's own
 
 
 def sample_looks(seed: int, target: Mapping[str, Any] | None = None) -> Iterator[Look]:
@@ -48,18 +49,20 @@ class _Block:
                 self._give(name, apportion(self._target[name], len(others)), others)
         elif stated:
             free = colours_for_dresses(self._target)
-            self._take_dresses_off(free.total())
+            if "lower_type_woman" not in self._target:
+                free = colours_for_dresses({**_EVEN_COLOURS, **self._target})
+                self._take_dresses_off(free.total())
             dressed = [person for person in self.people if _wears_dress(person)]
             self._give("dress_colour", apportion(free, len(dressed)), dressed)
             for name in stated:
                 self._give(name, apportion(self._target[name], BLOCK_SIZE), self.people)
                 _match_dresses(name, self.people)
 
-    def _take_dresses_off(self, most: int) -> None:
-        """Skirts instead, where the colours leave too few; only the sampler's own dresses are so many (`check_target`)."""
+    def _take_dresses_off(self, free: int) -> None:
+        """Of the sampler's own dresses keeps the part that `free` people are of a block, lest a colour be all dresses, and so all women."""
         dressed = [person for person in self.people if _wears_dress(person)]
-        if len(dressed) > most:
-            self._give("lower_type_woman", {"dress": most, "skirt": len(dressed) - most}, dressed)
+        kept = len(dressed) * free // BLOCK_SIZE
+        self._give("lower_type_woman", {"dress": kept, "skirt": len(dressed) - kept}, dressed)
 
     def _give(self, name: str, counts: Mapping[str, int], people: Sequence[Person]) -> None:
         rng = random.Random(derive_seed(self._seed, "target", name, self._block))

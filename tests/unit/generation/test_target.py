@@ -59,6 +59,29 @@ def test_dresses_follow_the_colours_that_are_stated(shares: dict[str, Any]) -> N
         assert Counter(look.lower_type for look in people) == {"dress": 900, "pants": 100}
 
 
+RARE_BLACK = [
+    {"upper_colour": {"red": 9, "black": 1}},
+    {"upper_colour": {"red": 6, "black": 4}, "lower_colour": {"blue": 9, "black": 1}},
+    {"upper_colour": {"black": 1}},  # lower clothes as the sampler draws them
+]
+
+
+@pytest.mark.parametrize("shares", RARE_BLACK)
+def test_no_colour_becomes_a_mark_of_dresses_and_of_women_unless_the_target_says_so(shares: dict[str, Any]) -> None:
+    people = looks(shares)
+    usual = sum(look.lower_type == "dress" for look in looks({})) / len(people)
+    for colour_of in (lambda look: look.upper_colour, lambda look: look.lower_colour):
+        black = [look for look in people if colour_of(look) == "black"]
+        assert 0 < sum(look.lower_type == "dress" for look in black) <= usual * len(black)
+        assert sum(look.gender == "man" for look in black) > len(black) / 3
+
+
+@pytest.mark.parametrize("shares", RARE_BLACK)
+def test_stated_dresses_may_take_a_colour_wholly(shares: dict[str, Any]) -> None:
+    dressed = [look for look in looks({**shares, "lower_type_woman": {"dress": 1, "pants": 4}}) if look.lower_type == "dress"]
+    assert Counter(look.upper_colour for look in dressed) == {"black": 100}
+
+
 def test_dress_colour_has_shares_of_its_own_and_the_others_are_then_of_other_clothes() -> None:
     people = looks({"upper_colour": {"red": 1}, "dress_colour": {"white": 1}, "lower_type_woman": {"dress": 1, "pants": 1}})
     assert Counter((look.lower_type == "dress", look.upper_colour) for look in people) == {(True, "white"): 250, (False, "red"): 750}
@@ -88,6 +111,13 @@ def test_any_number_of_prompts_meets_the_shares_nearly(share: float, name: str) 
     for number, look in enumerate(looks(target, 1500), 1):
         found += getattr(look, name) == one
         assert abs(found - number * share) <= 3
+
+
+def test_any_number_of_prompts_meets_rare_colours_nearly() -> None:
+    found = 0
+    for number, look in enumerate(looks({"upper_colour": {"blue": 1}, "lower_colour": {"purple": 8, "blue": 1}}), 1):
+        found += look.lower_colour == "blue"
+        assert abs(found - number / 9) <= 3
 
 
 def test_the_order_in_which_values_are_written_changes_nothing() -> None:
