@@ -13,6 +13,7 @@ from pipeline.contracts.errors import ConfigError
 
 Option = str | bool | None
 BLOCK_SIZE = 1000  # prompts in which every share is met exactly, to this resolution
+MAX_WEIGHT = 10**9  # counts of a large set fit; shares are reckoned in floats, which overflow at 1e308
 DRESS_COLOURS = tuple(c for c in UPPER_COLOURS if c in LOWER_COLOURS)  # a dress is upper and lower clothes in one colour
 _LENGTHS: dict[str, Option] = {"short": "short", "long": "long"}
 VALUES: dict[str, dict[str, Option]] = {  # name -> spelling in the recipe -> value of the look
@@ -41,8 +42,8 @@ def check_target(target: Mapping[str, Any]) -> None:
             raise ConfigError(f"{where}={weights!r}; accepted: weights of {', '.join(VALUES[name])}")
         for value, weight in weights.items():
             _known(value, VALUES[name], where)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-                raise ConfigError(f"{where}.{value}={weight!r}; accepted: a number, 0 or more")
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= MAX_WEIGHT:
+                raise ConfigError(f"{where}.{value}={weight!r}; accepted: a number from 0 to {MAX_WEIGHT}")
         if sum(weights.values()) <= 0:
             raise ConfigError(f"{where}: all weights are 0; give at least one value a weight above 0")
     _refuse_too_many_dresses(target)
