@@ -60,7 +60,7 @@ def read_records(lists: Sequence[Path], origins: Origins | None) -> Iterator[Rec
         if not isinstance(entries, list):
             raise ContractError(f"{path} holds a {type(entries).__name__}; accepted: a list of records with {', '.join(FIELDS)}")
         known = origins.of(entry.get("image_id") for entry in entries if isinstance(entry, dict)) if origins else None
-        for place, (number, values) in zip(index, enumerate(entries), strict=False):
+        for (number, values), place in zip(enumerate(entries), index, strict=False):  # in this order: none is taken at the end of a list
             origin = _problem(values) or (_published(values, place, path) if known is None else known.get(values["image_id"]))
             yield Record(path.name, number, place, values, origin or "missing_origin")
 
