@@ -261,8 +261,11 @@ def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: f
 
     from generation.exchange import mals
 
-    manifest = mals.import_mals(folder, out, samples_per_shard=samples_per_shard, val_fraction=val_fraction, seed=seed)
+    imported = mals.import_mals(folder, out, samples_per_shard=samples_per_shard, val_fraction=val_fraction, seed=seed)
+    manifest, new_keys = imported.manifest, imported.new_keys
     counts, ledger = manifest.counts, str(out / mals.LEDGER)
+    if new_keys:
+        click.echo(f"keys and pid are new, not those of the exported runs: {new_keys}", err=True)
     if counts.reasons:
         why = ", ".join(f"{reason} {number}" for reason, number in counts.reasons.items())
         click.echo(f"{counts.dropped + counts.failed} of {counts.seen} records became no sample ({why}); {ledger} says which", err=True)
@@ -273,7 +276,7 @@ def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: f
             err=True,
         )
     answer = {"folder": str(out), "splits": manifest.split_counts, "shards": len(manifest.shards), **asdict(counts), "ledger": ledger}
-    click.echo(json.dumps(answer))
+    click.echo(json.dumps({**answer, "new_keys": new_keys}))
 
 
 @cli.command("export-hf")

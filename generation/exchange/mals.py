@@ -7,6 +7,7 @@ lists are those that the published pre-training config enumerates, so an export 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,14 +78,23 @@ def mals_record(meta: SampleMeta, part: str, number: int) -> dict[str, Any]:
 
 
 # ---- in -------------------------------------------------------------------------------------------------------------------------------
-def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction: float, seed: int) -> ShardManifest:
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What `import_mals` has made. new_keys: why keys and pid of keys.jsonl were not kept, None if they were or there is no such file."""
+
+    manifest: ShardManifest
+    new_keys: str | None
+
+
+def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction: float, seed: int) -> Imported:
     """Shards, index, ledger and manifest from the published layout. `folder` holds gene_attrs and gene_crop, an export of ours keys.jsonl
-    too: samples then get back key, seed, prompt, pid, source, licence and models, and those of one prompt are in one split.
+    too: samples then get back key, seed, prompt, pid, source, licence and models, and those of one prompt are in one split. Key and pid
+    are new where those of `Origins` do not count: exports that were put together.
 
     A record that cannot become a sample is counted with its reason: dropped if it is `repeated` (its picture has become a sample already),
     else failed (bad_record: no object, or without one of the four fields; missing_image, corrupt_image, empty_caption, bad_caption,
     bad_label, bad_image_id, missing_origin: not in keys.jsonl). The rest goes on; the ledger has a row for each. Raises ContractError if
-    `out` holds files already, if there is no list, or one that is not of this layout.
+    `out` holds files already, if there is no list, or one that is not of this layout, or keys.jsonl says two things of one image.
     """
     require_new_folder(out)
     lists = find_lists(folder)
@@ -117,7 +127,7 @@ def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction
             failed=reasons.total() - reasons[REPEATED],
             reasons=dict(sorted((+reasons).items())),
         )
-        return series.write_manifest(counts)
+        return Imported(series.write_manifest(counts), origins.new_keys if origins else None)
 
 
 def _last_held_out(records: Iterable[Record], seed: int, fraction: float) -> int:

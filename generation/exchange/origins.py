@@ -7,10 +7,12 @@ import json
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import KEY_PATTERN, SampleMeta, half_character
@@ -45,25 +47,30 @@ def origin_line(image_id: str, meta: SampleMeta) -> bytes:
 class Origins:
     """Reads keys.jsonl: the places of the lines in memory, the lines of a list when they are asked for.
 
-    Keys count only if every line has one and no two the same: those of exports that were put together do not.
+    Keys and pid count only if every line has a key, no two images have the same, and no pid has two prompts: those of exports that were
+    put together, which begin at 0 in each, do not. Their persons are then numbered anew, one for each (pid, prompt), or for each image
+    without a prompt. A line that is repeated counts once.
+
+    new_keys: why keys and pid do not count, None if they do.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises ContractError naming the first line that lacks something."""
+        """Raises ContractError naming the first line that lacks something, or two that say different things of one image."""
         self._path = path
         self._spans: dict[str, list[tuple[int, int]]] = {}  # part -> first and last byte of its stretches of lines
-        keys = array("q")  # 8 bytes each
+        self._persons: dict[int, int] = {}  # hash of what makes a person -> new pid
+        marks = array("q")  # five a line, 8 bytes each
         start = 0
         try:
             with open(path, "rb") as file:
                 for number, line in enumerate(file, 1):
                     values = _parsed(line, f"{path}, line {number}")
                     self._extend(_part(values["image_id"]), start, start + len(line))
-                    keys.append(_key_number(values.get("key", "")))
+                    marks.extend(_marks(line, values))
                     start += len(line)
         except OSError as err:
             raise ContractError(f"{path} cannot be read ({err.strerror})") from err
-        self._has_keys = -1 not in keys and len(np.unique(keys)) == len(keys)
+        self.new_keys = _conflict(path, np.asarray(marks).reshape(-1, 5))
 
     @classmethod
     def beside(cls, folder: Path) -> Self | None:
@@ -78,10 +85,16 @@ class Origins:
                 for first, last in self._spans.get(part, ()):
                     file.seek(first)
                     for values in map(json.loads, file.read(last - first).splitlines()):
-                        key = values["key"] if self._has_keys else None
-                        fields = {name: values[name] for name in _FIELDS}
+                        key = values["key"] if self.new_keys is None else None
+                        fields = {name: values[name] for name in _FIELDS} | {"pid": self._pid(values)}
                         found[values["image_id"]] = Origin(**fields, key=key, seed=values.get("seed", 0))
         return found
+
+    def _pid(self, values: dict[str, Any]) -> int:
+        pid: int = values["pid"]
+        if self.new_keys is None:
+            return pid
+        return self._persons.setdefault(hash((pid, values["prompt"] or values["image_id"])), len(self._persons))
 
     def _extend(self, part: str, first: int, last: int) -> None:
         spans = self._spans.setdefault(part, [])
@@ -103,6 +116,44 @@ def _part(image_id: object) -> str:
 def _key_number(key: str) -> int:
     """-1 for what is no key."""
     return int(key.replace("_", "")) if KEY_PATTERN.fullmatch(key) else -1
+
+
+def _marks(line: bytes, values: dict[str, Any]) -> tuple[int, ...]:
+    """What is compared between lines: the line, image_id, key, pid, and pid with prompt, as numbers."""
+    pid = values["pid"]
+    return hash(line.rstrip()), hash(values["image_id"]), _key_number(values.get("key", "")), hash(pid), hash((pid, values["prompt"]))
+
+
+def _conflict(path: Path, marks: npt.NDArray[np.int64]) -> str | None:
+    """Why the keys do not count. marks: (lines, 5). Raises ContractError for two lines of one image."""
+    lines = np.sort(np.unique(marks[:, 0], return_index=True)[1])  # each once
+    _, images, keys, pids, persons = marks[lines].T
+    if pair := _first_pair(images):
+        first, second = (int(lines[place]) + 1 for place in pair)
+        with open(path, "rb") as file:
+            image_id = json.loads(next(islice(file, first - 1, None)))["image_id"]
+        raise ContractError(
+            f"{path}, lines {first} and {second} differ, both of image_id {image_id!r}; accepted: one line for each image; import exports "
+            "that share names into folders of their own, and train on a list of these"
+        )
+    if -1 in keys:
+        return f"line {lines[np.argmax(keys == -1)] + 1} of {path} has no key"
+    if pair := _first_pair(keys):
+        return f"lines {lines[pair[0]] + 1} and {lines[pair[1]] + 1} of {path} have the same key"
+    each = np.sort(np.unique(persons, return_index=True)[1])
+    if pair := _first_pair(pids[each]):
+        return f"lines {lines[each[pair[0]]] + 1} and {lines[each[pair[1]]] + 1} of {path} have the same pid with two prompts"
+    return None
+
+
+def _first_pair(values: npt.NDArray[np.int64]) -> tuple[int, int] | None:
+    """The first place whose value stood before, after the place before it with that value."""
+    order = np.argsort(values, kind="stable")
+    same = np.flatnonzero(values[order[1:]] == values[order[:-1]])
+    if not len(same):
+        return None
+    at = same[np.argmin(order[same + 1])]
+    return int(order[at]), int(order[at + 1])
 
 
 def _parsed(line: bytes, where: str) -> dict[str, Any]:

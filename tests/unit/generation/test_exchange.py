@@ -53,7 +53,7 @@ def test_export_has_the_published_layout_and_import_gives_the_samples_back(shard
     assert [origin["image_id"] for origin in origins] == [record["image_id"] for record in records]
     assert {origin["licence"] for origin in origins} == {"CC0-1.0"}
 
-    manifest = import_mals(out, tmp_path / "again", samples_per_shard=5, val_fraction=0.3, seed=1)
+    manifest = import_mals(out, tmp_path / "again", samples_per_shard=5, val_fraction=0.3, seed=1).manifest
     assert manifest.counts.kept == 12
     assert lint(RunPaths(tmp_path / "again")) == []
     before = {s.meta.caption: (s.image, s.meta.labels) for path in shards.glob("*.tar") for s in iter_samples(path)}
@@ -99,7 +99,7 @@ def test_keys_are_new_where_exports_that_were_put_together_share_some(shards: Pa
         del line["seed"]  # as exports were at first
     (mals / "keys.jsonl").write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
     write_list(mals, "g_4x_attrs.json", json.loads((mals / "gene_attrs" / "g_4x_attrs.json").read_text())[::-1])
-    assert import_mals(mals, again, samples_per_shard=5, val_fraction=0, seed=1).counts.kept == 12
+    assert import_mals(mals, again, samples_per_shard=5, val_fraction=0, seed=1).manifest.counts.kept == 12
     assert lint(RunPaths(again)) == []
     rows = read_rows(again / "ledger" / "000000.parquet")
     assert [row["key"] for row in rows] == [make_key(index, 0) for index in range(12)]
@@ -112,7 +112,7 @@ def test_images_that_the_origins_of_an_export_do_not_name_are_counted(shards: Pa
     export_mals(shards, mals, ("train", "val"), parts=("4x", "c_g_a"))
     lines = (mals / "keys.jsonl").read_bytes().splitlines(keepends=True)
     (mals / "keys.jsonl").write_bytes(b"".join([*lines[:2], *reversed(lines[6:])]))  # lists in another order, four images not named
-    counts = import_mals(mals, tmp_path / "again", samples_per_shard=5, val_fraction=0, seed=1).counts
+    counts = import_mals(mals, tmp_path / "again", samples_per_shard=5, val_fraction=0, seed=1).manifest.counts
     assert (counts.kept, counts.reasons) == (8, {"missing_origin": 4})
     before = all_samples(shards)
     assert all(meta.prompt == before[caption][1].prompt for caption, (_, meta) in all_samples(tmp_path / "again").items())

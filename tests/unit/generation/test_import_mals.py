@@ -49,7 +49,7 @@ def test_bad_records_are_counted_by_reason_and_the_rest_goes_on(tmp_path: Path) 
     (pictures / "0.jpg").write_bytes(picture)
     (pictures / "1.jpg").write_bytes(picture[:200])
     (tmp_path / "secret.jpg").write_bytes(picture)
-    counts = import_mals(tmp_path / "m", tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    counts = import_mals(tmp_path / "m", tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).manifest.counts
     assert (counts.seen, counts.kept, counts.failed) == (9, 1, 8)
     assert counts.reasons == {"bad_label": 2, "bad_record": 2, "corrupt_image": 1, "empty_caption": 1, "missing_image": 2}
     (sample,) = iter_samples(tmp_path / "out" / "train-000000.tar")
@@ -81,7 +81,7 @@ def test_a_picture_becomes_one_sample_however_often_it_is_listed(tmp_path: Path)
     image = "gene_crop/x/0.jpg"
     mals = mals_folder(tmp_path / "m", {"image": image}, {"image": "./gene_crop//x/0.jpg", "caption": "a woman"}, {"label": [3] * 27})
     write_list(mals, "g_4x_attrs.json", [{"image": "gene_crop/x/3.jpg", "caption": "a boy", "image_id": "4x_0", "label": [-1] * 27}])
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).manifest.counts
     assert (counts.seen, counts.kept, counts.dropped, counts.failed) == (5, 2, 2, 1)
     assert counts.reasons == {"bad_label": 1, "repeated": 2}
     assert lint(RunPaths(tmp_path / "out")) == []
@@ -93,7 +93,7 @@ def test_an_image_of_an_export_becomes_one_sample_whatever_its_picture_is_called
     records = json.loads((mals / "gene_attrs" / "g_4x_attrs.json").read_text())
     shutil.copy(mals / records[0]["image"], mals / "gene_crop" / "copy.jpg")
     write_list(mals, "g_4x_attrs.json", [*records, records[0] | {"image": "gene_crop/copy.jpg"}])
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).manifest.counts
     assert (counts.kept, counts.reasons) == (10, {"repeated": 1})
     assert lint(RunPaths(tmp_path / "out")) == []
 
@@ -103,7 +103,7 @@ def test_texts_are_held_out_as_the_shard_stage_does(tmp_path: Path, seed: int) -
     captions = [f"a man in coat {number}" for number in range(8)]
     spoiled = {"caption": "a man without labels", "label": []}
     mals = mals_folder(tmp_path / "m", spoiled, *({"caption": caption} for caption in (*captions, captions[0].upper())))
-    manifest = import_mals(mals, tmp_path / "out", samples_per_shard=20, val_fraction=0.25, seed=seed)
+    manifest = import_mals(mals, tmp_path / "out", samples_per_shard=20, val_fraction=0.25, seed=seed).manifest
     assert manifest.counts.kept == 10
     held_out = {prompt_identity(sample.meta.caption) for sample in iter_samples(tmp_path / "out" / "val-000000.tar")}
     assert held_out == validation_prompts({"a man", *captions}, seed, 0.25)
@@ -121,7 +121,7 @@ def test_pictures_may_lie_on_another_disk(tmp_path: Path) -> None:
     mals = mals_folder(tmp_path / "m")
     (mals / "gene_crop").rename(tmp_path / "disk")
     (mals / "gene_crop").symlink_to(tmp_path / "disk")
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).manifest.counts
     assert (counts.kept, counts.failed) == (1, 0)
 
 
@@ -131,21 +131,21 @@ _OUTSIDE = "gene_crop/../../m/gene_crop/x/0.jpg"
 @pytest.mark.parametrize("image", [5, None, ["gene_crop/x/0.jpg"], "", "gene_crop", "gene_crop/x/\0.jpg", _OUTSIDE])
 def test_names_that_are_no_picture_of_the_folder_are_counted(tmp_path: Path, image: Any) -> None:
     mals = mals_folder(tmp_path / "m", {"image": image}, {"image": str(tmp_path / "m" / "gene_crop" / "x" / "0.jpg")})
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).manifest.counts
     assert (counts.kept, counts.reasons) == (1, {"missing_image": 2})
 
 
 def test_a_text_that_was_cut_inside_a_character_is_counted_not_fatal(tmp_path: Path) -> None:
     changes = [{"caption": "a man \ud83d"}, {"image_id": "x_\ud83d"}, {"image_id": ["\ud83d"]}, {"caption": "a man \U0001f600"}]
     mals = mals_folder(tmp_path / "m", *changes)
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).manifest.counts
     assert (counts.kept, counts.reasons) == (2, {"bad_caption": 1, "bad_image_id": 2})
 
 
 @pytest.mark.parametrize("value", [1.0, True, "1", None, [1]])
 def test_labels_are_whole_numbers(tmp_path: Path, value: Any) -> None:
     mals = mals_folder(tmp_path / "m", {"label": [value] + [0] * 26})
-    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).counts
+    counts = import_mals(mals, tmp_path / "out", samples_per_shard=10, val_fraction=0, seed=0).manifest.counts
     assert (counts.kept, counts.reasons) == (1, {"bad_label": 1})
 
 
