@@ -149,11 +149,12 @@ def _start(argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[byt
 def _command(place: Place, asked: Asked, file: Path) -> int:
     """Run the stage command over what is left to its end, passing on requests; its exit code, negative after a signal.
 
-    As soon as one of several workers fails the others are killed: its words are to be the last ones in the log.
+    As soon as one of several workers fails the others are killed: its words are to be the last ones in the log. Once they are asked to
+    leave they are not: the task is requeued anyway, and one that still loads has no ear for the signal and dies of it.
     """
     workers = [_start(*share) for share in shares(place.paths, place.submission, place.job, place.left())]
     step, end, sign = _RUNNING, float("inf"), time.monotonic()
-    while None in (codes := [worker.poll() for worker in workers]) and not _failures(codes):
+    while None in (codes := [worker.poll() for worker in workers]) and (asked.look() is not None or not _failures(codes)):
         now, request = time.monotonic(), asked.look()
         if now - sign > attempts.HEARTBEAT_S:
             attempts.sign_of_life(file)

@@ -32,7 +32,7 @@ def _devices(num_gpus: int) -> list[str | None]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if num_gpus < 2:
         return [visible if num_gpus else None]
-    found = visible.split(",") if visible else [gpu.index for gpu in gpus()]
+    found = [name.strip() for name in visible.split(",")] if visible else [gpu.index for gpu in gpus()]
     if len(found) < num_gpus:
         log.warning("%d GPUs were asked for, %d can be seen here (CUDA_VISIBLE_DEVICES=%s)", num_gpus, len(found), visible)
     return [*found[:num_gpus]] or [None]

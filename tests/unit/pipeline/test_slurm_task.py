@@ -51,6 +51,13 @@ def test_after_a_warning_the_unit_in_hand_is_finished_and_the_task_requeued(plac
     assert (last(place).left, left(place)) == (3, [])
 
 
+def test_a_warning_while_the_worker_still_loads_ends_it_and_the_task_is_requeued(place):
+    place.submission.worker = ["sh", "-c", f"touch {place.paths.root}/started-$$; exec sleep 60"]
+    when_started(place, signal.SIGUSR1)
+    assert run(place) == 75
+    assert (last(place).outcome, last(place).cause, len(left(place))) == ("requeued", Cause.TIME, 4)
+
+
 def test_our_own_clock_warns_where_no_signal_comes_and_drops_a_unit_that_takes_too_long(place):
     place.job.seconds, place.submission.warning_s, place.submission.drop_s = 100, 100, 100
     place.submission.warning_s = 100

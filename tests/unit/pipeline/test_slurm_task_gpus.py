@@ -30,6 +30,13 @@ def test_each_gpu_has_a_worker_with_its_part_of_the_units(place, tmp_path):
     assert left(place) == []
 
 
+def test_devices_may_be_listed_with_blanks(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, 1")
+    place.submission.worker = ["sh", "-c", f'touch "{tmp_path}/device=$CUDA_VISIBLE_DEVICES"', "sh"]
+    assert run(place) == 1
+    assert sorted(path.name for path in tmp_path.glob("device=*")) == ["device=0", "device=1"]
+
+
 def test_a_last_unit_is_the_work_of_one_of_them(place, tmp_path):
     for unit in (0, 1, 3):
         (place.paths.root / "away" / f"{unit:06d}.json").rename(place.paths.done("annotate", unit))
@@ -47,6 +54,18 @@ def test_after_a_warning_both_finish_the_unit_in_hand(place, task_slurm):
     assert {"000000.json", "000001.json"}.isdisjoint(left(place))
     assert (last(place).outcome, last(place).cause) == ("requeued", Cause.TIME)
     assert run(with_step(place, 0)) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_request_while_one_still_loads_leaves_the_other_the_time_it_needs(place, task_slurm, tmp_path, number):
+    """The one has no handlers yet, and dies of the signal."""
+    started = f"touch {place.paths.root}/started-$$"
+    listens = f"trap 'sleep 0.5; touch {tmp_path}/finished; exit 75' USR1 TERM; {started}; while :; do sleep 0.05; done"
+    place.submission.worker = ["sh", "-c", f"if [ $CUDA_VISIBLE_DEVICES = 3 ]; then {started}; exec sleep 60; fi; {listens}"]
+    when_started(place, number, workers=2)
+    assert run(place) == 75
+    assert (tmp_path / "finished").exists()
+    assert (last(place).outcome, last(place).cause) == ("requeued", Cause.TIME if number == signal.SIGUSR1 else Cause.PREEMPTED)
 
 
 def test_asked_to_go_at_once_both_drop_their_units(place, task_slurm):
