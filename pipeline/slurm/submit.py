@@ -200,5 +200,7 @@ def dry_text(sent: Sent) -> str:
 def _first_task(job: Job, script: Script) -> str:
     if job.group is None:
         return "starts"
-    workers = f", by {job.gpus} workers with a part of its units each" if job.gpus > 1 else ""
-    return f"task 0 of {job.size} starts, for {len(script.units[0])} of {sum(map(len, script.units))} units{workers}"
+    num_units = len(script.units[0])
+    num_workers = min(job.gpus, num_units)
+    workers = f", by {num_workers} workers with a part of its units each" if num_workers > 1 else ""
+    return f"task 0 of {job.size} starts, for {num_units} of {sum(map(len, script.units))} units{workers}"

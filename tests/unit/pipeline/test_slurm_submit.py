@@ -151,6 +151,8 @@ def test_a_dry_run_shows_what_a_task_starts_and_its_units(run):
     assert heading + start.format("generate") in text
     assert "task 0 of 2 starts, for 3 of 6 units:\n" + start.format("filter") in text
     assert "\nstarts:\n" + start.format("shard") in text
+    whole_nodes = dry_text(run.submit(dry_run=True, site=SiteConfig(units_per_task=4, gpu=Resources(gpus=4))))
+    assert "for 3 of 6 units, by 3 workers" in whole_nodes, "none without a unit"
     generate = show.sent_json(sent, "x")["jobs"][1]
     assert (generate["task_units"], generate["first_task_starts"][-2:]) == ([[0, 2, 4], [1, 3, 5]], ["--units", "0-4:2"])
 
