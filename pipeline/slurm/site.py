@@ -13,7 +13,7 @@ from pipeline.contracts.errors import ConfigError
 _VALUE = re.compile(r"[\w.,:@%/+=*&|()\[\]-]+")  # what stands in partitions, accounts, constraints; no blank, quote or line break
 _TIME = re.compile(r"\d+-\d+(:\d{1,2}){0,2}|(\d+:)?\d{1,2}:\d{2}")  # of Slurm's forms those that YAML does not read as a number
 _GRES = re.compile(r"gpu(:.*?)??(:(?P<count>\d+))?")  # gpu, gpu:4, gpu:a100, gpu:a100:4
-_OPTION = re.compile(r"--([a-z][a-z-]*)(=[^\"'\\\n\r]+)?")
+_OPTION = re.compile(r"--([a-z][a-z0-9-]*)(=[^\"'\\\n\r]+)?")
 _OWN_OPTIONS = (  # what the templates set, or what would keep us from following a job
     *("array", "clusters", "dependency", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "nodes", "ntasks", "open-mode"),
     *("output", "requeue", "signal", "test-only", "time", "time-min", "wait", "wrap"),
@@ -32,6 +32,11 @@ def _refuse(condition: bool, name: str, value: object, accepted: str) -> None:
         raise ConfigError(f"{name}={value!r}; accepted: {accepted}")
 
 
+def _filled(data: Mapping[str, Any], **empty: object) -> dict[str, Any]:
+    """`data` with what is empty in place of null."""
+    return {name: empty.get(name) if value is None else value for name, value in data.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What one array task gets. None leaves the choice to the cluster's own default."""
@@ -48,7 +53,15 @@ class Resources:
     max_running: int | None = None  # window: tasks of a stage that run at the same time, over all of its arrays
     options: tuple[str, ...] = ()  # further sbatch options, e.g. --exclusive
 
-    def __post_init__(self) -> None:
+    def check(self, section: str) -> "Resources":
+        """Itself. Raises ConfigError naming the section of the site config if it cannot be."""
+        try:
+            self._check()
+        except ConfigError as err:
+            raise ConfigError(f"{section}: {err}") from err
+        return self
+
+    def _check(self) -> None:
         for name in ("partition", "account", "qos", "constraint", "memory", "gres"):
             value = getattr(self, name)
             _refuse(value is not None and not _VALUE.fullmatch(value), name, value, "one word, or nothing")
@@ -114,20 +127,29 @@ class SiteConfig:
         known = (*(spec.name for spec in graph.STAGES), graph.FUSED)
         for name in self.stages:
             _refuse(name not in known, "stages", name, ", ".join(known))
-        shortest = min(resources.seconds for resources in (self.gpu, self.cpu, *map(self.resources, self.stages)))
+        sections = (self.gpu.check("gpu"), self.cpu.check("cpu"), *map(self.resources, self.stages))
+        shortest = min(resources.seconds for resources in sections)
         _refuse(self.warning_s >= shortest, "warning_s", self.warning_s, f"less than the shortest time_limit ({shortest} s)")
 
     @staticmethod
     def expanded(data: Mapping[str, Any]) -> dict[str, Any]:
-        """A section that names some fields of `gpu` or `cpu` keeps the others of ours: naming a partition does not give the GPU away."""
-        ours = {"gpu": _GPU, "cpu": _CPU}
-        whole = {k: {**asdict(ours[k]), **(v or {})} if k in ours and isinstance(v, Mapping | None) else v for k, v in data.items()}
-        if isinstance(stages := whole.get("stages"), Mapping):  # a section whose every line is commented out is empty
-            whole["stages"] = {name: {} if given is None else given for name, given in stages.items()}
+        """A section that names some fields of `gpu` or `cpu` keeps the others of ours: naming a partition does not give the GPU away.
+
+        A section or list whose every line is commented out is empty.
+        """
+        whole = _filled(data, gpu={}, cpu={}, stages={}, setup=(), worker=())
+        for name, ours in (("gpu", _GPU), ("cpu", _CPU)):
+            if isinstance(given := whole.get(name), Mapping):
+                whole[name] = {**asdict(ours), **_filled(given, options=())}
+        if isinstance(stages := whole.get("stages"), Mapping):
+            whole["stages"] = {
+                name: _filled(given or {}, options=()) if isinstance(given, Mapping | None) else given for name, given in stages.items()
+            }
         return whole
 
     def resources(self, stage: str) -> Resources:
         """What a task of a stage command gets. Raises ConfigError if what `stages` says of it cannot be."""
         base = self.gpu if graph.resource(stage) == "gpu" else self.cpu
         given = self.stages.get(stage)
-        return build(Resources, {**asdict(base), **given}, f"stages.{stage}") if given else base
+        section = f"stages.{stage}"
+        return build(Resources, {**asdict(base), **given}, section).check(section) if given else base

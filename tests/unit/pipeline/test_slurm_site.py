@@ -52,6 +52,15 @@ def test_fields_of_a_section_that_are_not_named_keep_their_defaults(tmp_path, mo
         load_site(None, ["gpu=a100"])
 
 
+def test_lists_and_sections_whose_every_line_is_commented_out_are_empty(tmp_path):
+    file = tmp_path / "site.yaml"
+    file.write_text("gpu: {options: }\ncpu:\nstages: # nothing yet\nsetup:\n#  - module load cuda\nworker:\n")
+    assert load_site(file, []) == SiteConfig()
+    file.write_text("gpu: {options: [--exclusive]}\nstages: {caption: {options: }, shard: }\n")
+    site = load_site(file, [])
+    assert (site.gpu.options, site.resources("caption").options) == (("--exclusive",), ())
+
+
 def test_null_leaves_the_choice_to_the_cluster_for_one_stage_too(tmp_path):
     file = tmp_path / "site.yaml"
     file.write_text("cpu: {memory: 8G, account: me, qos: long, gres: disk:1}\nstages: {filter: {memory: null, cpus: 16}, shard: }\n")
@@ -69,31 +78,31 @@ def test_null_leaves_the_choice_to_the_cluster_for_one_stage_too(tmp_path):
     ("gres", "gpus"), [("gpu", 1), ("gpu:4", 4), ("gpu:1g.10gb", 1), ("gpu:a100:2,disk:3", 2), ("shard:8", 1), ("disk:3", 0)]
 )
 def test_gres_and_gpus_tell_the_same_number(gres, gpus):
-    assert f"--gres={gres}" in resource_options(Resources(gres=gres, gpus=gpus))
+    assert f"--gres={gres}" in resource_options(SiteConfig(gpu=Resources(gres=gres, gpus=gpus)).gpu)
 
 
 def test_an_option_may_hold_what_a_script_line_must_quote():
-    options = resource_options(Resources(options=("--exclusive", "--comment=a b # c", "--licenses=matlab:1")))
-    assert options[-3:] == ["--exclusive", '--comment="a b # c"', "--licenses=matlab:1"]
+    site = SiteConfig(gpu=Resources(options=("--exclusive", "--x11", "--comment=a b # c", "--licenses=matlab:1")))
+    assert resource_options(site.gpu)[-4:] == ["--exclusive", "--x11", '--comment="a b # c"', "--licenses=matlab:1"]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("gpu.partition='two words'", "partition='two words'; accepted: one word"),
+        ("gpu.partition='two words'", "gpu: partition='two words'; accepted: one word"),
         ('gpu.partition="a\\n#SBATCH --uid=0"', "accepted: one word"),
         ("cpu.time_limit=90", "time_limit=90"),
-        ("cpu.time_limit=soon", r"time_limit='soon'; accepted: \[days-\]hours"),
+        ("cpu.time_limit=soon", r"site.example.yaml: cpu: time_limit='soon'; accepted: \[days-\]hours"),
         ("cpu.time_limit='0:00:30'", "one minute or more"),
         ("warning_s=20000", "less than the shortest time_limit"),
         ("drop_s=300", "below warning_s=300"),
         ("gpu.options=[--wrap=x y]", "passerby sets"),
         ("gpu.options=[--comment='a']", "options=.*no quotes"),
         ('gpu.options=["--comment=a\\n#SBATCH --uid=0"]', "line breaks"),
-        ("cpu.options=[--mem-per-cpu=2G]", r"options='--mem-per-cpu=2G'; accepted: only beside memory: null.*memory='8G'"),
+        ("cpu.options=[--mem-per-cpu=2G]", r"cpu: options='--mem-per-cpu=2G'; accepted: only beside memory: null.*memory='8G'"),
         ("stages.filter={memory: 16G, options: [--mem-per-cpu=2G]}", "stages.filter: options='--mem-per-cpu=2G'"),
         ("gpu.options=[--gpus=2]", "options='--gpus=2'; accepted: in its place the field gpus"),
-        ("gpu.gres='gpu:a100:4'", "gpus=1; accepted: 4, as gres='gpu:a100:4' asks for"),
+        ("gpu.gres='gpu:a100:4'", "gpu: gpus=1; accepted: 4, as gres='gpu:a100:4' asks for"),
         ("gpu.options=[--mem=2G]", "in its place the field memory"),
         ("stages.filter.cpus=null", "stages.filter: cpus=None; accepted: a whole number"),
         ("stages.filter.cpu=2", "stages.filter: unknown key cpu; did you mean cpus"),
