@@ -24,11 +24,12 @@ from finetune.methods.files import architecture
 from finetune.methods.pairs import Size
 from finetune.methods.start import open_searcher
 from finetune.models import clip
-from finetune.protocol import MEASURED_ON, is_paper, selection_of, trained_on
+from finetune.protocol import MEASURED_ON, selection_of
 from pipeline.contracts.errors import ConfigError, StageError
 from pipeline.fileio import read_json, sha256_file, write_bytes
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, check_foreign, resolve
 from pretrain.engine import pick_device
+from pretrain.history import is_paper, trained_on
 
 IMAGE_PROGRAM, TEXT_PROGRAM = "image_encoder.pt2", "text_encoder.pt2"
 TOLERANCE = 1e-4  # absolute, of exported against eager features, float32

@@ -21,11 +21,12 @@ from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json, sha256_file
 from pretrain.checkpoint import METADATA_FILE, load_model, resolve
+from pretrain.history import PROTOCOL, TRAINED_ON, is_paper, metadata_of, trained_on
 from pretrain.models.aptm import APTM
 from pretrain.settings import AugmentConfig
 from pretrain.tokenizer import CaptionTokenizer
 
-PROTOCOL, TRAINED_ON, MEASURED_ON = "evaluation", "trained_on", "measured_on"  # entries of a checkpoint's metadata
+MEASURED_ON = "measured_on"  # entry of a checkpoint's metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +48,21 @@ class Protocol:
         return AptmSearcher(model, tokenizer, self.image, self.max_tokens, self.max_words, self.clean)
 
 
+def start_of(config: Recipe) -> Path | None:
+    """The weights that a training starts from: a checkpoint folder, or the file or folder of `init.weights`; None if they are random."""
+    if config.init.checkpoint:
+        return resolve(find_checkpoint(Path(config.init.checkpoint)))
+    weights = None if isinstance(config, FinetuneConfig) else config.init.weights
+    return Path(weights) if weights else None
+
+
 def checkpoint_facts(config: Recipe, lines: TrainingLines) -> dict[str, Any]:
-    """What every checkpoint of a training says of it; of the data, also what `init.checkpoint` says of its own."""
+    """What every checkpoint of a training says of it; of the data, also what the weights to start from say of theirs."""
     protocol = asdict(Protocol.of(config)) if isinstance(config, FinetuneConfig) else {"eval": to_dict(config.eval)}
     kinds, share = sorted({line.kind for line in lines.records}), 0.0 if config.eval.paper_protocol else config.data.val_share
     own_data = {"name": config.data.name, "val_share": share, "annotation": lines.digest, "kinds": kinds}
-    before = trained_on(_metadata(Path(config.init.checkpoint))) if config.init.checkpoint else []
+    before = trained_on(metadata_of(start)) if (start := start_of(config)) else []
     return {"seed": config.seed, PROTOCOL: protocol, TRAINED_ON: [*(data for data in before if data != own_data), own_data]}
-
-
-def trained_on(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The data of the trainings that weights went through, that of the checkpoint's own last; none of a pre-trained checkpoint.
-
-    name: of the data set; val_share: of its identities, held out where it has no validation split, 0 if none was; annotation: sha256 of the
-    file; kinds: of its lines. Older checkpoints know of their own training alone, and the oldest not even its name.
-    """
-    said = metadata.get(TRAINED_ON)
-    if isinstance(said, list):
-        return said
-    if is_paper(metadata):
-        return [{**(said or {}), "val_share": 0.0}]
-    return [said] if said else []
-
-
-def is_paper(metadata: Mapping[str, Any]) -> bool:
-    """Was the checkpoint selected on test? Nothing else is looked at, so that checkpoints of other versions answer, too."""
-    return bool(metadata.get(PROTOCOL, {}).get("eval", {}).get("paper_protocol"))
 
 
 def open_aptm(folder: Path, device: torch.device) -> AptmSearcher:
@@ -97,22 +87,27 @@ def selection_of(folder: Path) -> str | None:
 
 def check_kind(folder: Path, kind: str, option: str) -> None:
     """Raises ConfigError if a checkpoint says that it was trained on other kinds alone. option: where it was given for this one."""
-    kinds = (trained_on(_metadata(folder)) or [{}])[-1].get("kinds", [kind])  # older ones do not say it
+    metadata = _metadata(folder)
+    own = trained_on(metadata)[-1:] if PROTOCOL in metadata else []  # a pre-training names what was before it alone
+    kinds = own[0].get("kinds", [kind]) if own else [kind]  # older ones do not say it
     if kind not in kinds:
         said = " and ".join(kinds)
         raise ConfigError(f"{option} {folder} was trained on {said} lines alone; give it with --{kinds[0]}s, or another one here")
 
 
-def seen_in_validation(folder: Path, data: DataConfig) -> str | None:
-    """Why weights were trained on identities that `data` holds out for validation; None if they were not, as far as the checkpoint says."""
-    trainings = trained_on(_metadata(folder))
+def seen_in_validation(weights: Path, data: DataConfig) -> str | None:
+    """Why weights were trained on identities that `data` holds out for validation; None if they were not, as far as is known.
+
+    weights: a checkpoint folder, or weights from elsewhere, of which nothing is known.
+    """
+    trainings = trained_on(metadata_of(weights))
     if not trainings or has_validation(data):
         return None
     same = [training for training in reversed(trainings) if _may_be(training, data)]
     if not same or data.val_share <= (most := min(same, key=itemgetter("val_share")))["val_share"]:
         return None
     whose = "was" if most is trainings[-1] else "began with weights that were"
-    found = f"data.name={data.name} has no validation split, and {folder} {whose} trained"
+    found = f"data.name={data.name} has no validation split, and {weights} {whose} trained"
     if most["val_share"]:
         return f"{found} on some identities that data.val_share={data.val_share} holds out; accepted: at most {most['val_share']}"
     unsaid = "" if "name" in most else ", on a data set that it does not name,"

@@ -20,7 +20,7 @@ from finetune.datasets.lines import TrainingLines
 from finetune.judge import Judge
 from finetune.methods.base import Method
 from finetune.methods.start import start_method
-from finetune.protocol import checkpoint_facts, seen_in_validation
+from finetune.protocol import checkpoint_facts, seen_in_validation, start_of
 from finetune.recipes import Recipe
 from finetune.tasks import RetrievalTask, Task, test_task, validation_task
 from pipeline.config import to_yaml
@@ -138,10 +138,10 @@ def _selection(config: Recipe, test: Task | None) -> Task:
 
 
 def _warn_of_seen(config: Recipe) -> None:
-    """Of identities held out for validation that the checkpoint to start from was trained on."""
-    start = config.init.checkpoint
-    if start and not config.eval.paper_protocol and (reason := seen_in_validation(Path(start), config.data)) and rank() == 0:
-        log.warning("init.checkpoint: %s; scores on validation will be too good", reason)
+    """Of identities held out for validation that the weights to start from were trained on."""
+    start = None if config.eval.paper_protocol else start_of(config)
+    if start and (reason := seen_in_validation(start, config.data)) and rank() == 0:
+        log.warning("init: %s; scores on validation will be too good", reason)
 
 
 def _check_captions(config: Recipe, lines: TrainingLines, *tasks: Task | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.contracts.errors import ConfigError
 from pretrain import checkpoint
 from pretrain.config import InitConfig, PretrainConfig
+from pretrain.history import handed_on
 from pretrain.initialize import initialise
 from pretrain.models.layout import KeyReport
 from pretrain.tokenizer import CaptionTokenizer, resolve_vocab
@@ -29,5 +30,7 @@ def import_weights(config: PretrainConfig, aptm: Path | None, swin: Path | None,
     model = build_model(replace(config, init=init), tokenizer)
     reports = initialise(model, tokenizer, init)
     facts = {"step": 0, "position": 0, "seconds": 0.0, "imported": {name: path.name for name, path in sources.items() if path}}
+    if aptm:
+        facts |= handed_on(aptm)
     checkpoint.save_model(out, model, tokenizer, facts)
     return reports

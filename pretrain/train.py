@@ -29,6 +29,7 @@ from pretrain.data import Batch, train_batches
 from pretrain.distributed import check_group_size, rank, world_size
 from pretrain.engine import build_engine, deepspeed_config, pick_device, start_process_group
 from pretrain.flops import StepSize, device_peak, model_flops_utilisation
+from pretrain.history import handed_on
 from pretrain.initialize import initialise
 from pretrain.labelling import labelling
 from pretrain.loop import Progress, Saver, WayOut
@@ -95,6 +96,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
 
     # loop
     root, keep, facts = out / "checkpoint", config.train.keep, {"seed": config.seed, "inputs": config.inputs()}
+    if start := newest or (config.init.checkpoint and Path(config.init.checkpoint)):  # the former, since the latter may be gone
+        facts |= handed_on(start)
     saver = Saver(root=root, save_model=_writer(model, tokenizer), engine=engine, identity=identity, keep=keep, extra=facts)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())

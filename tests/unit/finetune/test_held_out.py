@@ -15,14 +15,14 @@ from finetune.datasets import own
 from finetune.datasets.records import read_entries
 from finetune.evaluate import cost_of, evaluate
 from finetune.export import export_checkpoint
-from finetune.protocol import seen_in_validation
+from finetune.protocol import check_kind, seen_in_validation
 from finetune.recipes import IrraRecipe
 from finetune.train import train
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json, write_json
 from pipeline.signals import StopRequest
-from pretrain.checkpoint import METADATA_FILE
+from pretrain.checkpoint import METADATA_FILE, MODEL_FILE
 from tests.unit.finetune.tiny_models import CLIP
 
 HOLDS_NOTHING_OUT = r"icfg-pedes has no validation split, .* no identity is held out; score --split test"
@@ -108,6 +108,29 @@ def test_what_the_weights_were_trained_on_before_counts_too_however_far_back(peo
     assert "for which no identity is held out; scores on validation will be too good" in caplog.text
     trained_on = read_json(find_checkpoint(third) / METADATA_FILE)["trained_on"]
     assert [training["val_share"] for training in trained_on] == [0.0, 0.4], "once each"
+
+
+@pytest.mark.parametrize("file", ["", MODEL_FILE])
+def test_it_counts_too_where_a_checkpoint_is_given_as_weights(people, paper, tmp_path, file, caplog):
+    config = recipe(
+        tmp_path, {"folder": str(people)}, init={"weights": str(paper / file)}, model={"height": 32, "width": 16, "cross_layers": 1}
+    )
+    train(config, StopRequest())
+    assert "for which no identity is held out; scores on validation will be too good" in caplog.text
+    with pytest.raises(ConfigError, match=r"began with weights that were trained.* no identity is held out; score --split test"):
+        evaluate(config, tmp_path, "val")
+
+
+def test_what_was_before_a_pre_training_counts_but_is_not_its_own(people, paper, tmp_path):
+    shutil.copytree(paper, tmp_path / "pretrained")
+    facts = read_json(paper / METADATA_FILE)
+    del facts["evaluation"]
+    write_json(tmp_path / "pretrained" / METADATA_FILE, facts)
+    with pytest.raises(ConfigError, match=HOLDS_NOTHING_OUT):
+        evaluate(recipe(tmp_path, {"folder": str(people)}), tmp_path / "pretrained", "val")
+    check_kind(tmp_path / "pretrained", "vehicle", "--checkpoint")
+    with pytest.raises(ConfigError, match="was trained on pedestrian lines alone"):
+        check_kind(paper, "vehicle", "--checkpoint")
 
 
 def test_the_least_share_of_all_trainings_is_what_may_be_held_out(people, tmp_path):
