@@ -11,14 +11,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from finetune.datasets.lines import Line, TrainingLines
-from finetune.methods.base import Searcher
+from finetune.methods.clip_searcher import ClipSearcher
 from finetune.methods.clip_start import start_clip
 from finetune.methods.ema import Ema
 from finetune.methods.files import check_share, model_state, save_folder
 from finetune.methods.lora import add_lora, plain_state
 from finetune.methods.optim import Rule, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, pair_batches
-from finetune.models.clip_tokenizer import load_tokenizer
+from finetune.models.clip_tokenizer import ClipTokenizer, load_tokenizer
 from finetune.recipes import ClipRecipe, IrraRecipe
 from pipeline.config import to_dict
 from pipeline.fileio import write_bytes
@@ -34,7 +34,7 @@ HEADS = ("classifier.", "attribute_classifier.")
 class TowersMethod(ABC):
     """What both recipes share. Subclasses make `model`, `step` and `searcher`."""
 
-    searcher: Searcher
+    searcher: ClipSearcher
     step: nn.Module
     model: nn.Module
     architecture: str
@@ -47,7 +47,10 @@ class TowersMethod(ABC):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         start = start_clip(config)
         self.clip, self._state, self.source, self.weights = start.clip, start.state, start.source, start.weights
-        self.tokenizer = load_tokenizer(start.folder, self.clip.vocab_size, isinstance(config, IrraRecipe))
+        self.tokenizer = self._tokenizer_of(start.folder)
+
+    def _tokenizer_of(self, folder: Path | None) -> ClipTokenizer:
+        return load_tokenizer(folder, self.clip.vocab_size, isinstance(self.config, IrraRecipe))
 
     def _fill(self, prefix: str) -> None:
         """Copy the starting weights into the model and add adapters. A head of another size starts anew."""
@@ -110,6 +113,8 @@ class TowersMethod(ABC):
             write_bytes(folder / TRAINING_STATE / "adapters.safetensors", save(model_state(self.model)))
 
     def load_state(self, folder: Path) -> None:
+        """The tokenizer too: a training goes on with the one that it began with, whatever its start would give by now."""
+        self.tokenizer = self.searcher.tokenizer = self._tokenizer_of(folder)
         self.ema.load(folder / TRAINING_STATE)
         if self.config.lora.rank:
             load_whole(self.model, read_tensors(path := folder / TRAINING_STATE / "adapters.safetensors"), str(path))

@@ -105,6 +105,18 @@ def test_a_start_from_a_checkpoint_keeps_its_tokenizer(name, miniature, tmp_path
     assert start_method(again, lines_of(again), CPU).tokenizer.merges == first.tokenizer.merges
 
 
+@pytest.mark.parametrize("name", ["irra", "clip"])
+def test_a_continuation_keeps_the_tokenizer_that_its_training_began_with(name, miniature, tmp_path):
+    began, goes_on = (start_method(config := recipe(name, miniature, tmp_path / "out"), lines_of(config), CPU) for _ in range(2))
+    began.tokenizer = ClipTokenizer(began.tokenizer.merges[::-1], with_mask=name == "irra")
+    began.save_state(tmp_path / "newest")
+    began.save(tmp_path / "newest", {})
+    goes_on.load_state(tmp_path / "newest")
+    texts = ["a man in a red coat"]
+    assert torch.equal(goes_on.tokenizer(texts), began.tokenizer(texts))
+    assert torch.equal(goes_on.searcher.embed_texts(texts).mask, began.tokenizer(texts))
+
+
 def test_adapters_leave_heads_frozen_that_no_term_reaches(miniature, tmp_path):
     config = recipe("lora", miniature, tmp_path / "out", objective={"mlm": 0})
     named = start_method(config, lines_of(config), CPU).model.named_parameters()
