@@ -17,19 +17,23 @@ _SPEAKS_OF = {  # reason of the filter -> beginnings of names of measures
     "body_out_of_frame": ("margin_",),
     "not_standing": ("leg_ratio", "head_ratio"),
     "small_person": ("body_share",),
+    "small_box": ("box_height_px", "box_width_px"),
+    "odd_box": ("box_aspect",),
 }
 
 
 def split_measures(reason: str, measures: Mapping[str, Any]) -> tuple[Shown, Shown]:
     """(measures that `reason` speaks of, all others); the first is empty for a reason that is not of the filter."""
     wanted = _SPEAKS_OF.get(reason, ())
-    shown = [(name, short(value)) for name, value in measures.items() if isinstance(value, int | float)]
+    shown = [(name, short(value)) for name, value in measures.items() if isinstance(value, int | float | None)]
     first = tuple(item for item in shown if item[0].startswith(wanted)) if wanted else ()
     return first, tuple(item for item in shown if item not in first)
 
 
-def short(value: float) -> str:
-    """Three significant digits, never in powers of ten; whole numbers as they are."""
+def short(value: float | None) -> str:
+    """Three significant digits, never in powers of ten; whole numbers as they are. None: of what a pose did not show."""
+    if value is None:
+        return "not measurable"
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:.0f}"
     return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.3f}"

@@ -10,6 +10,7 @@ from generation import caption_gate, filter_decision
 from generation.config import GenerationConfig
 from generation.filter_decision import Thresholds, plugin_finding
 from pipeline.config import apply_overrides, build
+from pipeline.demo.measures import split_measures
 
 ROOT = Path(__file__).parents[3]
 _ROW = re.compile(r"^\| [\w, ]+ \| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
@@ -47,3 +48,10 @@ def test_the_settings_of_the_table_exist_and_show_their_defaults() -> None:
     assert build(GenerationConfig, apply_overrides({}, settings), "--set") == GenerationConfig()
     thresholds = {setting.split("=")[0].rpartition(".")[2] for setting in settings if setting.startswith("filter.thresholds.")}
     assert thresholds == {field.name for field in fields(Thresholds)}
+
+
+def test_the_demo_shows_first_what_a_rule_looks_at() -> None:
+    for reason, _, names in (*filter_decision._IMAGE_RULES, *filter_decision._BODY_RULES, *filter_decision._STANCE_RULES):
+        deciding, others = split_measures(reason, {**dict.fromkeys(names), "another": 1.0})
+        assert deciding == tuple((name, "not measurable") for name in names), reason
+        assert others == (("another", "1"),)
