@@ -23,17 +23,20 @@ _SPEAKS_OF = {  # reason of the filter -> beginnings of names of measures
 
 
 def split_measures(reason: str, measures: Mapping[str, Any]) -> tuple[Shown, Shown]:
-    """(measures that `reason` speaks of, all others); the first is empty for a reason that is not of the filter."""
+    """(measures that `reason` speaks of, all others); the first is empty for a reason that is not of the filter.
+
+    What a pose did not show has no measure, which may be the reason.
+    """
     wanted = _SPEAKS_OF.get(reason, ())
-    shown = [(name, short(value)) for name, value in measures.items() if isinstance(value, int | float | None)]
-    first = tuple(item for item in shown if item[0].startswith(wanted)) if wanted else ()
-    return first, tuple(item for item in shown if item not in first)
+    shown = [(name, short(value)) for name, value in measures.items() if isinstance(value, int | float)]
+    first = [item for item in shown if item[0].startswith(wanted)] if wanted else []
+    others = tuple(item for item in shown if item not in first)
+    absent = [start for start in wanted if not any(name.startswith(start) for name, _ in first)]
+    return (*first, *((name, "not measurable") for name in absent)), others
 
 
-def short(value: float | None) -> str:
-    """Three significant digits, never in powers of ten; whole numbers as they are. None: of what a pose did not show."""
-    if value is None:
-        return "not measurable"
+def short(value: float) -> str:
+    """Three significant digits, never in powers of ten; whole numbers as they are."""
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:.0f}"
     return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.3f}"

@@ -52,6 +52,7 @@ def test_the_settings_of_the_table_exist_and_show_their_defaults() -> None:
 
 def test_the_demo_shows_first_what_a_rule_looks_at() -> None:
     for reason, _, names in (*filter_decision._IMAGE_RULES, *filter_decision._BODY_RULES, *filter_decision._STANCE_RULES):
-        deciding, others = split_measures(reason, {**dict.fromkeys(names), "another": 1.0})
-        assert deciding == tuple((name, "not measurable") for name in names), reason
+        deciding, others = split_measures(reason, {**dict.fromkeys(names, 0.5), "another": 1.0})
+        assert {name: value for name, value in deciding if value != "not measurable"} == dict.fromkeys(names, "0.5"), reason
         assert others == (("another", "1"),)
+    assert ("leg_ratio", "not measurable") in split_measures("not_standing", {"head_ratio": 0.5})[0]

@@ -110,7 +110,7 @@ def test_measures_are_short_and_those_of_another_stages_reason_stay_together():
     }
     assert split_measures("no_clothing", measures)[0] == ()
     deciding, others = split_measures("blank_image", measures)
-    assert deciding == (("luma_std", "41.2"),)
+    assert deciding == (("luma_std", "41.2"), ("entropy_bits", "not measurable"))
     assert dict(others) == {"num_persons": "0", "encoded_bytes": "26814", "channel_variance": "1212", "margin_top": "-0.000"}
 
 
