@@ -4,6 +4,8 @@ import errno
 import functools
 import math
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -81,6 +83,8 @@ def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> 
         result = command.main(arguments, prog_name=name, standalone_mode=False)
     except click.ClickException as err:
         err.show()
+        if settings := _bare_settings(err, sys.argv[1:] if arguments is None else arguments):
+            print(f"Settings of the config follow --set: {shlex.join(settings)}", file=sys.stderr)
         return ConfigError.exit_code
     except click.Abort:
         print("stopped", file=sys.stderr)
@@ -94,3 +98,11 @@ def call(command: click.Command, arguments: Sequence[str] | None, name: str) -> 
         print(f"{err.filename or 'standard output'}: {err.strerror}; mend that, then do it again", file=sys.stderr)
         return ProjectError.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _bare_settings(err: click.ClickException, arguments: Sequence[str]) -> list[str]:
+    """`--set a.b=c` for each a.b=c among the arguments, where one was typed without --set, as Hydra has it."""
+    if not isinstance(err, click.UsageError) or "unexpected extra argument" not in err.message:
+        return []
+    found = [word for word in arguments if re.match(r"\w+(\.\w+)+=", word)]
+    return [part for word in found for part in ("--set", word)]

@@ -79,6 +79,13 @@ def test_a_user_error_is_one_message_without_traceback_and_exit_code_2(tmp_path,
     assert passerby("nonsense") == 2
 
 
+def test_settings_typed_without_set_are_shown_with_it(tmp_path, fake_generation, capsys):
+    assert passerby("run", write_config(tmp_path), "run.name=big one", "--set", "run.seed=3") == 2
+    assert "Settings of the config follow --set: --set 'run.name=big one' --set run.seed=3" in capsys.readouterr().err
+    assert passerby("run", write_config(tmp_path), "other.yaml") == 2
+    assert "--set" not in capsys.readouterr().err
+
+
 def test_a_failed_stage_is_exit_code_1(tmp_path, fake_generation, capsys):
     assert passerby("run", write_config(tmp_path, trouble={"prompts": "fail"})) == 1
     error = capsys.readouterr().err
