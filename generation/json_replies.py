@@ -9,8 +9,8 @@ import json_repair
 _KEY = r"(?:\"[^\"\n{}]{1,80}\"|'[^'\n{}]{1,80}'|“[^”\n{}]{1,80}”|\w[\w -]{0,40})\s?:"
 _OPENS = re.compile(rf"(?P<object>\{{)\s*{_KEY}|^(?:```\w*\s*)?(?:(?P<list>\[)\s*[\"'“\[{{]|(?P<bare>(?!\w){_KEY}))", re.MULTILINE)
 _CLOSING = {"object": "}", "list": "]", "bare": "}"}
-_SINGLE_KEY = r"'[^'\n{}]{1,80}'\s?:"
-_SINGLE = re.compile(rf"(?P<key>{_SINGLE_KEY})\s?'(?P<value>.*?)(?:'(?=\s*(?:,\s*{_SINGLE_KEY}|,?\s*[}}\]]|$))|$)", re.DOTALL)
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)|(?<=s)'(?=\.| [a-z])")  # man's, boys'
+_HELD = "\ue000"  # for private use: stands for an apostrophe, which the library takes for the end of what ' began
 _LINE_IN_SENTENCE = re.compile(r"(?<![.!?\"'])\n")
 _NAMES = (
     "caption",
@@ -64,17 +64,10 @@ def json_reply(text: str) -> JsonReply | None:
 
 
 def _repaired(text: str) -> Any:
-    if text.lstrip("{[ \n").startswith("'"):  # the library takes an apostrophe for an end
-        text = _SINGLE.sub(lambda one: f"{one['key']} {_double(one['value'])}", text)
     try:
-        return json_repair.loads(text)
+        return json_repair.loads(_APOSTROPHE.sub(_HELD, text))
     except (ValueError, RecursionError):
         return None
-
-
-def _double(single: str) -> str:
-    """What stands between single quotation marks, between double ones."""
-    return '"' + single.replace("\\'", "'").replace('"', '\\"') + '"'
 
 
 def _values(key: str, value: Any) -> Iterator[Said]:
@@ -91,5 +84,5 @@ def _values(key: str, value: Any) -> Iterator[Said]:
 
 def _said(key: str, text: str) -> Said:
     rank = next((i for i, name in enumerate(_NAMES) if name in key.lower()), len(_NAMES))
-    text = text.encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
+    text = text.replace(_HELD, "'").encode("utf-8", "replace").decode()  # half an emoji can be written nowhere
     return Said(rank, _LINE_IN_SENTENCE.sub(" ", text), is_whole=True)

@@ -100,12 +100,40 @@ def test_strings_and_markup_are_read_as_what_they_stand_for(reply: str, caption:
 
 
 @pytest.mark.parametrize(
+    "reply",
+    [
+        "{'caption': '%s', \"hat\": \"no\"}",
+        "{'caption': '%s', hat: no}",
+        "{'caption': '%s', 1: 'x'}",
+        "{'caption': '%s'; 'bag': 'no'}",
+        "{'caption': '%s' 'bag': 'no'}",
+        "{'caption': '%s' // a note\n}",
+        "{'caption': '%s', # a note\n 'bag': 'no'}",
+        "{'hat': 'the man's', 'caption': '%s'}",
+        "['%s', 'The man's here.']",
+        "{'captions': ['%s', \"The man is here.\"]}",
+    ],
+)
+@pytest.mark.parametrize(
+    "caption",
+    [
+        MAN,
+        "The man's shirt is red and his trousers are black.",
+        "The woman is wearing the boys' shoes, a red coat.",
+    ],
+)
+def test_an_apostrophe_ends_no_string_and_what_follows_a_string_is_not_said(reply: str, caption: str) -> None:
+    assert one_sentence(reply % caption) == caption
+
+
+@pytest.mark.parametrize(
     ("text", "whole"),
     [
         ('{"caption": "A man in red trousers. He', "A man in red trousers."),
         ('{"hair": "very long and dark hair", "caption": "A man in red. He', "A man in red."),
         ("{'caption': 'A man's coat is red. He has a", "A man's coat is red."),
         ("{'caption': 'A man in a blue woman's coat. He has a", "A man in a blue woman's coat."),
+        ("{'caption': 'A man in his brothers' coat that was his fathers'. He has", "A man in his brothers' coat that was his fathers'."),
         ('{"clothes": {"hat": "a large red hat"}, "caption": "A man walks in red. He', "A man walks in red."),
         ('{"caption": "A man in r', None),
         (f'{MAN}\n{{"gender": "ma', MAN),
