@@ -75,8 +75,10 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
     records = _checked_records(paths, old, new)
     changes = Changes(other_thresholds=_num_others(records, old))
     is_so_already = old.filter == new.filter and all(record.config_digest == digest for record in records)
-    if is_so_already and apply:
-        paths.redecided.unlink(missing_ok=True)
+    if is_so_already and apply and paths.redecided.exists():
+        with run_lock(paths):
+            if all(record.config_digest == digest for record in _checked_records(paths, old, new)):  # again, as below
+                paths.redecided.unlink(missing_ok=True)
     if not apply or is_so_already:  # later stages must not be lost for nothing
         for record in bar(records, "judging"):
             rows = _rows(paths, record)
@@ -87,7 +89,9 @@ def redecide(new: GenerationConfig, apply: bool) -> dict[str, Any]:
         records = _checked_records(paths, old, new)  # again, now that nobody else writes; all of them, before anything is removed
         answer = to_json(paths, changes, applied=True)
         removed = remove_stages(paths, LATER)
-        write_json(paths.redecided, {name: to_dict(values) for name, values in {**_stopped(paths), digest: new.filter.thresholds}.items()})
+        stopped = _stopped(paths)
+        stopped.pop(digest, None)  # the newest stands last
+        write_json(paths.redecided, {name: to_dict(values) for name, values in {**stopped, digest: new.filter.thresholds}.items()})
         for record in bar(records, "deciding"):
             rows = _rows(paths, record)
             decided = redecided(rows, new.filter.thresholds)

@@ -1,7 +1,9 @@
 """The state of all units of a run against its resolved config. Read by plan, run and status; reads done records only."""
 
+import json
+import shlex
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -110,30 +112,45 @@ def refuse_any_foreign(plan: RunPlan, stages: list[StageSurvey]) -> None:
         for unit, state in stage.states.items():
             record = stage.records[unit]
             if record and state is State.FOREIGN:
-                raise _foreign(plan, stage.spec.name, record)
+                raise _foreign(plan, stage, record)
 
 
-def _foreign(plan: RunPlan, stage: str, record: Known) -> ContractError:
-    paths, changes = plan.paths, changed_settings(plan, stage)
+def _foreign(plan: RunPlan, stage: StageSurvey, record: Known) -> ContractError:
+    paths, name = plan.paths, stage.spec.name
+    changes = changed_settings(plan, name)
     known = ", ".join(changes) or (
         "the settings are those of config.yaml, but it was edited, or a file that it names, or passerby itself, has changed"
     )
     way_out = f"go on as config.yaml says by `passerby run {paths.typed}`, " if changes else ""
-    if changes and all(change.startswith("filter.thresholds.") for change in changes):
-        way_out += f"judge the stored measures anew with `passerby redecide {paths.typed} --set ...`, "
-    elif not changes and stage == "filter" and record.config_digest in _stopped_redecides(paths):
-        known = f"a redecide was stopped, whose thresholds are in {paths.redecided}"
-        way_out = f"end it by `passerby redecide {paths.typed} --yes` (with these thresholds; --set gives it others), "
-    return refuse_foreign(paths, record, plan.digests[stage], known, way_out)
+    redecide = f"`passerby redecide {paths.typed}"
+    if (stopped := _stopped_redecide(paths, stage)) is not None:
+        sets = [f"--set {shlex.quote(f'filter.thresholds.{field}={json.dumps(value)}')}" for field, value in stopped.items()]
+        known = ", ".join([*changes, f"a redecide was stopped, whose thresholds are in {paths.redecided}"])
+        way_out = f"end it by {' '.join([redecide, *sets])} --yes`, "
+        way_out += f"take it back by {redecide} --yes` (config.yaml's thresholds), " if sets else ""
+    elif changes and all(change.startswith("filter.thresholds.") for change in changes):
+        way_out += f"judge the stored measures anew with {redecide} --set ...`, "
+    return refuse_foreign(paths, record, plan.digests[name], known, way_out)
 
 
-def _stopped_redecides(paths: RunPaths) -> Container[str]:
-    """The config digests that they may have left; one that reads them for its work tells what is wrong with the file."""
+def _stopped_redecide(paths: RunPaths, stage: StageSurvey) -> Mapping[str, Any] | None:
+    """What the newest one was to change in config.yaml, where one has left records.
+
+    None too where its file is damaged: a redecide, which reads it for its work, tells what is wrong.
+    """
+    if stage.spec.name != "filter" or not paths.redecided.exists() or not paths.config.exists():
+        return None
+    from pipeline.config import read_yaml  # here: as in changed_settings
+
     try:
-        found = read_json(paths.redecided) if paths.redecided.exists() else {}
-    except ContractError:
-        return ()
-    return found if isinstance(found, dict) else ()
+        found = read_json(paths.redecided)
+        old = read_yaml(paths.config)["filter"]["thresholds"]
+        if not any(record and record.config_digest in found for record in stage.records.values()):
+            return None
+        *_, newest = found.values()
+        return {field: value for field, value in newest.items() if value != old[field]}
+    except (ProjectError, AttributeError, KeyError, TypeError):
+        return None
 
 
 def changed_settings(plan: RunPlan, stage: str) -> list[str]:

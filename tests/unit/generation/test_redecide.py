@@ -20,6 +20,7 @@ from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.contracts.stage import Drop, Fail, Item, Keep, Outcome
 from pipeline.fileio import read_json, write_bytes, write_json
 from pipeline.inputs import UnitInput
+from pipeline.lock import run_lock
 from pipeline.paths import RunPaths
 from pipeline.runner import run_units
 from pipeline.tables import read_rows
@@ -170,12 +171,12 @@ def test_killed_at_any_unit_it_may_be_ended_with_any_thresholds(tmp_path: Path, 
         real(path, data)
 
     monkeypatch.setattr(module, "write_json", dies)
-    for value in (8.0, 9.0):  # killed twice: both may have left units
+    for value in (8.0, 7.0, 8.0, 9.0):  # all may have left units; the newest stands last
         with pytest.raises(KeyboardInterrupt):
             redecide(with_sharpness(config, value), apply=True)
     monkeypatch.undo()
     assert paths.done_units("filter") == [0]  # unit 1 lost its record; `passerby run` would make it again
-    assert [thresholds["min_laplacian_variance"] for thresholds in read_json(paths.redecided).values()] == [8.0, 9.0]
+    assert [thresholds["min_laplacian_variance"] for thresholds in read_json(paths.redecided).values()] == [7.0, 8.0, 9.0]
     redecide(with_sharpness(config, after), apply=True)
     ended, fresh = ({k: v for k, v in files(tmp_path / name).items() if "000001." not in k} for name in ("run", "fresh"))
     assert ended == fresh
@@ -200,6 +201,9 @@ def test_after_a_kill_the_old_thresholds_are_something_to_do(
     assert main(["redecide", str(tmp_path), "--yes"]) == 0
     assert "done; go on with" in capsys.readouterr().out
     write_bytes(file, left)
+    with run_lock(RunPaths(tmp_path)), pytest.raises(ConfigError, match="worked on"):  # it may be the other's
+        redecide(config, apply=True)
+    assert file.exists()
     assert main(["redecide", str(tmp_path), "--yes"]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert not file.exists()

@@ -1,5 +1,6 @@
 """A run of other settings is refused by the names of the settings."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -55,16 +56,24 @@ def test_other_thresholds_alone_have_a_cheaper_way_out(tmp_path: Path) -> None:
     assert f"`passerby redecide {tmp_path} --set ...`" in text
 
 
-def test_a_redecide_that_was_stopped_is_to_be_ended(tmp_path: Path) -> None:
+def test_a_redecide_that_was_stopped_is_ended_with_its_thresholds_or_taken_back(tmp_path: Path) -> None:
+    """Also where the run is asked for other settings: config.yaml's are refused then too."""
     (tmp_path / "filter").mkdir()
-    file = RunPaths(tmp_path).redecided
-    file.write_text('{"old": {}}')  # the digest of the unit
-    text = refusal(tmp_path, "filter", OLD)
-    assert f"(a redecide was stopped, whose thresholds are in {file}; digest old" in text
-    assert f"end it by `passerby redecide {tmp_path} --yes` (with these thresholds; --set gives it others), or remove" in text
+    file, command = RunPaths(tmp_path).redecided, f"`passerby redecide {tmp_path}"
+    newest = {"min_body_share": 0.7, "min_measures": {"clip": 0.2}}
+    file.write_text(json.dumps({"old": {"min_body_share": 0.6, "min_measures": {}}, "newest": newest}))  # "old": the digest of the unit
+    sets = "--set filter.thresholds.min_body_share=0.7 --set 'filter.thresholds.min_measures={\"clip\": 0.2}'"
+    asked = {**OLD, "filter": {**OLD["filter"], "thresholds": newest}}
+    for text in (refusal(tmp_path, "filter", OLD), refusal(tmp_path, "filter", asked)):
+        assert f"a redecide was stopped, whose thresholds are in {file}; digest old" in text
+        assert f"end it by {command} {sets} --yes`, take it back by {command} --yes` (config.yaml's thresholds), or remove" in text
+        assert "go on as config.yaml says" not in text
+    assert "filter.thresholds.min_body_share 0.5 -> 0.7" in text
+    file.write_text(json.dumps({"old": newest, "newest": OLD["filter"]["thresholds"]}))
+    assert f"end it by {command} --yes`, or remove" in refusal(tmp_path, "filter", OLD)
 
 
-@pytest.mark.parametrize("left", ['{"another": {}}', "no JSON", "5"])
+@pytest.mark.parametrize("left", ['{"another": {}}', '{"old": 5}', "no JSON", "5"])
 def test_what_a_redecide_left_behind_explains_no_other_unit(tmp_path: Path, left: str) -> None:
     (tmp_path / "filter").mkdir()
     RunPaths(tmp_path).redecided.write_text(left)
