@@ -83,19 +83,43 @@ def left(paths: RunPaths) -> Left:
 
 
 def ways_out(paths: RunPaths, findings: Sequence[Finding]) -> list[str]:
-    """What to do about them, in this order: what is made again from sound files has the bytes that it had."""
-    if findings and not paths.config.exists():
+    """What to do about them, in this order: what is made again from sound files has the bytes that it had.
+
+    Pictures that were deleted once shards were made are no reason to draw them again: shards do not need them.
+    """
+    if not findings:
+        return []
+    if not paths.config.exists():
         return ["copy these files again from where they came, or make them again in their run (`passerby lint` says how there)"]
-    shards = paths.stage("shard").name
-    records = dict.fromkeys(finding.record for finding in findings if finding.record and not finding.record.startswith(f"{shards}/"))
+    shards, run = paths.stage("shard").name, f"`passerby run {paths.typed}"
+    has_shards, num_drawn = bool(paths.done_units("shard")), _num_drawn(paths)
+    of_shards = {finding for finding in findings if finding.record is None or finding.record.startswith(f"{shards}/")}
+    absent = {finding for finding in findings if finding.file.endswith(".tar") and not (paths.root / finding.file).exists()}
+    others = of_shards | absent if has_shards else of_shards
+    records = list(dict.fromkeys(str(finding.record) for finding in findings if finding not in others))
+    drawing = f"draws {num_drawn} images again, whose tars are gone" if num_drawn else ""
     lines = []
     if records:
-        named = " ".join(shlex.quote(str(paths.root / record)) for record in [*records][:_NUM_NAMED])
+        named = " ".join(shlex.quote(str(paths.root / record)) for record in records[:_NUM_NAMED])
         more = f" and {len(records) - _NUM_NAMED} more, which `--json` names" if len(records) > _NUM_NAMED else ""
-        lines.append(f"make these units again: delete {named}{more}, then `passerby run {paths.typed}`")
-    if any(finding.record not in records for finding in findings):
-        lines.append(f"make the shards again: `passerby run {paths.typed} --redo shard`")
+        lines.append(f"make these units again: delete {named}{more}, then {run}`" + f", which {drawing}" * bool(drawing))
+    if of_shards and drawing:
+        lines.append(f"copy the shards again from where else they are; {run} --redo shard` {drawing}")
+    elif of_shards:
+        lines.append(f"make the shards again: {run} --redo shard`")
+    elif has_shards:
+        lines.append("the shards are sound and need none of these files" + f"; {run}` {drawing}" * bool(drawing))
     return lines
+
+
+def _num_drawn(paths: RunPaths) -> int:
+    """Images that `passerby run` would draw: their unit has no record, or no tar. 0 where it refuses the recipe."""
+    try:
+        plan = describe(paths.root)
+    except ProjectError:
+        return 0
+    missing = [u for u in range(plan.num_units) if not (paths.done("generate", u).exists() and paths.units("generate", u, "tar").exists())]
+    return min(len(missing) * int(plan.config["run"]["unit_size"]), plan.num_images)
 
 
 def _shard_findings(folder: Path, prefix: str, decode: bool, jobs: int) -> list[Finding]:

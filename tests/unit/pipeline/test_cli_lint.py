@@ -42,6 +42,23 @@ def test_what_lint_advises_mends_the_run_and_keeps_sound_shards(finished_copy, c
     assert passerby("lint", run) == 0
 
 
+def test_where_pictures_were_deleted_lint_says_what_making_shards_again_costs(finished_copy, capsys):
+    run = finished_copy / "run"
+    for tar in (run / "generate" / "units").glob("*.tar"):
+        tar.unlink()
+    assert passerby("lint", run) == 1
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert last[0] == f"{run}: 4 findings"
+    assert last[1] == f"the shards are sound and need none of these files; `passerby run {run}` draws 24 images again, whose tars are gone"
+    for stage in ("generate", "filter", "recrop", "caption", "annotate"):
+        shutil.rmtree(run / stage)
+    shard = next((run / "shards").glob("*.tar"))
+    shard.write_bytes(shard.read_bytes()[:600])
+    assert passerby("lint", run) == 1
+    (line,) = capsys.readouterr().out.partition(" findings\n")[2].splitlines()
+    assert line.startswith(f"copy the shards again from where else they are; `passerby run {run} --redo shard` draws 24 images again")
+
+
 def test_of_many_damaged_units_three_are_named_and_a_download_is_copied_again(finished_copy, capsys):
     for file in (finished_copy / "run" / "caption" / "units").glob("*.parquet"):
         file.unlink()
