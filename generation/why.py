@@ -15,6 +15,7 @@ from pipeline.completion import read_record
 from pipeline.contracts.attributes import LOWER_COLOURS, MISSING, PERSON_27, UPPER_COLOURS
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.stage import Row
+from pipeline.distributions import short
 from pipeline.paths import INDEX_FILE, RunPaths
 from pipeline.tables import StoredRows, column_names, read_columns, rows_with
 
@@ -145,7 +146,7 @@ def _details(stage: dict[str, Any]) -> Iterator[str]:
     if "generator" in known:
         yield f"{known['generator'].get('model')}, seed {known['seed']}"
     if "measures" in known:
-        measured = ", ".join(f"{name} {'-' if value is None else f'{value:.3g}'}" for name, value in known["measures"].items())
+        measured = ", ".join(f"{name} {'-' if value is None else short(value)}" for name, value in known["measures"].items())
         yield from textwrap.wrap(measured, _WIDTH)
     if "crop_xyxy_px" in known:
         yield f"box {known['crop_xyxy_px']} px of the generated picture"

@@ -10,6 +10,13 @@ QUANTILES = {"p1": 0.01, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95"
 NUM_BINS = 24
 
 
+def short(value: float) -> str:
+    """For people: three significant digits, never in powers of ten; whole numbers as they are."""
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.3f}"
+
+
 class Distribution:
     """All values of one number. `summary` gives count, extremes, mean, quantiles, and a histogram from the 1st to the 99th percentile."""
 
@@ -33,11 +40,11 @@ class Distribution:
         counts, _ = np.histogram(np.clip(values, low, high), NUM_BINS, (low, high if high > low else low + 1))
         return {
             "count": len(values),
-            "min": _short(values.min()),
-            "max": _short(values.max()),
-            "mean": _short(values.mean(dtype=np.float64)),
-            **{name: _short(value) for name, value in zip(QUANTILES, quantiles, strict=True)},
-            "histogram": {"low": _short(low), "high": _short(high), "counts": counts.tolist()},
+            "min": _rounded(values.min()),
+            "max": _rounded(values.max()),
+            "mean": _rounded(values.mean(dtype=np.float64)),
+            **{name: _rounded(value) for name, value in zip(QUANTILES, quantiles, strict=True)},
+            "histogram": {"low": _rounded(low), "high": _rounded(high), "counts": counts.tolist()},
         }
 
 
@@ -89,5 +96,5 @@ class Texts:
         }
 
 
-def _short(value: float) -> float:
+def _rounded(value: float) -> float:
     return float(f"{float(value):.6g}")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.distributions import short
+
 Shown = tuple[tuple[str, str], ...]  # (name, value in words)
 
 _SPEAKS_OF = {  # reason of the filter -> beginnings of names of measures
@@ -33,10 +35,3 @@ def split_measures(reason: str, measures: Mapping[str, Any]) -> tuple[Shown, Sho
     others = tuple(item for item in shown if item not in first)
     absent = [start for start in wanted if not any(name.startswith(start) for name, _ in first)]
     return (*first, *((name, "not measurable") for name in absent)), others
-
-
-def short(value: float) -> str:
-    """Three significant digits, never in powers of ten; whole numbers as they are."""
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:.0f}"
-    return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.3f}"

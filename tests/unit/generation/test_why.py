@@ -51,7 +51,7 @@ def filtered(item: Item, thresholds: Thresholds) -> Outcome:
     if item.key == BROKEN:
         return Fail("corrupt_image", "no picture")
     change = {SMALL: {"body_share": 0.62}, NOBODY: {"num_persons": 0}}.get(item.key, {})
-    row = {"measures": {**WHOLE, **change}}
+    row = {"measures": {**WHOLE, "encoded_bytes": 14_600.0, "width_px": 1024.0, **change}}
     reason = decide(row["measures"], thresholds)
     return Keep(row) if reason is None else Drop(reason, row)
 
@@ -110,6 +110,7 @@ def test_a_kept_picture_is_followed_from_its_prompt_to_its_shard(config: Generat
     stages, text = told(config, KEPT, capsys)
     assert stages["filter"]["measures"]["body_share"] == 0.8
     assert "body_share 0.8, " in text
+    assert "encoded_bytes 14600, width_px 1024" in text
     assert {stage["status"] for stage in stages.values()} == {"kept"}
     assert list(stages) == ["prompts", "generate", "filter", "recrop", "caption", "annotate", "shard"]
     assert (stages["prompts"]["source"], stages["generate"]["seed"]) == ("sampler", 5)
