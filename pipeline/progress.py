@@ -1,7 +1,7 @@
 """How far a stage is, from the done records that appear while it runs. One line now and then: no bars, so that logs stay readable."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,13 +52,13 @@ class StageProgress:
         return f"{self._label:<9} {done:>4}/{self._num_units} units   {speed:>16}   {left}"
 
 
-def bar(items: Sequence[T], label: str) -> Iterator[T]:
-    """The items one after the other, with a bar on stderr while somebody looks: none in a file or a pipe."""
+def bar(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """The items one after the other, with a bar on stderr while somebody looks (no file, no pipe). total: of items without a length."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    yield from track(items, label, console=console, transient=True, disable=not console.is_terminal)
+    yield from track(items, label, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def clock(seconds: float) -> str:

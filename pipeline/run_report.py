@@ -16,7 +16,7 @@ from pipeline.pictures import UnreadablePictureError, jpeg_url, thumbnail
 from pipeline.stats import stats
 from pipeline.stats_table import reading
 from pipeline.tables import column_names, num_rows, read_rows, rows_at
-from pipeline.tars import read_tar
+from pipeline.tars import read_at, read_tar
 
 NUM_DROPPED = 8  # pictures per stage and reason
 MAX_UNITS_SEARCHED = 64  # for dropped pictures: rare reasons may show fewer
@@ -48,8 +48,8 @@ def kept_samples(paths: RunPaths, count: int) -> Iterator[dict[str, Any]]:
         shard = folder / row["shard"]
         try:
             with shard.open("rb") as tar:
-                image = _at(tar, row["image_offset"], row["image_bytes"])
-                meta = decode_meta(_at(tar, row["meta_offset"], row["meta_bytes"]), f"{shard}, sample {row['key']}")
+                image = read_at(tar, row["image_offset"], row["image_bytes"])
+                meta = decode_meta(read_at(tar, row["meta_offset"], row["meta_bytes"]), f"{shard}, sample {row['key']}")
         except OSError as err:
             raise ContractError(f"{shard} cannot be read ({err.strerror}); `passerby run {paths.typed}` makes it again") from err
         stated = {name: value for name, value in meta.attributes.items() if value != -1}
@@ -90,14 +90,6 @@ def _collect_dropped(paths: RunPaths, stage: str, images_from: str, unit: int, f
         row = few.get(Path(member.name).stem)
         if row is not None and len(shown := found.setdefault(row["reason"], [])) < NUM_DROPPED:
             shown.append({"picture": _data_url(member.data), "key": row["key"], "text": row.get("caption") or row.get("prompt") or ""})
-
-
-def _at(file: Any, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    data = file.read(length)
-    if len(data) != length:
-        raise ContractError(f"{file.name} is shorter than its index says; `passerby lint` says more")
-    return data
 
 
 def _data_url(image: bytes) -> str:

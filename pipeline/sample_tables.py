@@ -10,20 +10,22 @@ from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import SHARD_PATTERN, decode_meta
 from pipeline.paths import INDEX_FILE
 from pipeline.tables import iter_rows
+from pipeline.tars import read_at
 
 
 def sample_tables(folder: Path, space: AttributeSpace, wanted: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
     """The wanted fields of the samples of each shard in the index. Raises ContractError for damage."""
-    for name, rows in groupby(iter_rows(folder / INDEX_FILE, ("shard", "key", "meta_offset", "meta_bytes")), key=lambda row: row["shard"]):
+    if not (index := folder / INDEX_FILE).exists():
+        raise ContractError(f"{index} does not exist; copy it anew, or make the shards again: `passerby run RUN --redo shard`")
+    for name, rows in groupby(iter_rows(index, ("shard", "key", "meta_offset", "meta_bytes")), key=lambda row: row["shard"]):
         if not isinstance(name, str) or not SHARD_PATTERN.fullmatch(name):
-            raise ContractError(f"{folder / INDEX_FILE}: shard {name!r}; accepted: the name of a tar file beside it")
+            raise ContractError(f"{index}: shard {name!r}; accepted: the name of a tar file beside it")
         metas, path = [], folder / name
         try:
             with open(path, "rb") as tar:
                 for row in rows:
-                    tar.seek(row["meta_offset"])
                     where = f"{path}, sample {row['key']}"
-                    metas.append(meta := decode_meta(tar.read(row["meta_bytes"]), where))
+                    metas.append(meta := decode_meta(read_at(tar, row["meta_offset"], row["meta_bytes"]), where))
                     if len(meta.labels) != len(space) or any(label not in (0, 1, MISSING) for label in meta.labels):
                         raise ContractError(f"{where}: labels {meta.labels}; accepted: {len(space)} of 0, 1, -1; `passerby lint` says more")
         except OSError as err:

@@ -19,6 +19,7 @@ from pipeline.distributions import Distribution, Distributions, Texts
 from pipeline.fileio import read_json
 from pipeline.manifests import read_manifest
 from pipeline.paths import MANIFEST_FILE, RunPaths
+from pipeline.progress import bar
 from pipeline.sample_tables import sample_tables
 from pipeline.tables import iter_rows, read_columns
 
@@ -68,7 +69,7 @@ def _of_shards(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
     space = AttributeSpace.from_json(manifest.attribute_space)
     texts, attributes = _TextCounts(), _AttributeCounts(space)
-    for table in sample_tables(folder, space, (*_TEXTS, "labels")):
+    for table in bar(sample_tables(folder, space, (*_TEXTS, "labels")), "reading", len(manifest.shards)):
         everyone = range(len(table["labels"]))
         texts.add(table, everyone)
         attributes.add(table, everyone)

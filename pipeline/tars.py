@@ -5,6 +5,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import atomic_open
@@ -62,3 +63,12 @@ def read_tar(path: Path) -> Iterator[Member]:
         raise ContractError(f"{path} does not exist; if a done record names it, delete that record and run again") from err
     except (tarfile.TarError, OSError, EOFError) as err:
         raise ContractError(f"{path} is not a whole tar file ({err}); delete it and its done record, then run again") from err
+
+
+def read_at(file: IO[bytes], offset: int, length: int) -> bytes:
+    """The content that an index finds there. Raises ContractError where the tar ends before it does."""
+    file.seek(offset)
+    data = file.read(length)
+    if len(data) != length:
+        raise ContractError(f"{file.name} is shorter than its index says; copy it anew, `passerby lint` says more")
+    return data

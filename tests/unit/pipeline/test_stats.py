@@ -127,6 +127,27 @@ def test_a_folder_of_shards_has_the_stats_of_its_samples(paths, tmp_path):
         stats(RunPaths(folder))
 
 
+@pytest.mark.parametrize("labels", [b'"labels":[ 2', b'"labels":[0'])
+def test_labels_of_another_space_are_refused_by_the_sample(paths, labels):
+    """The second has 26 of them, since it takes the place of two."""
+    shard = paths.stage("shard") / "train-000000.tar"
+    old = b'"labels":[-1' if labels.endswith(b"2") else b'"labels":[-1,-1'
+    shard.write_bytes(shard.read_bytes().replace(old, labels.ljust(len(old)), 1))
+    with pytest.raises(ContractError, match=r"train-000000\.tar, sample 0.*: labels \[[20], .* 27 of 0, 1, -1; `passerby lint` says more"):
+        stats(RunPaths(paths.stage("shard")))
+
+
+def test_shards_that_lack_something_are_to_be_copied_anew(paths):
+    shards = paths.stage("shard")
+    tar = shards / "train-000000.tar"
+    tar.write_bytes(tar.read_bytes()[:600])
+    with pytest.raises(ContractError, match=r"train-000000\.tar is shorter than its index says; copy it anew"):
+        stats(RunPaths(shards))
+    (shards / "index.parquet").unlink()
+    with pytest.raises(ContractError, match=r"index\.parquet does not exist; copy it anew"):
+        stats(RunPaths(shards))
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ContractError, match="holds no done record"):
         stats(RunPaths(tmp_path))
