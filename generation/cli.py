@@ -259,7 +259,7 @@ def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: f
     """Make shards, index, ledger and manifest in the new folder OUT from a MALS download (FOLDER with gene_attrs and gene_crop)."""
     from dataclasses import asdict
 
-    from generation.exchange import mals
+    from generation.exchange import mals, origins
 
     imported = mals.import_mals(folder, out, samples_per_shard=samples_per_shard, val_fraction=val_fraction, seed=seed)
     manifest, new_keys = imported.manifest, imported.new_keys
@@ -269,6 +269,8 @@ def import_mals(folder: Path, out: Path, samples_per_shard: int, val_fraction: f
     if counts.reasons:
         why = ", ".join(f"{reason} {number}" for reason, number in counts.reasons.items())
         click.echo(f"{counts.dropped + counts.failed} of {counts.seen} records became no sample ({why}); {ledger} says which", err=True)
+    if origins.NO_ORIGIN in counts.reasons:
+        click.echo(origins.NO_ORIGIN_MEANS, err=True)
     if val_fraction and len(manifest.split_counts) < 2:
         click.echo(
             f"all samples are in split {', '.join(manifest.split_counts)}: the other one has no text (prompt, else caption) or its records "

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from generation.exchange.origins import FILE, Origins, is_whole_text, origin_line
+from generation.exchange.origins import FILE, NO_ORIGIN, NO_ORIGIN_MEANS, Origins, is_whole_text, origin_line
 from generation.exchange.published import RECIPE_FILE, published_meta
 from generation.exchange.records import FIELDS, PARTS, Record, find_lists, read_records
 from generation.exchange.shards import ShardSeries, read_shard, require_new_folder, shard_names
@@ -118,7 +118,7 @@ def import_mals(folder: Path, out: Path, *, samples_per_shard: int, val_fraction
         if seen == reasons.total():
             raise ContractError(
                 f"{folder}: none of {seen} records became a sample ({dict(reasons)}); accepted: records with {', '.join(FIELDS)}, "
-                "the images under gene_crop"
+                f"the images under gene_crop{f'. {NO_ORIGIN_MEANS}' * (NO_ORIGIN in reasons)}"
             )
         counts = Counts(
             seen=seen,

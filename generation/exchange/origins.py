@@ -16,11 +16,15 @@ import numpy.typing as npt
 
 from pipeline.contracts.errors import ContractError
 from pipeline.contracts.sample import KEY_PATTERN, SampleMeta, half_character
+from pipeline.lint_meta import PID_LIMIT, SEED_LIMIT
 
 FILE = "keys.jsonl"
+NO_ORIGIN = "missing_origin"  # reason of a record
+NO_ORIGIN_MEANS = f"{NO_ORIGIN}: no line of {FILE} has its image_id; append the {FILE} of the export that it is from"
 IMPORTED = "MALS"  # the model that stands for "made elsewhere" in generator and captioner of a sample
 _KINDS = {"image_id": str, "prompt": str, "pid": int, "source": str, "licence": str, "generator": dict, "captioner": dict}
 _MAY_LACK = {"key": str, "seed": int}  # seed: exports had none at first
+_WAY_OUT = "export again, or remove the file to import the samples as published by MALS"
 _FIELDS = [name for name in _KINDS if name != "image_id"]
 
 
@@ -55,7 +59,7 @@ class Origins:
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises ContractError naming the first line that lacks something, or two that say different things of one image."""
+        """Raises ContractError naming an empty file, the first line that is wrong, or two that say different things of one image."""
         self._path = path
         self._spans: dict[str, list[tuple[int, int]]] = {}  # part -> first and last byte of its stretches of lines
         self._persons: dict[int, int] = {}  # hash of what makes a person -> new pid
@@ -70,6 +74,8 @@ class Origins:
                     start += len(line)
         except OSError as err:
             raise ContractError(f"{path} cannot be read ({err.strerror})") from err
+        if not marks:
+            raise ContractError(f"{path} is empty; {_WAY_OUT}")
         self.new_keys = _conflict(path, np.asarray(marks).reshape(-1, 5))
 
     @classmethod
@@ -137,7 +143,7 @@ def _conflict(path: Path, marks: npt.NDArray[np.int64]) -> str | None:
             "that share names into folders of their own, and train on a list of these"
         )
     if -1 in keys:
-        return f"line {lines[np.argmax(keys == -1)] + 1} of {path} has no key"
+        return f"line {lines[np.argmax(keys == -1)] + 1} of {path} has no key of the form 000000123_00"
     if pair := _first_pair(keys):
         return f"lines {lines[pair[0]] + 1} and {lines[pair[1]] + 1} of {path} have the same key"
     each = np.sort(np.unique(persons, return_index=True)[1])
@@ -157,16 +163,18 @@ def _first_pair(values: npt.NDArray[np.int64]) -> tuple[int, int] | None:
 
 
 def _parsed(line: bytes, where: str) -> dict[str, Any]:
-    way_out = "export again, or remove the file to import the samples as published by MALS"
     try:
         values = json.loads(line)
     except ValueError as err:
-        raise ContractError(f"{where} is not JSON ({err}); {way_out}") from err
+        raise ContractError(f"{where} is not JSON ({err}); {_WAY_OUT}") from err
     wrong = [name for name, kind in _KINDS.items() if not isinstance(values, dict) or type(values.get(name)) is not kind]
     wrong += [name for name, kind in _MAY_LACK.items() if isinstance(values, dict) and type(values.get(name, kind())) is not kind]
     if wrong:
         accepted = ", ".join(f"{name} ({kind.__name__})" for name, kind in (_KINDS | _MAY_LACK).items())
-        raise ContractError(f"{where}: {', '.join(wrong)} missing or of another type; accepted: {accepted}; {way_out}")
+        raise ContractError(f"{where}: {', '.join(wrong)} missing or of another type; accepted: {accepted}; {_WAY_OUT}")
+    pid, seed = values["pid"], values.get("seed", 0)
+    if abs(pid) >= PID_LIMIT or not 0 <= seed < SEED_LIMIT:
+        raise ContractError(f"{where}: pid {pid}, seed {seed}; accepted: pid below 2**48, seed from 0 to below 2**63; {_WAY_OUT}")
     if b"\\u" in line and not is_whole_text(json.dumps(values, ensure_ascii=False)):  # what an export writes has no escapes
-        raise ContractError(f"{where} holds a text that was cut inside a character; {way_out}")
+        raise ContractError(f"{where} holds a text that was cut inside a character; {_WAY_OUT}")
     return values

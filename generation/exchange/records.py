@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from generation.exchange.origins import IMPORTED, Origin, Origins, is_whole_text
+from generation.exchange.origins import IMPORTED, NO_ORIGIN, Origin, Origins, is_whole_text
 from generation.split import prompt_identity
 from pipeline.contracts.attributes import PERSON_27
 from pipeline.contracts.errors import ContractError
@@ -62,7 +62,7 @@ def read_records(lists: Sequence[Path], origins: Origins | None) -> Iterator[Rec
         known = origins.of(entry.get("image_id") for entry in entries if isinstance(entry, dict)) if origins else None
         for (number, values), place in zip(enumerate(entries), index, strict=False):  # in this order: none is taken at the end of a list
             origin = _problem(values) or (_published(values, place, path) if known is None else known.get(values["image_id"]))
-            yield Record(path.name, number, place, values, origin or "missing_origin")
+            yield Record(path.name, number, place, values, origin or NO_ORIGIN)
 
 
 def _problem(values: Any) -> str | None:

@@ -125,16 +125,35 @@ def test_images_that_the_origins_of_an_export_do_not_name_are_counted(shards: Pa
         ('{"image_id": "4x_0"}', "line 2: prompt, pid, source, licence, generator, captioner missing"),
         ('{"image_id": "4x_0", "key": 7}', "line 2: .*captioner, key missing or of another type"),
         (None, "line 2 holds a text that was cut"),
+        ("pid", "line 2: pid 1180591620717411303424, seed .*accepted: pid below"),
+        ("seed", "line 2: pid .*, seed -1; accepted: pid below"),
     ],
 )
 def test_broken_origins_are_refused_with_their_line(shards: Path, tmp_path: Path, line: str | None, message: str) -> None:
     mals = tmp_path / "mals"
     export_mals(shards, mals, ("train",))
     first, second, *_ = (mals / "keys.jsonl").read_text().splitlines()
-    line = line or json.dumps(json.loads(second) | {"prompt": "\ud83d"})
+    changes = {None: {"prompt": "\ud83d"}, "pid": {"pid": 2**70}, "seed": {"seed": -1}}
+    line = json.dumps(json.loads(second) | changes[line]) if line in changes else line
     (mals / "keys.jsonl").write_text(f"{first}\n{line}\n")
     with pytest.raises(ContractError, match=rf"keys\.jsonl, {message}.*export again, or remove the file"):
         import_mals(mals, tmp_path / "again", samples_per_shard=5, val_fraction=0, seed=1)
+
+
+def test_the_way_out_of_lines_that_are_missing_is_told(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mals = tmp_path / "mals"
+    export_mals(shards, mals, ("train",), parts=("4x",))
+    first, *_ = (mals / "keys.jsonl").read_text().splitlines(keepends=True)
+    meaning = "missing_origin: no line of keys.jsonl has its image_id; append the keys.jsonl of the export"
+    (mals / "keys.jsonl").write_text(first)
+    assert main(["import-mals", str(mals), str(tmp_path / "some")]) == 0
+    assert meaning in capsys.readouterr().err
+    (mals / "keys.jsonl").write_text(first.replace("4x_0", "4x_99"))
+    assert main(["import-mals", str(mals), str(tmp_path / "none")]) == 2
+    assert meaning in capsys.readouterr().err
+    (mals / "keys.jsonl").write_text("")
+    assert main(["import-mals", str(mals), str(tmp_path / "empty")]) == 2
+    assert "keys.jsonl is empty; export again, or remove the file to import" in capsys.readouterr().err
 
 
 def test_an_export_or_import_never_mixes_with_what_is_there(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,6 +100,7 @@ def test_a_repeated_line_changes_nothing(export: Path, tmp_path: Path, capsys: p
     [
         ({"key": make_key(1, 0)}, r"lines 2 and 4 of .*keys\.jsonl have the same key"),
         ({"key": ""}, r"line 4 of .*keys\.jsonl has no key"),
+        ({"key": "person-7"}, r"line 4 of .*keys\.jsonl has no key of the form 000000123_00"),
         ({"pid": 0}, r"lines 1 and 4 of .*keys\.jsonl have the same pid with two prompts"),
     ],
 )
