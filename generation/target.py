@@ -43,7 +43,8 @@ def check_target(target: Mapping[str, Any]) -> None:
         for value, weight in weights.items():
             _known(value, VALUES[name], where)
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= MAX_WEIGHT:
-                raise ConfigError(f"{where}.{value}={weight!r}; accepted: a number from 0 to {MAX_WEIGHT}")
+                hint = "; of numbers with an exponent YAML takes 1.0e+9, not 1e9" if isinstance(weight, str) else ""
+                raise ConfigError(f"{where}.{value}={weight!r}; accepted: a number from 0 to {MAX_WEIGHT}{hint}")
         if sum(weights.values()) <= 0:
             raise ConfigError(f"{where}: all weights are 0; give at least one value a weight above 0")
     _refuse_too_many_dresses(target)

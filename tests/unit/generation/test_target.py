@@ -148,6 +148,7 @@ def test_shares_of_three_thirds_lose_nobody() -> None:
         ({"hats": {"with": 1}}, "did you mean hat"),
         ({"hat": {"wiht": 1}}, "did you mean with"),
         ({"hat": {"with": -1}}, "a number from 0 to 1000000000"),
+        ({"hat": {"with": "1e9"}}, r"hat\.with='1e9'; accepted: a number from 0 to .* 1\.0e\+9, not 1e9"),
         ({"hat": {"with": 1e308, "without": 1}}, r"hat\.with=1e\+308; accepted: a number from 0 to"),  # overflows where shares are reckoned
         ({"hat": {"with": 10**400}}, "a number from 0 to"),
         ({"hat": {"with": 0}}, "all weights are 0"),
