@@ -145,10 +145,10 @@ def _stopped_redecide(paths: RunPaths, stage: StageSurvey) -> Mapping[str, Any] 
     try:
         found = read_json(paths.redecided)
         old = read_yaml(paths.config)["filter"]["thresholds"]
-        if not any(record and record.config_digest in found for record in stage.records.values()):
-            return None
-        *_, newest = found.values()
-        return {field: value for field, value in newest.items() if value != old[field]}
+        (*_, (newest, thresholds)) = found.items()
+        changes = {field: value for field, value in thresholds.items() if value != old[field]}
+        known = found.keys() if changes else found.keys() - {newest}  # else config.yaml's: `passerby run` may have ended it
+        return changes if any(record and record.config_digest in known for record in stage.records.values()) else None
     except (ProjectError, AttributeError, KeyError, TypeError):
         return None
 

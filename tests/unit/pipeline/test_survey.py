@@ -71,6 +71,8 @@ def test_a_redecide_that_was_stopped_is_ended_with_its_thresholds_or_taken_back(
     assert "filter.thresholds.min_body_share 0.5 -> 0.7" in text
     file.write_text(json.dumps({"old": newest, "newest": OLD["filter"]["thresholds"]}))
     assert f"end it by {command} --yes`, or remove" in refusal(tmp_path, "filter", OLD)
+    file.write_text(json.dumps({"old": OLD["filter"]["thresholds"]}))  # left behind: config.yaml and all units have them
+    assert f"judge the stored measures anew with {command} --set ...`" in refusal(tmp_path, "filter", asked)
 
 
 @pytest.mark.parametrize("left", ['{"another": {}}', '{"old": 5}', "no JSON", "5"])
