@@ -92,7 +92,7 @@ def ways_out(paths: RunPaths, findings: Sequence[Finding]) -> list[str]:
     if not paths.config.exists():
         return ["copy these files again from where they came, or make them again in their run (`passerby lint` says how there)"]
     shards, run = paths.stage("shard").name, f"`passerby run {paths.typed}"
-    has_shards, num_drawn = bool(paths.done_units("shard")), _num_drawn(paths)
+    num_drawn = _num_drawn(paths) if (has_shards := bool(paths.done_units("shard"))) else 0  # else not drawn yet
     of_shards = {finding for finding in findings if finding.record is None or finding.record.startswith(f"{shards}/")}
     absent = {finding for finding in findings if finding.file.endswith(".tar") and not (paths.root / finding.file).exists()}
     others = of_shards | absent if has_shards else of_shards

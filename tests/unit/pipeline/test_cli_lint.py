@@ -82,6 +82,10 @@ def test_lint_of_an_unfinished_run_names_what_is_not_made_and_ends_with_1(finish
     answer = json.loads(capsys.readouterr().out)
     assert (answer["sound"], answer["complete"], answer["findings"]) == (True, False, [])
     assert answer["not_made"] == {"recrop": 4, "caption": 4, "annotate": 4, "shard": 1}
+    (run / "filter" / "ledger" / "000000.parquet").unlink()
+    remove_stages(RunPaths(run), ["generate"])
+    assert passerby("lint", run) == 1
+    assert "draws" not in capsys.readouterr().out, "no picture was deleted: these are not drawn yet"
 
 
 def test_lint_names_units_of_other_settings_which_run_refuses(finished_copy, capsys):
