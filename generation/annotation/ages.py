@@ -25,7 +25,7 @@ def stated_years(tokens: list[Entry], text: str, owned: list[bool] | None) -> in
         if owned is not None and not owned[i]:
             continue
         token, before = tokens[i], tokens[i - 1] if i > 0 else None
-        if token.kind == "decade" and is_stated_decade(tokens, i):
+        if token.kind == "decade" and (is_stated_decade(tokens, i) or _is_alone(tokens, i)):
             return token.value
         if token.kind == "years" and before is not None and before.kind == "number" and before.value is not None:
             return int(before.value >= 18)
@@ -40,9 +40,16 @@ def is_stated_decade(tokens: list[Entry], i: int) -> bool:
     return bool(before) and before[-1].kind in ("pronoun", "det") and (tokens[i].kind == "decade" or before[-1].kind == "pronoun")
 
 
+def _is_alone(tokens: list[Entry], i: int) -> bool:
+    """ "male, | 30s, black jacket", "age: early | 20s"."""
+    before = [token for token in tokens[max(0, i - 2) : i] if token.text not in ("early", "mid", "late")]
+    after = tokens[i + 1].kind if i + 1 < len(tokens) else "stop"
+    return bool(before) and before[-1].kind in ("comma", "stop") and after in ("comma", "stop")
+
+
 def _tells_age(tokens: list[Entry], i: int) -> bool:
     """ "aged 17", "aged about 17", "a girl of twenty", "she is 20"; but "a family of four people"."""
-    before = [t for t in tokens[max(0, i - 3) : i] if t.text not in ("about", "around")]
+    before = [t for t in tokens[max(0, i - 3) : i] if t.text not in ("about", "around", ":")]
     if not before:
         return False
     if before[-1].text in ("aged", "age"):

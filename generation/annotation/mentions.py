@@ -16,6 +16,33 @@ _SUBJECTS = frozenset({"he", "she", "they"})
 _FIGURE_REACH = 3  # words between "poster" and the person on it: "of a young"
 _DESCRIPTION_REACH = 12  # words between a person on a picture and where it hangs
 _ENDS_DESCRIPTION = frozenset({"person", "stop", "comma", "verb"})
+_DESCRIBES = ("with", "wear", "hold", "relative")
+_DOES = frozenset({"with", "in", "wear", "hold", "verb", "place"})  # somebody, and not a body
+_ABSENT = frozenset({"no", "not", "without", "zero", "free of", "devoid of"})  # negators of persons
+_IN_LIST_OF_ABSENT = BEFORE_PERSON | NOUNS | {"person", "joiner", "comma"}
+_BUILDS = frozenset(
+    {"build", "physique", "figure", "stature", "posture", "gait", "air", "look", "looks", "height", "style", "uniform", "outfit"}
+)
+_SHAPES = frozenset(
+    {
+        "slim",
+        "slender",
+        "athletic",
+        "curvy",
+        "lean",
+        "petite",
+        "full",
+        "trim",
+        "toned",
+        "muscular",
+        "thin",
+        "sturdy",
+        "stocky",
+        "hourglass",
+        "good",
+        "strong",
+    }
+)
 
 
 @dataclass(slots=True, eq=False)  # looked for by identity
@@ -39,6 +66,7 @@ def mentions_in(tokens: list[Entry], text: str) -> list[Mention]:
     """
     with_pictures = _pictures().search(text) is not None
     found: list[Mention] = []
+    owner: Mention | None = None  # "her coat is ..." before anybody is named
     end = 0
     for match in _persons().finditer(text):
         place = match.start()
@@ -47,8 +75,11 @@ def mentions_in(tokens: list[Entry], text: str) -> list[Mention]:
             continue
         if token.kind == "person":
             mention = _mention(tokens, place, with_pictures)
-            mention.is_figure = mention.is_figure or (bool(found) and _is_on_picture(tokens, mention.start))
-            if not (found and (_is_example(tokens, mention.start) or _is_where(tokens, mention))):
+            is_absent = _is_absent(tokens, mention)
+            mention.is_figure = mention.is_figure or is_absent or (bool(found) and _is_on_picture(tokens, mention.start))
+            is_described = mention.end < len(tokens) and tokens[mention.end].kind in _DESCRIBES
+            is_nobody = (is_absent and not is_described) or _is_shape(tokens, mention, bool(found))
+            if not is_nobody and not (found and (_is_example(tokens, mention.start) or _is_where(tokens, mention))):
                 found.append(mention)
             end = mention.end
         elif (
@@ -58,8 +89,29 @@ def mentions_in(tokens: list[Entry], text: str) -> list[Mention]:
         ):
             found.append(Mention(place, place, place + 1, None, None, False, "", is_figure=True))
         elif token.text in _SUBJECTS and not found:
-            found.append(Mention(place, place, place + 1, token.gender, None, token.text == "they", "the"))
+            found.append(_by_pronoun(token, place))
+        elif token.kind == "pronoun" and token.gender is not None and not found and owner is None:
+            owner = _by_pronoun(token, place)
+    if owner is not None and found and _is_somebody_else(tokens, owner, found[0]):
+        return [owner, *found]
     return found[1:] if len(found) > 1 and _is_where(tokens, found[0]) else found
+
+
+def _by_pronoun(token: Entry, place: int) -> Mention:
+    return Mention(place, place, place + 1, token.gender, None, token.text == "they", "the")
+
+
+def _is_somebody_else(tokens: list[Entry], owner: Mention, mention: Mention) -> bool:
+    """ "her coat is grey; | people pass", "her coat is grey. | A man passes"; but "in her coat, | a woman", "holding his bag, | a woman".
+
+    owner: the pronoun before.
+    """
+    if mention.is_figure or owner.start >= mention.start or tokens[mention.start - 1].kind == "be":
+        return False
+    if mention.plural:
+        return True
+    is_other = mention.gender == 1 - (owner.gender or 0) and mention.determiner not in ("the", "this", "that")
+    return is_other and any(token.kind == "stop" for token in tokens[owner.end : mention.start])
 
 
 def names_person(text: str) -> bool:
@@ -69,10 +121,10 @@ def names_person(text: str) -> bool:
 
 @cache
 def lone_noun() -> re.Pattern[str]:
-    """Most captions name one person, by one noun before any "he", and show no pictures."""
+    """Most captions name one person, by one noun before any "his" or "no", and show no pictures."""
     others = any_of("person", "lifeless", "figure", "picture")[1:-1] + any_of("word", only=spelt("animals"))[1:-1]
-    he = any_of("pronoun", only=_SUBJECTS)[1:-1]
-    return re.compile(f"[^{others}{he}]*+({any_of('person')})[^{others}]*+")
+    before = any_of("pronoun", "neg")[1:-1]
+    return re.compile(f"[^{others}{before}]*+({any_of('person')})[^{others}]*+")
 
 
 @cache
@@ -132,10 +184,39 @@ def _is_clothed(tokens: list[Entry], i: int) -> bool:
     return after in (["det", "wear"], ["relative", "wear"]) or (begins and after[:1] in (["in"], ["wear"]))
 
 
+def _is_absent(tokens: list[Entry], mention: Mention) -> bool:
+    """ "no | other people", "without | pedestrians", "no cars or | people"; but "no hat or | a woman"."""
+    i = mention.start - 1
+    if i > 0 and tokens[i].item in ("or", "nor") and mention.determiner not in spelt("articles"):
+        while i > 0 and tokens[i].kind in _IN_LIST_OF_ABSENT:
+            i -= 1
+    return i >= 0 and tokens[i].kind == "neg" and tokens[i].text in _ABSENT
+
+
+def _is_shape(tokens: list[Entry], mention: Mention, is_further: bool) -> bool:
+    """ "has a | figure", "her | figure", "long hair and an athletic | figure", "the | figure of a woman"; but "a man with a | figure behind
+    him"."""
+    if tokens[mention.first].text != "figure" or mention.end > mention.first + 1:
+        return False
+    if tokens[mention.start].kind == "pronoun" or (mention.end < len(tokens) and tokens[mention.end].text == "of"):
+        return True
+    before = tokens[mention.start - 1].kind if mention.start > 0 else ""
+    if not is_further:
+        return before == "with" and mention.start == 1
+    if any(token.text in _SHAPES for token in tokens[mention.start : mention.first]):
+        return before in ("with", "wear", "joiner", "comma")
+    return before in ("with", "wear") and not (mention.end < len(tokens) and tokens[mention.end].kind in _DOES)
+
+
 def _is_example(tokens: list[Entry], start: int) -> bool:
-    """ "dressed | as a clown", "poses | like a model": no further person; but "a man waits as a woman passes"."""
+    """ "dressed | as a clown", "poses | like a model", "with the build | of a model": no further person; but "a man waits as a woman
+    passes"."""
     before = [token.text for token in tokens[max(0, start - 2) : start]]
-    return before[-1:] == ["like"] or (before[-1:] == ["as"] and before[0] in spelt("before_as"))
+    return (
+        before[-1:] == ["like"]
+        or (before[-1:] == ["as"] and before[0] in spelt("before_as"))
+        or (before[-1:] == ["of"] and before[0] in _BUILDS)
+    )
 
 
 def _is_where(tokens: list[Entry], mention: Mention) -> bool:

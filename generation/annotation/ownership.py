@@ -59,7 +59,7 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
         return mention.determiner == "the" and len(others) == 1
     if renames(tokens, mention) or is_apposed(tokens, mentions, mention, main):
         return not others
-    if before is not None and before.item == "or" and mention.start == main.end + 1:
+    if before is not None and before.item == "or" and _is_named_before(tokens, mentions, mention, main):
         return True
     if mention.determiner in ("the", "this", "that"):
         if _side(tokens, mention) not in ("", _side(tokens, main)):
@@ -68,7 +68,9 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
         if same_noun and any(token.text in spelt("first") for token in tokens[mention.start : mention.first]):
             return True
         unknown_so_far = not others and main.gender is None and not main.plural
-        return (same_noun and all(tokens[o.first].text != tokens[main.first].text for o in others)) or unknown_so_far
+        if unknown_so_far or names_pronoun(tokens, mention, main, others):
+            return True
+        return same_noun and all(tokens[o.first].text != tokens[main.first].text for o in others)
     return mention.determiner != "another" and _is_loop(tokens, mentions, mention, main)
 
 
@@ -78,16 +80,46 @@ def renames(tokens: list[Entry], mention: Mention) -> bool:
     return i > 1 and tokens[i - 1].kind == "be" and tokens[i - 2].text not in ("him", "her", "them", "it")
 
 
+def names_pronoun(tokens: list[Entry], mention: Mention, main: Mention, others: list[Mention]) -> bool:
+    """ "she wears a coat. The | woman has a hat"."""
+    if tokens[main.first].kind != "pronoun" or mention.plural or mention.gender != main.gender or mention.determiner != "the":
+        return False
+    return all(o.plural or o.gender == 1 - (main.gender or 0) for o in others)
+
+
+def _is_named_before(tokens: list[Entry], mentions: list[Mention], mention: Mention, main: Mention) -> bool:
+    """ "a man or | a woman", "the person is a man or | a woman"."""
+    before = mentions[mentions.index(mention) - 1]
+    is_name = before is main or renames(tokens, before) or is_apposed(tokens, mentions, before, main)
+    return is_name and mention.start == before.end + 1
+
+
 def is_apposed(tokens: list[Entry], mentions: list[Mention], mention: Mention, main: Mention) -> bool:
-    """ "the cyclist, | an older man, wears", "the guard, | male, wears", but not the list "a cyclist, a man and a dog"."""
+    """ "the cyclist, | an older man, wears", "the guard, | male, wears", "person: | man", but not the list "a cyclist, a man and a dog"."""
+    if main.plural or mention.plural or (main.gender is not None and mention.gender not in (None, main.gender)):
+        return False
+    if _is_value(tokens, mention, main):
+        between = mentions[mentions.index(main) + 1 : mentions.index(mention)]
+        return all(_is_value(tokens, other, main) for other in between)
     before = mentions[mentions.index(mention) - 1]
     again = before.determiner in ("the", "this", "that") and tokens[before.first].text == tokens[main.first].text
     if not (before is main or again) or tokens[before.end].kind != "comma" or mention.start != before.end + 1:
         return False
     is_one = mention.determiner in ("a", "an") or tokens[mention.first].text in spelt("sexes")
-    says_more = is_one and main.gender is None and not main.plural and not mention.plural
     after = [token.kind for token in tokens[mention.end : mention.end + 2]]
-    return says_more and after[:1] != ["joiner"] and after not in (["comma", "joiner"], ["comma", "det"])
+    is_list = after[:1] == ["joiner"] and tokens[mention.end].item != "or"
+    return is_one and main.gender is None and not is_list and after not in (["comma", "joiner"], ["comma", "det"])
+
+
+def _is_value(tokens: list[Entry], mention: Mention, main: Mention) -> bool:
+    """ "person: | man", "gender: male, age: | adult", "a person walking, | male, with short hair"."""
+    before = tokens[mention.start - 1]
+    says_gender = main.gender is None and mention.gender is not None
+    if before.text == ":":
+        return says_gender or not mention.determiner
+    is_alone = not mention.determiner and before.kind in ("comma", "stop")
+    is_alone = is_alone and (mention.end == len(tokens) or tokens[mention.end].kind in ("comma", "stop"))
+    return is_alone and (says_gender or tokens[mention.first].text in spelt("sexes"))
 
 
 def _side(tokens: list[Entry], mention: Mention) -> str:
@@ -105,6 +137,8 @@ def _is_loop(tokens: list[Entry], mentions: list[Mention], mention: Mention, mai
     """The same words again, perhaps cut at the end of the caption."""
     if _text(tokens, mention) != _text(tokens, main):
         return False
+    if {t.text for t in tokens[main.end : mention.start]} <= {",", *(t.text for t in tokens[main.start : main.end])}:
+        return True  # "a man, a man, | a man in a coat"
     first, again = _description(tokens, mentions, main), _description(tokens, mentions, mention)
     if first == again or (len(first) >= _MIN_REPEATED and again[: len(first)] == first):
         return True

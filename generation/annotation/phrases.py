@@ -106,14 +106,14 @@ class _State:
             self.everywhere = False
 
     def _is_bridge(self, i: int) -> bool:
-        """ "a coat of green wool", "the back of it is red", "neither black nor blue", "has a dress on that is red"."""
+        """ "a coat of green wool", "coat: green", "the back of it is red", "neither black nor blue", "has a dress on that is red"."""
         token = self.tokens[i]
-        is_of = (token.text == "of" and self.end == i) or (token.text == "it" and i > 0 and self.tokens[i - 1].text == "of")
+        is_of = (token.text in ("of", ":") and self.end == i) or (token.text == "it" and i > 0 and self.tokens[i - 1].text == "of")
         return is_of or token.item == "nor" or is_adverb(self.tokens, i)
 
     def is_behind_its_noun(self, i: int) -> bool:
         """A colour at i is said of the noun before: "his hat is | red", "a hat | red"; but not "a hoodie, red and blue leggings"."""
-        is_behind = kind_at(self.tokens, i - 1) in _BEFORE_PREDICATE or (i > 0 and self.tokens[i - 1].text == "of") or self.end == i
+        is_behind = kind_at(self.tokens, i - 1) in _BEFORE_PREDICATE or (i > 0 and self.tokens[i - 1].text in ("of", ":")) or self.end == i
         return is_behind and self.is_predicated
 
     def describe(self, phrase: Phrase) -> None:
@@ -303,6 +303,8 @@ class _State:
     def _read_person(self, i: int) -> None:
         self.relation, self.target, self.before_of = "worn", "", None
         self._end_scope()
+        if self.negated:  # "no people are around, and he wears a hat"
+            self.negated, self.has_negated = self._scope_goes_on(i + 1, is_list=False), True
 
     def _read_pronoun(self, i: int) -> None:
         """A new clause ("his jacket is blue") starts with what the person wears."""

@@ -15,6 +15,7 @@ _WORDS = re.compile(r"[a-z]+|\d+s?|'s|[,.;:!?/&]")
 CUTS = ((" a ", " a\0 "), (" and ", " and\0 "), (",", ",\0"), (".", ".\0"), (" with ", "\0 with "))
 _DASH = re.compile("—| – ")  # "a coat — black — and"; "off–white" is one word
 _ELISION = re.compile(r"n't\b")
+_BEFORE_COUNTED = frozenset({"modifier", "age", "size", "colour", "word"})
 _OF_SEVERAL = re.compile(r"s' (?!(?:a|and|with)\b)(?=[a-z])")  # "the boys' coats"; nothing is owned by them where texts are cut
 
 
@@ -58,9 +59,22 @@ def tokens_of(text: str) -> list[Entry]:
         for phrase, entry in options or ():
             if phrase == words[start : start + len(phrase)]:
                 end = start + len(phrase)
-                entries[start:end] = [entry if entry.kind != "filler" else None, *[None] * (len(phrase) - 1)]
+                entries[start:end] = [_in_text(entry, entries[end:]), *[None] * (len(phrase) - 1)]
                 break
     return [entry for entry in entries if entry is not None]
+
+
+def _in_text(phrase: Entry, following: list[Entry | None]) -> Entry | None:
+    """What a listed phrase becomes: framing is left out, but "a pair of | women" are not "a women"."""
+    if phrase.kind != "filler":
+        return phrase
+    kinds = (entry.kind for entry in following if entry is not None and entry.kind not in _BEFORE_COUNTED)
+    return _several() if phrase.text.endswith(" of") and next(kinds, "") == "person" else None
+
+
+@cache
+def _several() -> Entry:
+    return lexicon().single["several"]
 
 
 def _split(text: str) -> list[str]:

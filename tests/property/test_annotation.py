@@ -227,6 +227,13 @@ _WORDS = [
     "while",
     "child",
     "boyfriend",
+    "figure",
+    "women",
+    "people",
+    "male",
+    ":",
+    "30s",
+    "couple~of",
     "waering",
 ]
 texts_of_words = st.lists(st.sampled_from(_WORDS), max_size=24).map(lambda words: " ".join(words).replace("~", " "))
