@@ -20,9 +20,7 @@ _DESCRIBES = ("with", "wear", "hold", "relative")
 _DOES = frozenset({"with", "in", "wear", "hold", "verb", "place"})  # somebody, and not a body
 _ABSENT = frozenset({"no", "not", "without", "zero", "free of", "devoid of"})  # negators of persons
 _IN_LIST_OF_ABSENT = BEFORE_PERSON | NOUNS | {"person", "joiner", "comma"}
-_BUILDS = frozenset(
-    {"build", "physique", "figure", "stature", "posture", "gait", "air", "look", "looks", "height", "style", "uniform", "outfit"}
-)
+_BUILDS = frozenset({"build", "physique", "figure", "stature", "posture", "gait", "air", "look", "looks", "height", "style"})
 _SHAPES = frozenset(
     {
         "slim",
@@ -215,7 +213,7 @@ def _is_example(tokens: list[Entry], start: int) -> bool:
     return (
         before[-1:] == ["like"]
         or (before[-1:] == ["as"] and before[0] in spelt("before_as"))
-        or (before[-1:] == ["of"] and before[0] in _BUILDS)
+        or (before[-1:] == ["of"] and before[0] in _BUILDS and tokens[start].text in spelt("articles"))
     )
 
 
