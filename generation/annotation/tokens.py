@@ -16,6 +16,12 @@ CUTS = ((" a ", " a\0 "), (" and ", " and\0 "), (",", ",\0"), (".", ".\0"), (" w
 _DASH = re.compile("—| – ")  # "a coat — black — and"; "off–white" is one word
 _ELISION = re.compile(r"n't\b")
 _BEFORE_COUNTED = frozenset({"modifier", "age", "size", "colour", "word"})
+_ANSWERED = re.compile(  # "hat: none visible" is "no hat"; of "hat: unknown" nothing is left
+    r"""\b(?P<item>[a-z][a-z -]{1,30})["']?\s?:\s?["']?
+    (?:(?P<no>(?:no|none|not|false|absent|nothing)(?:[ ](?:visible|present|seen|shown|worn|carried|(?P=item)))*)
+    |unknown|unclear|not[ ]sure|n/a)\b["']?(?=\s*(?:[,.;\n}]|$))""",
+    re.VERBOSE,
+)
 _OF_SEVERAL = re.compile(r"s' (?!(?:a|and|with)\b)(?=[a-z])")  # "the boys' coats"; nothing is owned by them where texts are cut
 
 
@@ -82,6 +88,7 @@ def _split(text: str) -> list[str]:
     if _PLAIN.fullmatch(text):
         return text.replace("-", " ").replace(",", " , ").replace(".", " . ").split()
     text = _DASH.sub(" , ", text.replace("’", "'").replace("`", "'"))
+    text = _ANSWERED.sub(lambda one: f"no {one['item']}. " if one["no"] else " ", text) if ":" in text else text
     text = _OF_SEVERAL.sub("s 's ", text) if "s' " in text else text
     return _WORDS.findall(_ELISION.sub(" not", text) if "n't" in text else text)
 
