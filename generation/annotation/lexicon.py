@@ -41,6 +41,7 @@ _NOUN_LISTS = {
     "parts": "part",
     "sleeve_nouns": "sleeve",
     "not_bags": "accessory",
+    "not_bald": "accessory",
     "not_persons": "accessory",
     "hair": "hair",
     "accessories": "accessory",
