@@ -99,7 +99,7 @@ class Facts:
     def _add_predicate(self, phrase: Phrase, colours: Colours) -> None:
         garment, before = self._garment_before, self._before
         if phrase.resumes and before is not self._described:
-            garment = self._worn_thing = self._interrupted(garment)
+            garment = self._worn_thing = self._interrupted(garment, before)
         self._described = before
         if garment is not None:
             garment.colours += colours
@@ -115,8 +115,10 @@ class Facts:
         elif before is not None and before.head is not None and before.head.kind == "hair" and phrase.size is not None:
             self.hair += (1 - phrase.size,)  # sizes count long as 0, hair_length as 1
 
-    def _interrupted(self, garment: _Garment | None) -> _Garment | None:
-        """ "his | shirt, open over a tee, is grey". garment: the noun before, if it is one."""
+    def _interrupted(self, garment: _Garment | None, before: Phrase | None) -> _Garment | None:
+        """ "his | shirt, open over a tee, is grey"; none of "his cap, low on his head, is grey". garment: the noun before, if it is one."""
+        if before is not None and before.says in _ON_GARMENTS:
+            return self._worn_thing
         earlier = self._garments if garment is None else self._garments[:-1]
         return earlier[-1] if earlier else garment
 
@@ -238,10 +240,10 @@ def _colours_of(garments: Iterable[_Garment], stated: Colours, is_open: bool) ->
     upper = lower = stated
     upper_is_open = lower_is_open = is_open
     for garment in garments:
-        if garment.part != "lower":
+        if garment.part in ("upper", "both"):
             upper += garment.colours
             upper_is_open = upper_is_open or garment.is_open_choice
-        if garment.part != "upper":
+        if garment.part in ("lower", "both"):
             lower += garment.colours
             lower_is_open = lower_is_open or garment.is_open_choice
     return () if upper_is_open else upper, () if lower_is_open else lower

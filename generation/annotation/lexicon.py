@@ -23,7 +23,7 @@ class Entry:
     gender: int | None = None  # person, pronoun
     age: int | None = None  # person
     plural: bool = False  # person
-    part: str = ""  # garment: upper, lower, both
+    part: str = ""  # garment: upper, lower, both; empty: not stated
     sleeve: int | None = None  # garment, sleeve word
     type: int | None = None  # garment
     length: int | None = None  # garment

@@ -30,6 +30,9 @@ _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
 _KEEPS_PREDICATE = frozenset({"comma", "det", "be", "relative", "in", "neg", "ender", "all", "both", "kind_of"})
 _BEFORE_PREDICATE = frozenset({"in", "be", "det", "kind_of"})
 _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronoun"})
+_DESCRIBES_PERSON = frozenset({"det", "person", "modifier", "age", "size", "number"})
+_COLOURABLE = frozenset({"garment", "hat", "bag", "accessory"})
+_BEFORE_CLAUSE = frozenset({"stop", "comma", "joiner", "relative"})
 _BREAKS = frozenset({"stop", "comma", "relative"})
 
 
@@ -79,6 +82,7 @@ class _State:
         self.tokens = tokens
         self.asked: dict[str, Any] = {}
         self._carry = carry
+        self._start = 0  # of the last phrase with a noun
 
     def __getattr__(self, name: str) -> Any:
         """What these tokens have not settled is as the words before them left it."""
@@ -106,15 +110,18 @@ class _State:
             self.everywhere = False
 
     def _is_bridge(self, i: int) -> bool:
-        """ "a coat of green wool", "coat: green", "the back of it is red", "neither black nor blue", "has a dress on that is red"."""
+        """ "a coat of wool", "coat: green", "pants are of a gray", "the back of it is red", "neither black nor blue", "has a dress on that is red"."""
         token = self.tokens[i]
-        is_of = (token.text in ("of", ":") and self.end == i) or (token.text == "it" and i > 0 and self.tokens[i - 1].text == "of")
+        before = at(self.tokens, i - 1)
+        is_of = (token.text == "of" and before.kind == "be") or (token.text in ("of", ":") and self.end == i)
+        is_of = is_of or (token.text == "it" and before.text == "of")
         return is_of or token.item == "nor" or is_adverb(self.tokens, i)
 
     def is_behind_its_noun(self, i: int) -> bool:
-        """A colour at i is said of the noun before: "his hat is | red", "a hat | red"; but not "a hoodie, red and blue leggings"."""
-        is_behind = kind_at(self.tokens, i - 1) in _BEFORE_PREDICATE or (i > 0 and self.tokens[i - 1].text in ("of", ":")) or self.end == i
-        return is_behind and self.is_predicated
+        """A colour at i is said of the noun before: "his hat is | red", "a hat | red"; but not "a hoodie, red and blue leggings",
+        "a bun in | blue and white clothes"."""
+        is_behind = kind_at(self.tokens, i - 1) in _BEFORE_PREDICATE or at(self.tokens, i - 1).text in ("of", ":") or self.end == i
+        return is_behind and self.is_predicated and not (kind_before(self.tokens, i) == "in" and self.target in ("hair", "hairstyle"))
 
     def describe(self, phrase: Phrase) -> None:
         """Write the state into a phrase that starts now."""
@@ -172,7 +179,7 @@ class _State:
             if kind == "word" and phrase.word in spelt("layered"):
                 pass  # "a shirt layered | open over a vest"
             elif kind != "body":  # "a coat, belted at the waist, over a dress"
-                self.target, self.end = kind if kind in _TARGETS else "", phrase.end
+                self.target, self._start, self.end = kind if kind in _TARGETS else "", phrase.start, phrase.end
             else:
                 self.end = phrase.end
             may_be_coloured = kind != "body" or phrase.word in spelt("sides")
@@ -236,6 +243,7 @@ class _State:
             self._read_layer(i)  # "a blazer (that hangs open) on a white shirt"
         else:  # "in the pockets of his black jacket", "the collar of her coat"
             is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i) or self._is_of_garment(i)
+            is_worn = is_worn or self._is_from_to(i)
             self.before_of = self.relation if self.tokens[i].text == "of" else None
             self.relation = "worn" if is_worn else "placed"
 
@@ -263,6 +271,12 @@ class _State:
             return False
         return (what == "sleeve" or kind_at(self.tokens, i + 1) == "pronoun") and is_before_garment(self.tokens, i)
 
+    def _is_from_to(self, i: int) -> bool:
+        """ "in white from | her hat to her shoes"."""
+        if self.tokens[i].text != "from" or not is_before_garment(self.tokens, i, ("garment", "hat")):
+            return False
+        return any(token.text == "to" for token in self.tokens[i + 2 : i + 6])
+
     def _is_of_garment(self, i: int) -> bool:
         """ "the train of her gown", "because of his hat"."""
         return (
@@ -279,18 +293,35 @@ class _State:
         begin = i
         while begin > 0 and self.tokens[begin - 1].text in spelt("layered"):
             begin -= 1
-        if self._is_after_break(begin) and is_before_garment(self.tokens, i):
-            self.relation = "worn"  # "over a black shirt he wears a jacket", "a shirt, worn over a vest"
+        begins = self._is_after_break(begin) or kind_at(self.tokens, i - 1) == "wear"
+        if begins and is_before_garment(self.tokens, i):
+            self.relation = "worn"  # "over a shirt he wears a jacket", "a shirt, worn over a vest", "a shirt that he wears over a vest"
             return
-        may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and is_before_garment(self.tokens, i))
+        below = ("garment", "hat") if self.target == "part" else ("garment",)  # "the hood is up over a cap"
+        may_lie_over = self.target in ("garment", "hair", "hairstyle") or (self.target != "" and is_before_garment(self.tokens, i, below))
         is_layer = may_lie_over and self.end != NO_END
         is_layer = is_layer and all(t.kind in _LAYER_LINKS or t.text in spelt("layered") for t in self.tokens[self.end : i])
         self.relation = "worn" if is_layer else "placed"
 
     def _read_be(self, i: int) -> None:
         self._end_scope()
-        if kind_at(self.tokens, i - 1) in ("wear", "comma", "det") or (i > 0 and self.tokens[i - 1].text in spelt("referring")):
+        before = at(self.tokens, i - 1)
+        is_behind_wearer = before.kind == "person" and self._is_of_wearer(i)
+        if before.kind in ("wear", "comma", "det") or before.text in spelt("referring") or is_behind_wearer:
             self.is_predicated = self.target != ""  # "the shirt he is wearing is red", "a coat, which is new, is red", "a skirt, it is red"
+        if before.kind in _COLOURABLE and self.end == i and self._began_clause():
+            self.is_predicated, self.end = True, i + 1  # "his shoes are | in red"; but "a man in a coat is | in red"
+
+    def _began_clause(self) -> bool:
+        """Whether the last noun phrase did: ". His | red coat". A colour at the start of these tokens may stand behind another noun."""
+        i = self._start
+        while kind_at(self.tokens, i - 1) == "det" or is_possessive(at(self.tokens, i - 1)):
+            i -= 1
+        return kind_at(self.tokens, i - 1) in _BEFORE_CLAUSE or (i == 0 and self.tokens[0].kind != "colour")
+
+    def _is_of_wearer(self, i: int) -> bool:
+        """ "the coat of the woman | is red"."""
+        return at(self.tokens, _before_person(self.tokens, i - 1) - 1).text in spelt("of_wearer")
 
     def _read_comma(self, i: int) -> None:
         if not self.has_negated:
@@ -301,10 +332,18 @@ class _State:
         self.negated = False
 
     def _read_person(self, i: int) -> None:
-        self.relation, self.target, self.before_of = "worn", "", None
+        self.relation, self.before_of = "worn", None
+        if not self._is_wearer(i):
+            self.target = ""
         self._end_scope()
         if self.negated:  # "no people are around, and he wears a hat"
             self.negated, self.has_negated = self._scope_goes_on(i + 1, is_list=False), True
+
+    def _is_wearer(self, i: int) -> bool:
+        """ "the coat that | the woman wears is red", "the coat worn by | the young man is red"."""
+        begin = _before_person(self.tokens, i)
+        begin -= at(self.tokens, begin - 1).text in spelt("of_wearer")
+        return begin <= self.end <= i
 
     def _read_pronoun(self, i: int) -> None:
         """A new clause ("his jacket is blue") starts with what the person wears."""
@@ -339,6 +378,13 @@ class _State:
 
 
 _READERS = {name.removeprefix("_read_"): reader for name, reader in vars(_State).items() if name.startswith("_read_")}
+
+
+def _before_person(tokens: list[Entry], i: int) -> int:
+    """Where the description of the person at i begins: "| the young woman"."""
+    while kind_at(tokens, i - 1) in _DESCRIBES_PERSON:
+        i -= 1
+    return i
 
 
 def _what_it_says(phrase: Phrase) -> str:

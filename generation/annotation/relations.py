@@ -70,14 +70,15 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     i = phrase.end
     if at(tokens, i).text == "of" and at(tokens, i + 1).kind == "word":
         i += 2  # "a bag of onions | sits on the ground"
-    if begins and at(tokens, i).text in spelt("lying") and [token.kind for token in tokens[: phrase.start]] in ([], ["det"]):
-        return "placed"  # the caption begins with it: "a bag lies next to a man"
+    is_first = begins and [token.kind for token in tokens[: phrase.start]] in ([], ["det"])  # the caption begins with it
+    if is_first and at(tokens, i).text in spelt("lying"):
+        return "placed"  # "a bag lies next to a man"
     is_subject = _is_subject(tokens, phrase.start, begins)
     is_clause = _is_clause(tokens, i, is_subject)
     i += is_clause
     i = _behind_carried(tokens, i, phrase, is_clause or is_subject)
     preposition = at(tokens, i).text
-    if preposition == "of" and _is_person(tokens, i + 1):
+    if preposition == "of" and _is_person(tokens, i + 1) and not is_first:
         return "other"  # "the bag of a woman"
     if preposition in _NEAR and not (i == phrase.end and _is_worn(tokens, phrase)):
         return "placed" if phrase.relation != "held" and _is_beside(tokens, i + 1) else None  # but "pulls a suitcase behind her"

@@ -65,7 +65,9 @@ def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> P
     i = start
     while i < len(tokens):
         kind = tokens[i].kind
-        if kind in NOUNS:
+        if is_predicated and tokens[i].text in spelt("predicates"):
+            pass  # "her top is | a sleeveless garment"
+        elif kind in NOUNS:
             if head >= 0 and not _compounds(tokens[head], tokens[i]):
                 break
             head = i
@@ -88,8 +90,8 @@ def parse_run(tokens: list[Entry], start: int, is_predicated: bool = False) -> P
             pass  # "a black running jacket"
         elif kind in ("joiner", "comma") and head < 0 and unknown < 0 and i > start and _continues(tokens, i, is_predicated):
             choice = choice or (tokens[i].item == "or" and bool(phrase.colours))
-        elif head < 0 and unknown < 0 and phrase.colours and _is_or_another(tokens, i):
-            choice = True
+        elif head < 0 and unknown < 0 and phrase.colours and _is_another(tokens, i, start):
+            choice = tokens[i].item == "or"
             i += 1
         elif kind in ("comma", "neg") and head < 0 and unknown < 0 and phrase.colours and (after := _behind_denied_colour(tokens, i)):
             i = after - 1
@@ -121,9 +123,17 @@ def _continues(tokens: list[Entry], i: int, is_predicated: bool) -> bool:
     if is_predicated and (is_list or leads_to_noun(tokens, i + 1 + is_last_comma)):
         return _describes_what_follows(tokens, i)
     if is_last_comma and after[1:] and after[1] in MODIFIERS:
-        return before in MODIFIERS
+        return before in MODIFIERS and not _is_between_commas(tokens, i)
     is_after = before in MODIFIERS or (before == "comma" and tokens[i].kind == "joiner" and tokens[i - 2].kind in MODIFIERS)
     return is_after and bool(after) and after[0] in MODIFIERS and tokens[i].item != "nor"
+
+
+def _is_between_commas(tokens: list[Entry], i: int) -> bool:
+    """ "a blue jacket, dark green |, and gray trousers", but not "a blue, white, and yellow jacket"."""
+    i -= 1
+    while i > 0 and tokens[i].kind in MODIFIERS:
+        i -= 1
+    return tokens[i].kind == "comma" and not (i > 0 and tokens[i - 1].kind in MODIFIERS)
 
 
 def leads_to_noun(tokens: list[Entry], i: int) -> bool:
@@ -170,10 +180,12 @@ def _describes_what_follows(tokens: list[Entry], i: int) -> bool:
     return tokens[first].text in spelt("articles") and not are_trousers and not is_unknown
 
 
-def _is_or_another(tokens: list[Entry], i: int) -> bool:
-    """ "a brown or a dark blue jacket"."""
+def _is_another(tokens: list[Entry], i: int, start: int) -> bool:
+    """ "a brown or a dark blue jacket", "a red and a blue jacket", but not "in black and a blue jacket". start: of the phrase."""
     kinds = [token.kind for token in tokens[i + 1 : i + 4]]
-    return tokens[i].item == "or" and (kinds[:2] == ["det", "colour"] or kinds == ["det", "modifier", "colour"])
+    is_one = start > 0 and tokens[start - 1].text in spelt("articles") and tokens[i - 1].kind == "colour"
+    is_joined = tokens[i].item == "or" or (tokens[i].item == "and" and is_one)
+    return is_joined and (kinds[:2] == ["det", "colour"] or kinds == ["det", "modifier", "colour"])
 
 
 def _behind_denied_colour(tokens: list[Entry], i: int) -> int:

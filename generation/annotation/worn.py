@@ -10,7 +10,7 @@ Looks = tuple["Look", ...]
 class Look(NamedTuple):
     """None: not stated, or a choice is left."""
 
-    part: str  # upper, lower, both
+    part: str  # upper, lower, both; empty: not stated
     sleeve: int | None
     type: int | None
     length: int | None
