@@ -1,4 +1,5 @@
-"""Person nouns that name nobody ("boyfriend jeans", "her teens", "a child's bike"); ages that name somebody ("a 16 year old in a cap")."""
+"""Person nouns that name nobody ("boyfriend jeans", "her teens", "a child's bike"); ages that name somebody ("a 16 year old in a cap");
+"short" for shorts ("a white shirt and black short")."""
 
 import re
 from dataclasses import replace
@@ -7,14 +8,20 @@ from functools import cache
 from generation.annotation.ages import is_stated_decade
 from generation.annotation.lexicon import Entry, lexicon, spelt
 from generation.annotation.mentions import BEFORE_PERSON
+from generation.annotation.neighbours import at, is_possessive, kind_at
+from generation.annotation.runs import MODIFIERS, NOUNS
 from generation.annotation.symbols import POSSESSIVE, any_of, in_symbols, symbols
 
 _NOUN_AFTER_MODIFIER = frozenset({"garment", "hat", "bag", "accessory", "hairstyle", "headwear"})
 _NOBODY = Entry("", "")
+_IN_DESCRIPTION = MODIFIERS | {"joiner", "comma", "word"}
+_SHORT_THINGS = frozenset({"hair", "hairstyle", "sleeve", "person"})
+_THINGS = NOUNS | {"person"}
+_BEFORE_SHORTS = frozenset({"det", "joiner", "comma", "wear", "in", "with"})
 
 
 def settle_modifiers(tokens: list[Entry], text: str) -> tuple[list[Entry], str]:
-    """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike").
+    """Person nouns that name nobody become modifiers ("boyfriend jeans") or possessives ("a child's bike"), a lone "short" shorts.
 
     Takes and returns the tokens, and the same in symbols.
     """
@@ -27,6 +34,9 @@ def settle_modifiers(tokens: list[Entry], text: str) -> tuple[list[Entry], str]:
         if token.kind == "years":
             if _names_person(tokens, i):
                 changes[i] = _person_of_age(int((tokens[i - 1].value or 0) >= 18))
+        elif token.text == "short":
+            if _are_shorts(tokens, i):
+                changes[i] = lexicon().single["shorts"]
         elif token.text == "teens" and is_stated_decade(tokens, i):
             changes[i] = _teens()
         elif following.text == "'s" and _owns(tokens, i):
@@ -48,6 +58,27 @@ def _names_person(tokens: list[Entry], i: int) -> bool:
 def _owns(tokens: list[Entry], i: int) -> bool:
     """ "a woman's purse", but not "the man's wearing a hat"."""
     return i + 2 >= len(tokens) or tokens[i + 2].kind not in ("wear", "hold", "verb", "det", "in", "neg")
+
+
+def _are_shorts(tokens: list[Entry], i: int) -> bool:
+    """ "a white shirt and black | short", "her | short is in white", "a t-shirt, | short in black"; but "hair, black | short", "her black |
+    short and curly hair". Nothing that it may describe follows at once (`_maybe_nobody`)."""
+    after = i + 1
+    while kind_at(tokens, after) in _IN_DESCRIPTION:
+        after += 1
+    start = i
+    while kind_at(tokens, start - 1) in ("colour", "modifier"):
+        start -= 1
+    before = next((token for token in reversed(tokens[:start]) if token.kind in _THINGS), _NOBODY)
+    if kind_at(tokens, after) in _SHORT_THINGS or before.kind in ("hair", "hairstyle"):
+        return False
+    has_colour = any(token.kind == "colour" for token in tokens[start:i])
+    if is_possessive(at(tokens, start - 1)):
+        return has_colour or after == i + 1
+    if has_colour:
+        return kind_at(tokens, start - 1) in _BEFORE_SHORTS
+    in_colour = [token.kind for token in tokens[i - 1 : i + 3]] == ["comma", "size", "in", "colour"]
+    return in_colour and before.part == "upper" and kind_at(tokens, i + 3) not in NOUNS | MODIFIERS
 
 
 @cache
@@ -77,5 +108,6 @@ def _maybe_nobody() -> re.Pattern[str]:
     """All that may need a change, and little else."""
     certain = any_of("years") + "|" + any_of("person", only=spelt("decades") | spelt("models"))
     possessive, nouns, before = any_of("be", only=spelt("possessive")), any_of("person"), any_of(*_NOUN_AFTER_MODIFIER)
-    any_ = any_of("person", "years")  # first, because a search for one class is fast
-    return re.compile(f"{any_}(?:(?<={certain})|(?<={nouns})(?={possessive}|{before}))")
+    short, described = any_of("size", only=spelt("shorts")), any_of("person", "word", "years", "place", *NOUNS, *MODIFIERS)
+    any_ = any_of("person", "years")[:-1] + short[1:]  # first, because a search for one class is fast
+    return re.compile(f"{any_}(?:(?<={certain})|(?<={nouns})(?={possessive}|{before})|(?<={short})(?!{described}))")
