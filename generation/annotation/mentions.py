@@ -176,10 +176,15 @@ def _gender_of_group(tokens: list[Entry], end: int) -> int | None:
 
 
 def _is_clothed(tokens: list[Entry], i: int) -> bool:
-    """ "a dog | that wears a sweater", ", and a dog | in a sweater"; but "walking a dog in a sweater"."""
-    before, after = [t.kind for t in tokens[max(0, i - 2) : i]], [t.kind for t in tokens[i + 1 : i + 3]]
-    begins = before in (["joiner", "det"], ["comma", "det"], ["stop", "det"])
-    return after in (["det", "wear"], ["relative", "wear"]) or (begins and after[:1] in (["in"], ["wear"]))
+    """ "a dog | that wears a sweater", "a dog |, which is wearing a sweater", ", and a dog | in a sweater", "the leash of a dog | in a
+    sweater"; but "walking a dog in a sweater"."""
+    before, after = tokens[max(0, i - 2) : i], tokens[i + 1 : i + 5]
+    begins = [t.kind for t in before] in (["joiner", "det"], ["comma", "det"], ["stop", "det"], ["place", "det"])
+    if begins and (before[0].kind != "place" or before[0].text == "of") and after and after[0].kind in ("in", "wear"):
+        return True
+    if [t.text for t in after[:2]] == [",", "which"]:
+        after = after[1:]
+    return [t.kind for t in after if t.kind != "be"][:2] in (["det", "wear"], ["relative", "wear"])
 
 
 def _is_absent(tokens: list[Entry], mention: Mention) -> bool:

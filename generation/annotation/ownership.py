@@ -204,7 +204,7 @@ def _returns(tokens: list[Entry], i: int, main: Mention, others: list[Mention]) 
     if token.text == "while" and following.kind in ("wear", "hold", "verb"):
         return True  # "a man passes a woman while holding a bag"
     if token.kind == "comma":
-        return following.text in spelt("finite")  # "a man, beside a woman in red, wears a hat"
+        return following.text == "is" or following.text in spelt("finite")  # "a man, beside a woman in red, wears a hat"
     if token.kind != "pronoun":
         return False
     if token.item:
