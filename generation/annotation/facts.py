@@ -159,8 +159,9 @@ class Facts:
         if not phrase.negated and value is not None:  # whatever is done: "running, ponytail", "cut into a bob"
             self.hair += (value,)
 
-    def _add_no_hat(self, phrase: Phrase, colours: Colours) -> None:
-        self.lacks += (("hat", "hat"),)
+    def _add_no_thing(self, phrase: Phrase, colours: Colours) -> None:
+        item = _head(phrase).item
+        self.lacks += ((item, item),)
 
     def _add_hat(self, phrase: Phrase, colours: Colours) -> None:
         head = _head(phrase)
@@ -207,7 +208,7 @@ _ADDERS = {
     "part": Facts._add_part,
     "hair": Facts._add_hair,
     "hairstyle": Facts._add_hairstyle,
-    "no_hat": Facts._add_no_hat,
+    "no_thing": Facts._add_no_thing,
     "hat": Facts._add_hat,
     "headwear": Facts._add_hat,
     "bag": Facts._add_bag,

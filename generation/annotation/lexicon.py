@@ -56,6 +56,8 @@ _WORD_LISTS = {
     "negators": "neg",
     "affirmers": "filler",
     "enders": "ender",
+    "unseen": "unseen",
+    "left_away": "away",
     "excepts": "except",
     "all_of_kind": "of_any_kind",
     "kinds_of": "kind_of",
@@ -185,7 +187,7 @@ def _described(rules: dict[str, Any]) -> list[tuple[str, Entry]]:
     kinds = {
         "garments": "garment",
         "hats": "hat",
-        "no_hat": "no_hat",
+        "no_thing": "no_thing",
         "bags": "bag",
         "hairstyles": "hairstyle",
         "sizes": "size",

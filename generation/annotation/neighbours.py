@@ -5,6 +5,8 @@ from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, may_describe
 
 _NOTHING = Entry("", "")
 _BEHIND_AN_ADVERB = frozenset({"", "be", "comma", "stop", "joiner", "wear", "hold", "with", "verb", "place"})  # a piece may end there
+_BEFORE_SUBJECT = frozenset({"", "stop", "comma", "joiner"})
+_MAY_BE_ABSENT = frozenset({"hat", "headwear", "bag", "garment"})
 _BEFORE_GARMENT = frozenset({"det", "sleeve", "be"})
 _POSSESSIVES = frozenset({"his", "her", "their", "its", "my", "your", "'s"})
 
@@ -53,6 +55,16 @@ def is_at_feet(tokens: list[Entry], phrase: Phrase) -> bool:
 
 def is_of_any_kind(tokens: list[Entry], phrase: Phrase) -> bool:
     return kind_at(tokens, phrase.end) == "of_any_kind" or kind_at(tokens, phrase.start - 1) == "kind_of"
+
+
+def is_absent(tokens: list[Entry], phrase: Phrase) -> bool:
+    """ "a hat | is not visible", "his hat | left at home"; but "the logo of his hat | is not visible", "her hat | is not visible"."""
+    if phrase.head is None or phrase.head.kind not in _MAY_BE_ABSENT:
+        return False
+    behind = kind_at(tokens, phrase.end + (kind_at(tokens, phrase.end) == "be"))
+    if behind == "unseen":
+        return kind_before(tokens, phrase.start) in _BEFORE_SUBJECT and kind_at(tokens, phrase.start - 1) != "joiner"
+    return behind == "away"
 
 
 def is_possessive(token: Entry) -> bool:

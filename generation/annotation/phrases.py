@@ -7,6 +7,7 @@ from generation.annotation.lexicon import Entry, spelt
 from generation.annotation.neighbours import (
     at,
     ends_behind,
+    is_absent,
     is_adjective,
     is_adverb,
     is_at_feet,
@@ -23,7 +24,7 @@ from generation.annotation.worn import look_of
 
 _STARTERS = NOUNS | MODIFIERS | {"word"}  # kinds that a noun phrase can begin with
 _TARGETS = frozenset({"garment", "hat", "bag", "hair", "hairstyle", "sleeve", "accessory", "part"})
-_SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_hat", "hat", "headwear", "bag"})
+_SAYING = frozenset({"sleeve", "part", "hair", "hairstyle", "no_thing", "hat", "headwear", "bag"})
 _COLOURED = frozenset({"headless", "garment", "sleeve", "part", "hair"})  # what is said of others has no use for their colours
 _OF_OTHERS = frozenset({"sleeve", "part", "hair", "hairstyle"})  # they hang over shoulders and go round necks, and are worn
 _LAYER_LINKS = frozenset({"relative", "det", "be", "modifier"})
@@ -133,6 +134,7 @@ class _State:
         elif phrase.head.kind in ("garment", "hat", "bag") and self._begins_clothes(phrase):
             phrase.relation = self.relation = "worn"
         phrase.of_any_kind = is_of_any_kind(self.tokens, phrase)
+        phrase.negated = phrase.negated or is_absent(self.tokens, phrase)
         if phrase.head is not None and phrase.head.kind == "hat" and is_on_head(self.tokens, phrase.end):
             phrase.relation = "worn"
         elif phrase.head is not None and phrase.head.kind == "bag" and is_on_body(self.tokens, phrase.end):
@@ -369,6 +371,8 @@ class _State:
 
     def _read_joiner(self, i: int) -> None:
         self.or_before = self.tokens[i].item == "or" and not self.negated
+        if self.tokens[i].item == "nor":
+            self.negated = True  # "has no hat on, nor is he carrying a bag"
         if self.tokens[i].item in ("or", "nor"):
             self.has_negated = False  # "not wearing a hat or carrying a bag": the scope goes on
 

@@ -100,7 +100,7 @@ def _pieces(clause: str, is_negated: bool) -> list[str]:
 
 @cache
 def _negator() -> re.Pattern[str]:
-    return re.compile(any_of("neg"))
+    return re.compile(any_of("neg")[:-1] + any_of("joiner", only=spelt("negating"))[1:])
 
 
 @cache

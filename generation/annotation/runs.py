@@ -19,7 +19,7 @@ NOUNS = frozenset(
         "surface",
         "figure",
         "headwear",
-        "no_hat",
+        "no_thing",
         "picture",
     }
 )

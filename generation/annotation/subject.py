@@ -115,4 +115,4 @@ def _first_gender(tokens: list[Entry], text: str, end: int) -> int | None:
 
 @cache
 def _pronouns() -> re.Pattern[str]:
-    return re.compile(any_of("pronoun", "no_hat", "neg"))  # "nothing on her head", "left his hat"
+    return re.compile(any_of("pronoun", "no_thing", "neg"))  # "nothing on her head", "left his hat"
