@@ -18,7 +18,7 @@ from generation.annotation.neighbours import (
     kind_before,
     list_ends_with_or,
 )
-from generation.annotation.relations import is_on_body, is_on_head, relation_after
+from generation.annotation.relations import holding_place, is_near, is_on_body, is_on_head, relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, leads_to_noun, parse_run
 from generation.annotation.worn import look_of
 
@@ -34,6 +34,7 @@ _KEEPS_EVERYWHERE = frozenset({"det", "in", "all", "both", "wear", "be", "pronou
 _DESCRIBES_PERSON = frozenset({"det", "person", "modifier", "age", "size", "number"})
 _COLOURABLE = frozenset({"garment", "hat", "bag", "accessory"})
 _BEFORE_CLAUSE = frozenset({"stop", "comma", "joiner", "relative"})
+_HIS = frozenset({"his", "her", "their"})
 _BREAKS = frozenset({"stop", "comma", "relative"})
 
 
@@ -111,7 +112,7 @@ class _State:
             self.everywhere = False
 
     def _is_bridge(self, i: int) -> bool:
-        """ "a coat of wool", "coat: green", "pants are of a gray", "the back of it is red", "neither black nor blue", "has a dress on that is red"."""
+        """ "a coat of wool", "coat: green", "pants are of a gray", "the back of it is red", "neither black nor blue"."""
         token = self.tokens[i]
         before = at(self.tokens, i - 1)
         is_of = (token.text == "of" and before.kind == "be") or (token.text in ("of", ":") and self.end == i)
@@ -127,6 +128,8 @@ class _State:
     def describe(self, phrase: Phrase) -> None:
         """Write the state into a phrase that starts now."""
         phrase.relation, phrase.negated, phrase.excepted, phrase.or_before = self.relation, self.negated, self.excepted, self.or_before
+        if phrase.relation == "hung":
+            phrase.relation = "held" if phrase.head is not None and phrase.head.kind in ("garment", "hat", "bag") else "worn"
         if phrase.head is None:
             phrase.is_predicate = (self.is_predicated or self._is_on_part(phrase.end)) and not self.everywhere
             phrase.resumes = phrase.is_predicate and self._is_behind_clause(phrase.start)
@@ -156,12 +159,15 @@ class _State:
         return is_part and self.target in ("garment", "part", "sleeve")
 
     def _begins_clothes(self, phrase: Phrase) -> bool:
-        """ "walking by a shop, | blue jeans", and no list of what is not worn: "a rack of coats, | shirts", "by a bench, | a bag"."""
+        """ "walking by a shop, | blue jeans", and no list of what is not worn: "a rack of coats, | shirts", "by a bench, | a bag". "Holding
+        a phone and his | coat is red" begins a clause."""
         i = phrase.start
+        if kind_at(self.tokens, phrase.end) == "be" and at(self.tokens, i - 1).text in _HIS:
+            return self.relation != "hung"
         while kind_at(self.tokens, i - 1) == "det":
             i -= 1
         i -= kind_at(self.tokens, i - 1) == "joiner"
-        if kind_at(self.tokens, i - 1) != "comma" or self.relation == "worn":
+        if kind_at(self.tokens, i - 1) != "comma" or self.relation in ("worn", "hung"):
             return False
         is_in_list = self.end == i - 1
         if phrase.head is not None and phrase.head.kind == "garment":
@@ -187,8 +193,12 @@ class _State:
             may_be_coloured = kind != "body" or phrase.word in spelt("sides")
             self.is_predicated = may_be_coloured and self.target != ""
         self.excepted = self.everywhere = self.or_before = False
-        if kind in ("body", "sleeve", "part") and self.relation == "placed" and not is_at_feet(self.tokens, phrase):
+        if kind == "body" and self.relation in ("placed", "worn") and self._holds_what_follows(phrase):
+            self.relation = "hung"
+        elif kind in ("body", "sleeve", "part") and self.relation == "placed" and not is_at_feet(self.tokens, phrase):
             self.relation = "worn"  # "on his head is a hat", "with a bag on her shoulder and jeans"
+        elif self.relation == "hung":
+            self.relation = "hung" if phrase.word in spelt("carried") else "worn"  # "around his waist he has | tied a coat"
         elif self.before_of is not None:
             self.relation = self.before_of  # "a cup of tea and a hat"
         self.before_of = None
@@ -196,6 +206,23 @@ class _State:
             is_new = phrase.is_predicate and leads_to_noun(self.tokens, phrase.end + 1)  # "neither black nor gray and | pants"
             self.negated = self._scope_goes_on(phrase.end, is_list=self.has_negated) and not is_new
             self.has_negated = True
+
+    def _holds_what_follows(self, body: Phrase) -> bool:
+        """ "Around his | waist, a coat is tied", "Tied around his | waist is a coat", ", over his | arm hangs a coat"; but ", a coat, tied
+        around his | waist, jeans"."""
+        place = holding_place(self.tokens, body)
+        following = at(self.tokens, body.end)
+        if place < 0 or following.kind in _STARTERS or following.kind == "joiner":  # "in a hand | knitted coat", "in her hands | and ..."
+            return False
+        i = place
+        while i > 0 and self.tokens[i - 1].text in spelt("carried"):
+            i -= 1
+        before = kind_at(self.tokens, i - 1)
+        is_inverted = following.kind == "be" or following.text in spelt("hangs")
+        if i < place or before in ("comma", "joiner"):
+            may_begin = before == "joiner" or self._is_after_break(i)
+            return may_begin and (is_inverted or (i == place and before == "comma" and following.kind == "det"))
+        return self._is_after_break(i)
 
     def _scope_goes_on(self, i: int, is_list: bool) -> bool:
         kind, following = kind_at(self.tokens, i), kind_at(self.tokens, i + 1)
@@ -208,7 +235,8 @@ class _State:
         return kind in ("of_any_kind", "neg")
 
     def _read_wear(self, i: int) -> None:
-        self.relation = "worn"
+        if self.tokens[i].text != "has" or self.relation != "hung":
+            self.relation = "worn"
         self._end_scope()
 
     def _read_with(self, i: int) -> None:
@@ -239,6 +267,9 @@ class _State:
         before = kind_at(self.tokens, i - 1) if self.tokens[i].text == "of" else ""
         if is_adverb(self.tokens, i):
             return
+        is_of_thing = is_near(self.tokens, i) and self._is_behind_thing(i)
+        if is_of_thing and self.tokens[i + 1].text in ("him", "her", "them"):
+            return  # "with a crate | beside him and a hat"
         if before == "garment":
             self._read_in(i)  # "a coat of green wool"
         elif self.tokens[i].text == "on" and self.target == "garment" and is_before_garment(self.tokens, i):
@@ -246,8 +277,12 @@ class _State:
         else:  # "in the pockets of his black jacket", "the collar of her coat"
             is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i) or self._is_of_garment(i)
             is_worn = is_worn or self._is_from_to(i)
-            self.before_of = self.relation if self.tokens[i].text == "of" else None
+            self.before_of = self.relation if is_of_thing or self.tokens[i].text == "of" else None
             self.relation = "worn" if is_worn else "placed"
+
+    def _is_behind_thing(self, i: int) -> bool:
+        """ "with a ball | at his feet and a hat", "has a box | on the floor and a hat"; but "in a coat | on a bench and a bag"."""
+        return self.end == i and self.target in ("", "bag", "accessory") and self.relation in ("worn", "held")
 
     def _is_under_garment(self, i: int) -> bool:
         """ "pants under her dress", "under the jacket is a top", "a bun under a hat", "under a cap, a man"; but "a man in a coat under a
@@ -349,7 +384,7 @@ class _State:
 
     def _read_pronoun(self, i: int) -> None:
         """A new clause ("his jacket is blue") starts with what the person wears."""
-        if self._is_after_break(i):
+        if self._is_after_break(i) and not (self.tokens[i].text in ("he", "she") and self.relation == "hung"):
             self.relation = "worn"
 
     def _read_neg(self, i: int) -> None:

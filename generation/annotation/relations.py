@@ -3,12 +3,14 @@
 from functools import cache
 
 from generation.annotation.lexicon import Entry, spelt
-from generation.annotation.neighbours import at, is_possessive, kind_before
+from generation.annotation.neighbours import at, is_possessive, kind_at, kind_before
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase
 
 _NOUN_LIKE = NOUNS | MODIFIERS | {"word", "person", "sleeve"}
 _NO_PART_OF_A_PERSON = _NOUN_LIKE - {"body", "garment", "person"}
 _NEAR = ("next to", "beside", "behind", "near", "in front of")
+_STANDS = ("on", "at", "under", "against")
+_BY = ("next to", "beside", "near")
 _HEAD_REACH = 6  # tokens from a hat to the head it is on
 CLAUSE_PRONOUNS = frozenset({"it", "he", "she"})
 _HOLDING_PARTS: dict[str, tuple[str, ...]] = {
@@ -28,7 +30,7 @@ _HOLDS_TO = ("from", "to")
 _SWINGING = ("swinging in", "swinging from", "swinging at", "swinging by")
 _ON_BODY = frozenset({"in", "on", "over", "across", "around", "round", "from", "at", *_SWINGING})
 # Prepositions behind a noun phrase that are asked for, here or in `phrases.py`.
-ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, *_ON_BODY, "of", "under", "underneath", "beneath", "inside"})
+ASKED_BEHIND_A_PHRASE = frozenset({*_HOLDING_PARTS, *_NEAR, *_ON_BODY, "against", "of", "under", "underneath", "beneath", "inside"})
 
 
 def is_on_head(tokens: list[Entry], i: int) -> bool:
@@ -74,6 +76,8 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     if is_first and at(tokens, i).text in spelt("lying"):
         return "placed"  # "a bag lies next to a man"
     is_subject = _is_subject(tokens, phrase.start, begins)
+    if is_subject and _stands_somewhere(tokens, i, phrase):
+        return "placed"
     is_clause = _is_clause(tokens, i, is_subject)
     i += is_clause
     i = _behind_carried(tokens, i, phrase, is_clause or is_subject)
@@ -81,7 +85,8 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     if preposition == "of" and _is_person(tokens, i + 1) and not is_first:
         return "other"  # "the bag of a woman"
     if preposition in _NEAR and not (i == phrase.end and _is_worn(tokens, phrase)):
-        return "placed" if phrase.relation != "held" and _is_beside(tokens, i + 1) else None  # but "pulls a suitcase behind her"
+        is_free = phrase.relation != "held" or ((is_subject or is_clause) and preposition in _BY)  # but "pulls a suitcase behind her"
+        return "placed" if is_free and _is_beside(tokens, i + 1) else None
     if preposition not in _HOLDING_PARTS or (preposition in _HOLDS_TO and i == phrase.end):
         return None
     if preposition == "in" and _is_other_hand(tokens, i + 1):
@@ -92,6 +97,28 @@ def relation_after(tokens: list[Entry], phrase: Phrase, begins: bool) -> str | N
     if _is_where_somebody_is(tokens, phrase, at(tokens, i)):
         return None
     return _relation_to(at(tokens, i), preposition, phrase, is_clause)
+
+
+def _stands_somewhere(tokens: list[Entry], i: int, phrase: Phrase) -> bool:
+    """ ", and a bag | is standing beside her", "| lies on the step beside her", ". A bag | rests against a wall"; but "| rests in the crook
+    of her arm", "| on her knee". In ", and a bag | stands against a wall" it is the person who stands."""
+    i += at(tokens, i).kind == "be"
+    if at(tokens, i).text not in spelt("lying") or phrase.head is None or phrase.head.kind != "bag":
+        return False
+    preposition, i = at(tokens, i + 1).text, i + 2
+    if preposition in _STANDS:
+        i = _behind_articles(tokens, i)
+        if not (at(tokens, i).kind == "surface" or at(tokens, i).kind in _NO_PART_OF_A_PERSON) or at(tokens, i + 1).text == "of":
+            return False
+        preposition, i = at(tokens, i + 1).text, i + 2
+    elif preposition not in _NEAR:
+        return False
+    return _begins_sentence(tokens, phrase.start) or (preposition in _NEAR and _is_beside(tokens, i))
+
+
+def _begins_sentence(tokens: list[Entry], start: int) -> bool:
+    """A subject does, and no list goes on."""
+    return kind_at(tokens, _first_of_subject(tokens, start) - 1) in ("", "stop")
 
 
 def _is_where_somebody_is(tokens: list[Entry], phrase: Phrase, place: Entry) -> bool:
@@ -111,7 +138,9 @@ def _is_worn(tokens: list[Entry], phrase: Phrase) -> bool:
 
 
 def _is_in_place(tokens: list[Entry], i: int) -> bool:
-    """ "his hat | is in the other hand", "| is on the bench", but not "| is in green"."""
+    """ "his hat | is in the other hand", "| is on the bench", "| is beside him", but not "| is in green"."""
+    if at(tokens, i).kind == "be" and at(tokens, i + 1).text in _BY:
+        return _is_beside(tokens, i + 2)
     if at(tokens, i).kind != "be" or at(tokens, i + 1).text not in _HOLDING_PARTS:
         return False
     return at(tokens, _behind_articles(tokens, i + 2)).kind in ("body", "surface")
@@ -119,11 +148,15 @@ def _is_in_place(tokens: list[Entry], i: int) -> bool:
 
 def _is_subject(tokens: list[Entry], start: int, begins: bool) -> bool:
     """ ". His cap | is lying on the wall", ", the chef's hat | sits on a shelf": it is the thing that lies and sits."""
-    i = start
-    while i > 0 and (tokens[i - 1].kind in ("det", "modifier") or is_possessive(tokens[i - 1])):
-        i -= 1
+    i = _first_of_subject(tokens, start)
     i -= i > 1 and [token.kind for token in tokens[i - 2 : i]] == ["comma", "joiner"]
     return i < start and (tokens[i - 1].kind in ("stop", "comma") if i > 0 else begins)
+
+
+def _first_of_subject(tokens: list[Entry], i: int) -> int:
+    while i > 0 and (tokens[i - 1].kind in ("det", "modifier") or is_possessive(tokens[i - 1])):
+        i -= 1
+    return i
 
 
 def _is_clause(tokens: list[Entry], i: int, is_subject: bool) -> bool:
@@ -164,6 +197,22 @@ def _relation_to(place: Entry, preposition: str, phrase: Phrase, is_clause: bool
 
 def _is_person(tokens: list[Entry], i: int) -> bool:
     return at(tokens, i + (at(tokens, i).kind == "det")).kind == "person"
+
+
+def is_near(tokens: list[Entry], i: int) -> bool:
+    """ "a thing | beside him", "| at his feet", "| on the floor"."""
+    if tokens[i].text in _NEAR:
+        return _is_beside(tokens, i + 1)
+    place = at(tokens, _behind_articles(tokens, i + 1))
+    return tokens[i].text in ("on", "at") and (place.kind == "surface" or place.text in spelt("feet"))
+
+
+def holding_place(tokens: list[Entry], body: Phrase) -> int:
+    """Where "around" of "around his | waist" stands, "over" of "over her | arm": what is there is not worn; else -1."""
+    i = body.start
+    while kind_at(tokens, i - 1) in ("det", "pronoun", "modifier", "number"):
+        i -= 1
+    return i - 1 if body.word in _HOLDING_PARTS.get(at(tokens, i - 1).text, ()) else -1
 
 
 def _is_beside(tokens: list[Entry], i: int) -> bool:
