@@ -18,6 +18,7 @@ from generation.annotation.neighbours import (
     kind_before,
     list_ends_with_or,
 )
+from generation.annotation.places import is_from_to, is_of_garment, is_on_garment, is_under_garment
 from generation.annotation.relations import holding_place, is_near, is_on_body, is_on_head, relation_after
 from generation.annotation.runs import MODIFIERS, NOUNS, Phrase, leads_to_noun, parse_run
 from generation.annotation.worn import look_of
@@ -36,6 +37,7 @@ _COLOURABLE = frozenset({"garment", "hat", "bag", "accessory"})
 _BEFORE_CLAUSE = frozenset({"stop", "comma", "joiner", "relative"})
 _HIS = frozenset({"his", "her", "their"})
 _BREAKS = frozenset({"stop", "comma", "relative"})
+_HAS = ("worn", "held")
 
 
 def phrases(tokens: list[Entry], carry: Carry = START) -> Reading:
@@ -267,60 +269,24 @@ class _State:
         before = kind_at(self.tokens, i - 1) if self.tokens[i].text == "of" else ""
         if is_adverb(self.tokens, i):
             return
-        is_of_thing = is_near(self.tokens, i) and self._is_behind_thing(i)
+        is_of_thing = (
+            self.end == i and self.target in ("", "bag", "accessory") and self.relation in ("worn", "held") and is_near(self.tokens, i)
+        )
         if is_of_thing and self.tokens[i + 1].text in ("him", "her", "them"):
-            return  # "with a crate | beside him and a hat"
+            return  # "with a crate | beside him and a hat"; but "in a coat | on a bench and a bag"
         if before == "garment":
             self._read_in(i)  # "a coat of green wool"
         elif self.tokens[i].text == "on" and self.target == "garment" and is_before_garment(self.tokens, i):
             self._read_layer(i)  # "a blazer (that hangs open) on a white shirt"
         else:  # "in the pockets of his black jacket", "the collar of her coat"
-            is_worn = before in ("body", "part", "sleeve") or self._is_under_garment(i) or self._is_on_garment(i) or self._is_of_garment(i)
-            is_worn = is_worn or self._is_from_to(i)
+            tokens, begins = self.tokens, self._is_after_break(i)
+            is_worn = before in ("body", "part", "sleeve") or is_on_garment(tokens, i, self.end) or is_of_garment(tokens, i)
+            is_worn = is_worn or is_under_garment(tokens, i, self.end, self.target, begins) or is_from_to(tokens, i)
             self.before_of = self.relation if is_of_thing or self.tokens[i].text == "of" else None
             self.relation = "worn" if is_worn else "placed"
 
-    def _is_behind_thing(self, i: int) -> bool:
-        """ "with a ball | at his feet and a hat", "has a box | on the floor and a hat"; but "in a coat | on a bench and a bag"."""
-        return self.end == i and self.target in ("", "bag", "accessory") and self.relation in ("worn", "held")
-
-    def _is_under_garment(self, i: int) -> bool:
-        """ "pants under her dress", "under the jacket is a top", "a bun under a hat", "under a cap, a man"; but "a man in a coat under a
-        bridge"."""
-        if self.tokens[i].text not in ("under", "underneath", "beneath", "inside", "below"):
-            return False
-        place, begins = i, self._is_after_break(i)
-        kinds = ("garment", "hat") if begins or self.target in ("hair", "hairstyle") else ("garment",)
-        while i > 0 and self.tokens[i - 1].text in spelt("layered"):
-            i -= 1  # "hair tucked | under a hat"
-        return (begins or (self.end == i and self.target != "")) and is_before_garment(self.tokens, place, kinds)
-
     def _is_after_break(self, i: int) -> bool:
         return self.after_break if i == 0 else kind_at(self.tokens, i - 1) in _BREAKS
-
-    def _is_on_garment(self, i: int) -> bool:
-        """ "no sleeves on her red top", "sleeves rolled up on a shirt", "a badge on his coat"; but "a jacket on the bench"."""
-        before = i
-        while kind_at(self.tokens, before - 1) == "modifier":
-            before -= 1  # "sleeves rolled up | on"
-        what = kind_at(self.tokens, before - 1)
-        if self.tokens[i].text != "on" or self.end not in (before, i) or what not in ("part", "sleeve", "accessory"):
-            return False
-        return (what == "sleeve" or kind_at(self.tokens, i + 1) == "pronoun") and is_before_garment(self.tokens, i)
-
-    def _is_from_to(self, i: int) -> bool:
-        """ "in white from | her hat to her shoes"."""
-        if self.tokens[i].text != "from" or not is_before_garment(self.tokens, i, ("garment", "hat")):
-            return False
-        return any(token.text == "to" for token in self.tokens[i + 2 : i + 6])
-
-    def _is_of_garment(self, i: int) -> bool:
-        """ "the train of her gown", "because of his hat"."""
-        return (
-            self.tokens[i].text == "of"
-            and kind_at(self.tokens, i + 1) == "pronoun"
-            and is_before_garment(self.tokens, i, ("garment", "hat"))
-        )
 
     def _read_layer(self, i: int) -> None:
         """ "a coat over a shirt", "a shirt that is open over a vest", "her hair falls over her coat", "a shawl over a dress"; but "leaning
