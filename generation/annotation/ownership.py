@@ -13,6 +13,7 @@ from generation.annotation.symbols import any_of
 
 _NOTHING = Entry("", "")
 _MIN_REPEATED = 3  # words of a description that goes on the second time: "with a hat"
+_PREDICATES = ("wear", "hold", "be", "neg", "with")
 _SAYS_LOOK = ("wear", "in", "hold", "be")
 
 
@@ -70,8 +71,21 @@ def _is_main_again(tokens: list[Entry], mentions: list[Mention], mention: Mentio
         unknown_so_far = not others and main.gender is None and not main.plural
         if unknown_so_far or names_pronoun(tokens, mention, main, others):
             return True
-        return same_noun and all(tokens[o.first].text != tokens[main.first].text for o in others)
+        return same_noun and _is_only_one(tokens, main, others)
+    if _is_bare_subject(tokens, mention) and tokens[mention.first].text == tokens[main.first].text and _is_only_one(tokens, main, others):
+        return True
     return mention.determiner != "another" and _is_loop(tokens, mentions, mention, main)
+
+
+def _is_only_one(tokens: list[Entry], main: Mention, others: list[Mention]) -> bool:
+    return all(tokens[other.first].text != tokens[main.first].text for other in others)
+
+
+def _is_bare_subject(tokens: list[Entry], mention: Mention) -> bool:
+    """ "a man walks. | Man wears a hat", "a woman holds a baby, | woman wears a coat", as crowd workers leave out articles."""
+    if mention.determiner or mention.plural or mention.start != mention.first or tokens[mention.start - 1].kind not in ("stop", "comma"):
+        return False
+    return mention.end < len(tokens) and tokens[mention.end].kind in _PREDICATES
 
 
 def renames(tokens: list[Entry], mention: Mention) -> bool:

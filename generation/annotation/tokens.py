@@ -87,7 +87,7 @@ def _split(text: str) -> list[str]:
     """Words and punctuation marks of a text in small letters; anything else between them is gone."""
     if _PLAIN.fullmatch(text):
         return text.replace("-", " ").replace(",", " , ").replace(".", " . ").split()
-    text = _DASH.sub(" , ", text.replace("’", "'").replace("`", "'"))
+    text = _DASH.sub(" , ", text.replace("’", "'").replace("`", "'").replace(" ' s ", "'s "))
     text = _ANSWERED.sub(lambda one: f"no {one['item']}. " if one["no"] else " ", text) if ":" in text else text
     text = _OF_SEVERAL.sub("s 's ", text) if "s' " in text else text
     return _WORDS.findall(_ELISION.sub(" not", text) if "n't" in text else text)
