@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import read_json, write_bytes
+from pipeline.fileio import write_bytes
 from pipeline.paths import is_training
-from pretrain.checkpoint import METADATA_FILE
+from pretrain.checkpoint import METADATA_FILE, read_facts
 
 POINTER = "best"
 
@@ -37,7 +37,7 @@ def best_folder(root: Path) -> Path | None:
 def best_metadata(root: Path) -> dict[str, Any] | None:
     """What the chosen checkpoint says of itself, None if there is none yet."""
     folder = best_folder(root)
-    return read_json(folder / METADATA_FILE) if folder else None
+    return read_facts(folder) if folder else None
 
 
 def check_best(root: Path, training: str) -> None:

@@ -22,8 +22,8 @@ from finetune.recipes import Recipe
 from finetune.scores import ranked_names
 from finetune.submission import LIST_LENGTH, write_submission
 from pipeline.contracts.errors import ConfigError, ContractError
-from pipeline.fileio import check_writable, read_json
-from pretrain.checkpoint import METADATA_FILE, resolve
+from pipeline.fileio import check_writable
+from pretrain.checkpoint import read_facts, resolve
 from pretrain.engine import pick_device
 
 
@@ -49,7 +49,7 @@ def evaluation_of(config: Recipe, folder: Path, split_name: str) -> Evaluation:
     """
     chosen = resolve(find_checkpoint(folder))
     task = _task(config, chosen, split_name)
-    step = read_json(chosen / METADATA_FILE).get("step")
+    step = read_facts(chosen).get("step")
     facts = {"data_set": config.data.name, "split": split_name, **task.sizes, "checkpoint": str(chosen), "step": step}
     if selection := selection_of(chosen):
         facts["protocol"] = selection

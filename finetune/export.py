@@ -26,8 +26,8 @@ from finetune.methods.start import open_searcher
 from finetune.models import clip
 from finetune.protocol import MEASURED_ON, selection_of
 from pipeline.contracts.errors import ConfigError, StageError
-from pipeline.fileio import read_json, sha256_file, write_bytes
-from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, check_foreign, resolve
+from pipeline.fileio import sha256_file, write_bytes
+from pretrain.checkpoint import METADATA_FILE, MODEL_FILE, TRAINING_STATE, check_foreign, read_facts, resolve
 from pretrain.engine import pick_device
 from pretrain.history import is_paper, trained_on
 
@@ -141,7 +141,7 @@ def _export(module: nn.Module, inputs: Sequence[tuple[Tensor, ...]], dynamic: tu
 
 
 def _card(folder: Path, report: dict[str, Any]) -> str:
-    facts = read_json(folder / METADATA_FILE)
+    facts = read_facts(folder)
     scores, where = facts.get("val", {}).get("all", {}), _measured_on(facts)
     shown = {name: value for name, value in scores.items() if name != "official" or where["data_set"] == "challenge"}
     table = "".join(f"| {name} | {100 * value:.2f} % |\n" for name, value in shown.items())

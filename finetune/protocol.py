@@ -19,8 +19,8 @@ from finetune.methods.aptm_searcher import AptmSearcher
 from finetune.recipes import Recipe
 from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError
-from pipeline.fileio import read_json, sha256_file
-from pretrain.checkpoint import METADATA_FILE, load_model, resolve
+from pipeline.fileio import sha256_file
+from pretrain.checkpoint import METADATA_FILE, load_model, read_facts, resolve
 from pretrain.history import PROTOCOL, TRAINED_ON, is_paper, metadata_of, trained_on
 from pretrain.models.aptm import APTM
 from pretrain.settings import AugmentConfig
@@ -124,7 +124,7 @@ def _may_be(training: Mapping[str, Any], data: DataConfig) -> bool:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    return read_json(_metadata_file(folder))
+    return read_facts(_metadata_file(folder).parent)
 
 
 def _metadata_file(folder: Path) -> Path:

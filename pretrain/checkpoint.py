@@ -9,6 +9,8 @@ The training's random numbers need no state: they follow from (seed, step, rank)
 import logging
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,14 +64,15 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> LoadedModel:
     """
     folder = resolve(folder)
     config = read_model_config(folder)
-    tokenizer = CaptionTokenizer(folder / VOCAB_FILE)
+    with needed(folder / VOCAB_FILE) as path:
+        tokenizer = CaptionTokenizer(path, None)
     if len(tokenizer) != config.text.vocab_size:
         raise ContractError(
             f"{folder / VOCAB_FILE} has {len(tokenizer)} pieces, {CONFIG_FILE} says {config.text.vocab_size}; restore the file"
         )
     model = APTM(config)
     report = load_weights(model, folder)
-    return LoadedModel(model.to(device).eval(), tokenizer, config, report, read_json(folder / METADATA_FILE))
+    return LoadedModel(model.to(device).eval(), tokenizer, config, report, read_facts(folder))
 
 
 def load_weights(model: APTM, folder: Path) -> KeyReport:
@@ -87,13 +90,34 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises ContractError if it is absent or damaged, StageError if it cannot be read.
     """
+    with needed(path):
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as err:
+            raise ContractError(f"{path} is not a readable safetensors file ({err})") from err
+
+
+def read_facts(folder: Path, name: str = METADATA_FILE) -> dict[str, Any]:
+    """metadata.json or config.json of one checkpoint folder. Raises as `read_tensors` does."""
+    with needed(folder / name) as path:
+        if not isinstance(found := read_json(path), dict):
+            raise ContractError(f"{path} holds a {type(found).__name__}; accepted: an object")
+        return found
+
+
+@contextmanager
+def needed(path: Path) -> Iterator[Path]:
+    """A block that reads this file of a checkpoint folder and raises ConfigError or ContractError if it is damaged.
+
+    Raises ContractError with the way out then, and where there is no such file; StageError if it cannot be opened.
+    """
     try:
         check_opens(path, str(path))
-        return load_file(path)
+        yield path
     except FileNotFoundError as err:
         raise ContractError(f"{path} does not exist; {_without(path)}") from err
-    except (OSError, SafetensorError) as err:
-        raise ContractError(f"{path} is not a readable safetensors file ({err}); {_without(path)}") from err
+    except (ConfigError, ContractError) as err:
+        raise ContractError(f"{err}; {_without(path)}") from err
 
 
 def check_opens(path: Path, named: str) -> None:
@@ -125,7 +149,9 @@ def _afterwards(folder: Path) -> str:
 
 def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:
     """Raises ContractError if a checkpoint has other pieces than `text.vocab`: the same ids would mean other words."""
-    if read_vocab(folder / VOCAB_FILE) != tokenizer.pieces:
+    with needed(folder / VOCAB_FILE) as path:
+        pieces = read_vocab(path, None)
+    if pieces != tokenizer.pieces:
         raise ContractError(
             f"{folder / VOCAB_FILE} has other pieces than text.vocab={tokenizer.vocab_file}; set text.vocab to a copy of the former"
         )
@@ -133,7 +159,7 @@ def check_vocabulary(folder: Path, tokenizer: CaptionTokenizer) -> None:
 
 def read_model_config(folder: Path) -> AptmConfig:
     """config.json of a checkpoint folder. Raises ContractError if it is of another architecture."""
-    values = read_json(folder / CONFIG_FILE)
+    values = read_facts(folder, CONFIG_FILE)
     if values.pop("architecture", None) != ARCHITECTURE:
         raise ContractError(f"{folder / CONFIG_FILE} describes no {ARCHITECTURE} model; give a checkpoint of `python -m pretrain train`")
     return build(AptmConfig, values, str(folder / CONFIG_FILE))

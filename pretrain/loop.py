@@ -16,7 +16,6 @@ from torch import Tensor
 from pipeline.config import changed_fields, read_yaml
 from pipeline.contracts.attributes import MISSING
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
-from pipeline.fileio import read_json
 from pipeline.paths import set_path
 from pipeline.signals import StopRequest
 from pretrain import checkpoint
@@ -132,7 +131,7 @@ def newest(root: Path, identity: str, config: Any = None) -> Path | None:
     folder = checkpoint.latest(root)
     _check_ranks(identity, folder.name if folder else "no checkpoint")
     checkpoint.check_own(root)
-    if folder and read_json(folder / checkpoint.METADATA_FILE).get("training") != identity:
+    if folder and checkpoint.read_facts(folder).get("training") != identity:
         changes = _changes(root.parent, config) if config else ""
         raise ContractError(
             f"{root} holds the training of another config or other data{changes}; "
@@ -171,14 +170,14 @@ def _changes(out: Path, config: Any) -> str:
 
 def is_finished(folder: Path | None, num_steps: int) -> bool:
     """Is `folder` the checkpoint of the last step?"""
-    return folder is not None and read_json(folder / checkpoint.METADATA_FILE)["step"] == num_steps
+    return folder is not None and checkpoint.read_facts(folder)["step"] == num_steps
 
 
 def restore(folder: Path, engine: Engine, load: Callable[[Path], object]) -> Progress:
     """The state of the optimizer, weights and what else `load` reads of the folder, and where the training stood."""
     load(folder)
     engine.load_state(folder / checkpoint.TRAINING_STATE)
-    metadata = read_json(folder / checkpoint.METADATA_FILE)
+    metadata = checkpoint.read_facts(folder)
     return Progress(metadata["step"], metadata["position"], metadata["seconds"])
 
 

@@ -23,10 +23,10 @@ EMBEDDED_VOCAB = Path(__file__).parent / "vocab" / "embedded.txt"
 class CaptionTokenizer:
     """Lower-cases, strips accents, splits punctuation, then WordPiece."""
 
-    def __init__(self, vocab_file: Path) -> None:
-        """Raises ConfigError if the file is absent or not a BERT vocabulary."""
+    def __init__(self, vocab_file: Path, field: str | None = "text.vocab") -> None:
+        """Raises ConfigError, naming the field that the file was given in, if it is absent or not a BERT vocabulary."""
         self.vocab_file = vocab_file
-        self.pieces = read_vocab(vocab_file)
+        self.pieces = read_vocab(vocab_file, field)
         ids = {piece: index for index, piece in enumerate(self.pieces)}
         self.pad_id, self.cls_id, self.mask_id = ids[PAD], ids[CLS], ids[MASK]
         self.special_ids = frozenset(ids[piece] for piece in SPECIAL)
@@ -68,19 +68,21 @@ def resolve_vocab(name: str) -> Path:
     return path / VOCAB_FILE if path.is_dir() else path
 
 
-def read_vocab(path: Path) -> list[str]:
-    """The pieces in order of their ids. Raises ConfigError naming the file and what it lacks."""
+def read_vocab(path: Path, field: str | None) -> list[str]:
+    """The pieces in order of their ids. Raises ConfigError naming the file, the field that it was given in, if any, and what it lacks."""
+    named = f"{field}={path}" if field else str(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(
-            f"text.vocab={path}: not a readable vocabulary file ({err}); give a vocab.txt, a folder that holds one, or 'embedded'"
+            f"{named}: not a readable vocabulary file ({err}); accepted: a vocab.txt"
+            + (", a folder that holds one, or 'embedded'" if field else "")
         ) from err
     pieces = text.removesuffix("\n").split("\n")
     if absent := [piece for piece in SPECIAL if piece not in pieces]:
-        raise ConfigError(f"text.vocab={path}: {', '.join(absent)} missing; accepted: a BERT vocabulary with one piece per line")
+        raise ConfigError(f"{named}: {', '.join(absent)} missing; accepted: a BERT vocabulary with one piece per line")
     if pieces[0] != PAD:
-        raise ConfigError(f"text.vocab={path}: the first piece is {pieces[0]!r}; accepted: {PAD}, because its id must be 0")
+        raise ConfigError(f"{named}: the first piece is {pieces[0]!r}; accepted: {PAD}, because its id must be 0")
     if len(set(pieces)) != len(pieces):
-        raise ConfigError(f"text.vocab={path}: a piece stands there twice, so ids are ambiguous")
+        raise ConfigError(f"{named}: a piece stands there twice, so ids are ambiguous")
     return pieces

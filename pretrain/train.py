@@ -109,7 +109,7 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
     peak = device_peak(torch.cuda.get_device_name(device), config.engine.precision) if device.type == "cuda" else None
     chance = Chance(config.seed, rank(), device)
     way_out = WayOut(root, config)
-    recent = read_json(newest / checkpoint.METADATA_FILE)["recent_totals"] if newest else ()
+    recent = checkpoint.read_facts(newest)["recent_totals"] if newest else ()
     spikes = SpikeGuard(config.train.spike_factor, way_out, recent)
     validation = Validation(config=config, held_out=held_out, model=model, tokenizer=tokenizer, num_steps=num_steps)
     began = time.monotonic() - progress.seconds

@@ -20,7 +20,6 @@ from finetune.methods.files import check_share, model_state, save_folder
 from finetune.methods.optim import alike, epoch_factor, freeze, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, Size, pair_batches, stack
 from finetune.models.blip import BlipRetrieval
-from finetune.models.blip_tokenizer import BlipTokenizer
 from finetune.recipes import BlipRecipe
 from pipeline.config import to_dict
 from pipeline.seeds import derive_seed
@@ -42,7 +41,7 @@ class BlipMethod:
         self._device, self._chance = device, Chance(config.seed, rank_of(), device)
         torch.manual_seed(derive_seed(config.seed, "weights"))
         start = start_blip(config)
-        self.source, self.weights, self.tokenizer = start.source, start.weights, BlipTokenizer(start.vocab)
+        self.source, self.weights, self.tokenizer = start.source, start.weights, start.tokenizer
         self.model = BlipRetrieval(blip_config(start.config, len(self.tokenizer)), queue_size(config, len(lines.records)))
         self._fill(start.state)
         goal = config.objective

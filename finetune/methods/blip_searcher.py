@@ -11,20 +11,18 @@ from finetune.augment import paste
 from finetune.augment_settings import PictureConfig
 from finetune.colour import ColourClassifier, load_colours
 from finetune.data import decode
-from finetune.methods.blip_start import blip_config
+from finetune.methods.blip_start import blip_config, saved_tokenizer
 from finetune.methods.files import read_config
 from finetune.methods.pairs import Size
 from finetune.models.blip import BlipRetrieval
 from finetune.models.blip_tokenizer import BlipTokenizer
 from finetune.recipes import BlipObjective
 from pipeline.config import build
-from pipeline.fileio import read_json
 from pretrain.augment import normalise
-from pretrain.checkpoint import METADATA_FILE, read_weights
+from pretrain.checkpoint import METADATA_FILE, read_facts, read_weights
 from pretrain.models.layout import load_whole
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 from pretrain.retrieval.gallery import TEXT_BATCH
-from pretrain.tokenizer import VOCAB_FILE
 
 BELOW = 1e-3  # between the last re-ranked picture and the first that the shortlist leaves out
 
@@ -73,10 +71,10 @@ class BlipSearcher:
 def open_blip_searcher(folder: Path, device: torch.device) -> BlipSearcher:
     """A checkpoint folder of the BLIP recipe. Raises ContractError if it is of another recipe or not whole."""
     values = read_config(folder, "blip")
-    tokenizer = BlipTokenizer(folder / VOCAB_FILE)
+    tokenizer = saved_tokenizer(folder)
     model = BlipRetrieval(blip_config(values["blip"], len(tokenizer)), values["queue_size"])
     load_whole(model, read_weights(folder), str(folder))
-    search = read_json(folder / METADATA_FILE).get("search", {})
+    search = read_facts(folder).get("search", {})
     picture = build(PictureConfig, search.get("picture", {}), str(folder / METADATA_FILE))
     objective = build(BlipObjective, search.get("objective", {}), str(folder / METADATA_FILE))
     return BlipSearcher(model.to(device).eval(), tokenizer, picture, objective, load_colours(folder))

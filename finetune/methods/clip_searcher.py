@@ -14,13 +14,12 @@ from finetune.methods.clip_step import ClipModel
 from finetune.methods.files import read_config
 from finetune.models import clip
 from finetune.models.clip_settings import ClipConfig
-from finetune.models.clip_tokenizer import ClipTokenizer, load_tokenizer
+from finetune.models.clip_tokenizer import ClipTokenizer, saved_tokenizer
 from finetune.models.irra import Irra, IrraConfig
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
-from pipeline.fileio import read_json
 from pretrain.augment import normalise
-from pretrain.checkpoint import METADATA_FILE, read_weights
+from pretrain.checkpoint import METADATA_FILE, read_facts, read_weights
 from pretrain.models.layout import load_whole
 from pretrain.retrieval.encode import ImageFeatures, TextFeatures
 from pretrain.retrieval.gallery import TEXT_BATCH
@@ -78,7 +77,7 @@ def open_clip_searcher(folder: Path, name: str, device: torch.device) -> ClipSea
     load_whole(model, read_weights(folder), str(folder))
     sizes = model.base_model.config
     assert isinstance(sizes, ClipConfig)
-    search = read_json(folder / METADATA_FILE).get("search", {})
-    tokenizer = load_tokenizer(folder, sizes.vocab_size, name == "irra")
+    search = read_facts(folder).get("search", {})
+    tokenizer = saved_tokenizer(folder, sizes.vocab_size, name == "irra")
     picture = build(PictureConfig, search.get("picture", {}), str(folder / METADATA_FILE))
     return ClipSearcher(model.to(device).eval(), tokenizer, picture, search.get("suffix", ""))

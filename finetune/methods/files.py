@@ -8,9 +8,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.contracts.errors import ContractError
-from pipeline.fileio import read_json, write_bytes, write_json
+from pipeline.fileio import write_bytes, write_json
 from pipeline.version import code_version
-from pretrain.checkpoint import CONFIG_FILE, METADATA_FILE, MODEL_FILE
+from pretrain.checkpoint import CONFIG_FILE, METADATA_FILE, MODEL_FILE, read_facts
 from pretrain.models.layout import KeyReport
 
 
@@ -23,7 +23,7 @@ def save_folder(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, 
 
 def architecture(folder: Path) -> str:
     """ "aptm", "irra", "clip" or "blip". Raises ContractError if config.json does not say."""
-    name = read_json(folder / CONFIG_FILE).get("architecture")
+    name = read_facts(folder, CONFIG_FILE).get("architecture")
     if not isinstance(name, str):
         raise ContractError(f"{folder / CONFIG_FILE} names no architecture; give a checkpoint folder that passerby wrote")
     return name
@@ -31,7 +31,7 @@ def architecture(folder: Path) -> str:
 
 def read_config(folder: Path, expected: str) -> dict[str, Any]:
     """config.json without its architecture. Raises ContractError if that is not the `expected` one."""
-    values = read_json(folder / CONFIG_FILE)
+    values = read_facts(folder, CONFIG_FILE)
     if (found := values.pop("architecture", None)) != expected:
         raise ContractError(f"{folder / CONFIG_FILE} describes architecture {found!r}; this recipe reads {expected!r}")
     return values

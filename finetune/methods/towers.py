@@ -18,7 +18,7 @@ from finetune.methods.files import check_share, model_state, save_folder
 from finetune.methods.lora import add_lora, plain_state
 from finetune.methods.optim import Rule, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, pair_batches
-from finetune.models.clip_tokenizer import ClipTokenizer, load_tokenizer
+from finetune.models.clip_tokenizer import load_tokenizer, saved_tokenizer
 from finetune.recipes import ClipRecipe, IrraRecipe
 from pipeline.config import to_dict
 from pipeline.fileio import write_bytes
@@ -47,10 +47,11 @@ class TowersMethod(ABC):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         start = start_clip(config)
         self.clip, self._state, self.source, self.weights = start.clip, start.state, start.source, start.weights
-        self.tokenizer = self._tokenizer_of(start.folder)
-
-    def _tokenizer_of(self, folder: Path | None) -> ClipTokenizer:
-        return load_tokenizer(folder, self.clip.vocab_size, isinstance(self.config, IrraRecipe))
+        self._vocabulary = (self.clip.vocab_size, isinstance(config, IrraRecipe))  # how many ids, and is a mask among them?
+        if config.init.checkpoint and start.folder:
+            self.tokenizer = saved_tokenizer(start.folder, *self._vocabulary)
+        else:
+            self.tokenizer = load_tokenizer(start.folder, *self._vocabulary)
 
     def _fill(self, prefix: str) -> None:
         """Copy the starting weights into the model and add adapters. A head of another size starts anew."""
@@ -114,7 +115,7 @@ class TowersMethod(ABC):
 
     def load_state(self, folder: Path) -> None:
         """The tokenizer too: a training goes on with the one that it began with, whatever its start would give by now."""
-        self.tokenizer = self.searcher.tokenizer = self._tokenizer_of(folder)
+        self.tokenizer = self.searcher.tokenizer = saved_tokenizer(folder, *self._vocabulary)
         self.ema.load(folder / TRAINING_STATE)
         if self.config.lora.rank:
             load_whole(self.model, read_tensors(path := folder / TRAINING_STATE / "adapters.safetensors"), str(path))

@@ -17,8 +17,10 @@ _MARKS = re.compile(r"[.!\"()*#:;~]")
 class BlipTokenizer:
     """ids end with [DEC], [ENC]; [ENC] stands in the place of [CLS] where a text is compared with a picture."""
 
-    def __init__(self, vocab_file: Path) -> None:
-        pieces = read_vocab(vocab_file)
+    def __init__(self, vocab_file: Path, field: str | None = None) -> None:
+        """Raises ConfigError, naming the field that the file was given in, if it is absent or not a BERT vocabulary."""
+        self.vocab_file = vocab_file
+        pieces = read_vocab(vocab_file, field)
         self.pieces = [piece for piece in pieces if piece not in ("[DEC]", "[ENC]")]
         ids = {piece: number for number, piece in enumerate(self.pieces)}
         self.encode_id = len(self.pieces) + 1  # behind [DEC]

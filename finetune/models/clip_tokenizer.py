@@ -6,7 +6,7 @@ which is also the id of "!". `vocab/clip_merges.txt` are OpenAI's published merg
 
 import html
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import write_bytes
+from pretrain.checkpoint import needed
+
+Merges = list[tuple[str, str]]
 
 MERGES_FILE = "merges.txt"
 EMBEDDED_MERGES = Path(__file__).parents[1] / "vocab" / "clip_merges.txt"
@@ -87,22 +90,49 @@ class ClipTokenizer:
 
 
 def load_tokenizer(folder: Path | None, vocab_size: int, with_mask: bool = True) -> ClipTokenizer:
-    """From `merges.txt` of a CLIP folder, or the published merges. Raises ConfigError if they do not give `vocab_size` ids."""
+    """From `merges.txt` beside CLIP weights, or the published merges, which are also meant where that file has only the first of them.
+
+    folder: of the weights, None for random ones. Raises ConfigError if the merges do not give `vocab_size` ids.
+    """
     path = folder / MERGES_FILE if folder and (folder / MERGES_FILE).is_file() else EMBEDDED_MERGES
-    merges = _read_merges(path)
+    merges, published = _read_merges(path), _published_merges()
+    if merges == published[: len(merges)]:
+        merges = published
+    try:
+        return _cut(merges, vocab_size, with_mask, path)
+    except ConfigError as err:
+        way_out = f"put the whole {MERGES_FILE} of these weights into {folder}" if folder else "give model.clip another vocab_size"
+        raise ConfigError(f"{err}; {way_out}") from err
+
+
+def saved_tokenizer(folder: Path, vocab_size: int, with_mask: bool) -> ClipTokenizer:
+    """From `merges.txt` of a checkpoint folder of ours. Raises ContractError if that is absent or damaged."""
+    with needed(folder / MERGES_FILE) as path:
+        return _cut(_read_merges(path), vocab_size, with_mask, path)
+
+
+def _cut(merges: Merges, vocab_size: int, with_mask: bool, path: Path) -> ClipTokenizer:
+    """The first merges, as many as give `vocab_size` ids. Raises ConfigError if there are too few of them, or none is wanted."""
     wanted = vocab_size - 512 - (3 if with_mask else 2)
     if not 0 <= wanted <= len(merges):
-        raise ConfigError(f"a vocabulary of {vocab_size} needs {wanted} merges, {path} has {len(merges)}; lower it")
+        raise ConfigError(f"a vocabulary of {vocab_size} needs {wanted} merges, {path} has {len(merges)}")
     return ClipTokenizer(merges[:wanted], with_mask)
 
 
-@lru_cache(maxsize=2)
-def _read_merges(path: Path) -> tuple[tuple[str, str], ...]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+@cache
+def _published_merges() -> Merges:
+    return _read_merges(EMBEDDED_MERGES)
+
+
+def _read_merges(path: Path) -> Merges:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path} cannot be read: {err}") from err
     pairs = [line.split() for line in lines if line and not line.startswith("#version")]
     if bad := [pair for pair in pairs if len(pair) != 2]:
         raise ConfigError(f"{path}: {' '.join(bad[0])!r} is no merge; accepted: two pieces a line")
-    return tuple((one, other) for one, other in pairs)
+    return [(one, other) for one, other in pairs]
 
 
 def _byte_pieces() -> list[str]:
