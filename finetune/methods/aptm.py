@@ -12,6 +12,7 @@ from finetune.config import FinetuneConfig
 from finetune.data import Batch, train_batches
 from finetune.datasets.lines import TrainingLines
 from finetune.initialize import start_model
+from finetune.methods.files import check_pieces
 from finetune.methods.optim import freeze
 from finetune.objective import FinetuneStep, term_weights, unused_in
 from finetune.protocol import Protocol
@@ -80,6 +81,7 @@ class AptmMethod:
     def save_state(self, folder: Path) -> None: ...
 
     def load_state(self, folder: Path) -> None:
+        check_pieces(folder, self.tokenizer.pieces, self.tokenizer.vocab_file)
         self.load_weights(folder)
 
     def load_weights(self, folder: Path) -> None:

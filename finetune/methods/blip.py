@@ -16,7 +16,7 @@ from finetune.methods.blip_searcher import BlipSearcher
 from finetune.methods.blip_start import blip_config, start_blip
 from finetune.methods.blip_step import BlipStep
 from finetune.methods.ema import Ema
-from finetune.methods.files import check_share, model_state, save_folder
+from finetune.methods.files import check_pieces, check_share, model_state, save_folder
 from finetune.methods.optim import alike, epoch_factor, freeze, parameter_groups
 from finetune.methods.pairs import Pair, PairBatch, PairSet, Size, pair_batches, stack
 from finetune.models.blip import BlipRetrieval
@@ -103,6 +103,7 @@ class BlipMethod:
         self.ema.save(folder / TRAINING_STATE)
 
     def load_state(self, folder: Path) -> None:
+        check_pieces(folder, self.tokenizer.pieces, self.tokenizer.vocab_file)
         self.ema.load(folder / TRAINING_STATE)
         self.load_weights(folder)
 

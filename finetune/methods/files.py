@@ -1,6 +1,6 @@
 """Checkpoint folders of the CLIP and BLIP recipes: the layout of `pretrain.checkpoint`, another architecture in config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pipeline.contracts.errors import ContractError
 from pipeline.fileio import write_bytes, write_json
 from pipeline.version import code_version
-from pretrain.checkpoint import CONFIG_FILE, METADATA_FILE, MODEL_FILE, read_facts
+from pretrain.checkpoint import CONFIG_FILE, METADATA_FILE, MODEL_FILE, needed, read_facts
 from pretrain.models.layout import KeyReport
+from pretrain.tokenizer import VOCAB_FILE, read_vocab
 
 
 def save_folder(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -35,6 +36,16 @@ def read_config(folder: Path, expected: str) -> dict[str, Any]:
     if (found := values.pop("architecture", None)) != expected:
         raise ContractError(f"{folder / CONFIG_FILE} describes architecture {found!r}; this recipe reads {expected!r}")
     return values
+
+
+def check_pieces(folder: Path, pieces: Sequence[str], file: Path) -> None:
+    """Of a training that goes on from `folder`. Raises ContractError if the vocabulary `file` has other pieces than it began with."""
+    with needed(folder / VOCAB_FILE) as path:
+        began_with = read_vocab(path, None)
+    if began_with != pieces:
+        raise ContractError(
+            f"{file} has other pieces than {path}, with which the training began; put back what was changed, or give another `out`"
+        )
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:

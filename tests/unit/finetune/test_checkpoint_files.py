@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from finetune.best import find_checkpoint
 from finetune.config import FinetuneConfig
 from finetune.methods.start import open_searcher, start_method
 from finetune.models.clip_tokenizer import MERGES_FILE, ClipTokenizer, load_tokenizer
@@ -13,6 +14,7 @@ from finetune.train import train
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError, ContractError
 from pipeline.signals import Stopped, StopRequest
+from pretrain.tokenizer import EMBEDDED_VOCAB
 from tests.unit.finetune.test_methods import lines_of
 from tests.unit.finetune.test_methods import recipe as recipe_of_towers
 from tests.unit.finetune.test_training import StopAfter
@@ -40,6 +42,23 @@ def test_each_damaged_file_of_a_checkpoint_is_named_with_the_way_out(method, tin
         with pytest.raises(ContractError, match=rf"^{folder / name}.*; delete the folder {folder} and use another one"):
             open_searcher(folder, CPU)
         (folder / name).write_bytes(whole)
+
+
+@pytest.mark.parametrize("method", ["aptm", "blip"])
+def test_a_training_does_not_go_on_with_another_vocabulary_than_it_began_with(method, tiny_tree, miniature, tmp_path):
+    """The same ids would mean other words."""
+    vocab = tmp_path / "own.txt"
+    pieces = EMBEDDED_VOCAB.read_text(encoding="utf-8").splitlines()
+    vocab.write_text("\n".join(pieces), encoding="utf-8")
+    config = recipe(method, tiny_tree, miniature, tmp_path / "out", vocab)
+    with pytest.raises(Stopped):
+        train(config, StopAfter(1))
+    vocab.write_text("\n".join([*pieces[:-2], pieces[-1], pieces[-2]]), encoding="utf-8")
+    with pytest.raises(ContractError, match=rf"{vocab} has other pieces than .*step-00000002/vocab\.txt, .*; put back what was changed"):
+        train(config, StopRequest())
+    vocab.write_text("\n".join(pieces), encoding="utf-8")
+    assert train(config, StopRequest())["steps"] == 4
+    assert find_checkpoint(tmp_path / "out")
 
 
 @pytest.mark.parametrize("method", ["irra", "clip"])
