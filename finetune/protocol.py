@@ -21,7 +21,7 @@ from pipeline.config import build, to_dict
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import sha256_file
 from pretrain.checkpoint import METADATA_FILE, load_model, read_facts, resolve
-from pretrain.history import PROTOCOL, TRAINED_ON, is_paper, metadata_of, trained_on
+from pretrain.history import PROTOCOL, TRAINED_ON, is_paper, knows_its_start, metadata_of, trained_on
 from pretrain.models.aptm import APTM
 from pretrain.settings import AugmentConfig
 from pretrain.tokenizer import CaptionTokenizer
@@ -56,12 +56,18 @@ def start_of(config: Recipe) -> Path | None:
     return Path(weights) if weights else None
 
 
-def checkpoint_facts(config: Recipe, lines: TrainingLines) -> dict[str, Any]:
-    """What every checkpoint of a training says of it; of the data, also what the weights to start from say of theirs."""
+def checkpoint_facts(config: Recipe, lines: TrainingLines, newest: Path | None) -> dict[str, Any]:
+    """What every checkpoint of a training says of it; of the data, also what the weights to start from say of theirs.
+
+    newest: the checkpoint that it goes on from, which knows that; the start may have changed since.
+    """
     protocol = asdict(Protocol.of(config)) if isinstance(config, FinetuneConfig) else {"eval": to_dict(config.eval)}
     kinds, share = sorted({line.kind for line in lines.records}), 0.0 if config.eval.paper_protocol else config.data.val_share
     own_data = {"name": config.data.name, "val_share": share, "annotation": lines.digest, "kinds": kinds}
-    before = trained_on(metadata_of(start)) if (start := start_of(config)) else []
+    known = metadata_of(newest) if newest else {}
+    if not knows_its_start(known):
+        known = metadata_of(start) if (start := start_of(config)) else {}
+    before = trained_on(known)
     return {"seed": config.seed, PROTOCOL: protocol, TRAINED_ON: [*(data for data in before if data != own_data), own_data]}
 
 

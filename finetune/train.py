@@ -54,7 +54,6 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
 
     # method and engine; weights come from this run's newest checkpoint, else from init, else at random
     method = start_method(config, lines, device)
-    extra = checkpoint_facts(config, lines)
     identity = digest([config.training_tree(), lines.digest, method.weights, num_steps, *method.files])
     newest = loop.newest(root, identity, config)
     check_best(root, identity)
@@ -64,7 +63,7 @@ def train(config: Recipe, stop: StopRequest) -> dict[str, Any]:
     if loop.is_finished(newest, num_steps) and best_folder(root) and (out / "summary.json").is_file():
         log.info("%s is a finished training of this config; nothing to do", out)
         return read_json(out / "summary.json") if rank() == 0 else {}
-    weights = method.term_weights()
+    weights, extra = method.term_weights(), checkpoint_facts(config, lines, newest)
     engine = build_engine(method.step, method.groups(), config.optim, config.engine, device)
     progress = loop.restore(newest, engine, method.load_state) if newest else Progress()
     log.info("%s; %d lines, %d steps from step %d", method.source, len(lines.records), num_steps, progress.step)

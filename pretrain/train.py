@@ -96,8 +96,8 @@ def train(config: PretrainConfig, stop: StopRequest) -> dict[str, Any]:
 
     # loop
     root, keep, facts = out / "checkpoint", config.train.keep, {"seed": config.seed, "inputs": config.inputs()}
-    if start := newest or (config.init.checkpoint and Path(config.init.checkpoint)):  # the former, since the latter may be gone
-        facts |= handed_on(start)
+    starts = [Path(start) for start in (newest, config.init.checkpoint) if start]  # the former first: the latter may be gone, or changed
+    facts |= next(filter(None, map(handed_on, starts)), {})
     saver = Saver(root=root, save_model=_writer(model, tokenizer), engine=engine, identity=identity, keep=keep, extra=facts)
     if rank() == 0:
         write_bytes(out / "config.yaml", to_yaml(config).encode())

@@ -21,8 +21,9 @@ from finetune.train import train
 from pipeline.config import build
 from pipeline.contracts.errors import ConfigError
 from pipeline.fileio import read_json, write_json
-from pipeline.signals import StopRequest
+from pipeline.signals import Stopped, StopRequest
 from pretrain.checkpoint import METADATA_FILE, MODEL_FILE
+from tests.unit.finetune.test_training import StopAfter
 from tests.unit.finetune.tiny_models import CLIP
 
 HOLDS_NOTHING_OUT = r"icfg-pedes has no validation split, .* no identity is held out; score --split test"
@@ -108,6 +109,24 @@ def test_what_the_weights_were_trained_on_before_counts_too_however_far_back(peo
     assert "for which no identity is held out; scores on validation will be too good" in caplog.text
     trained_on = read_json(find_checkpoint(third) / METADATA_FILE)["trained_on"]
     assert [training["val_share"] for training in trained_on] == [0.0, 0.4], "once each"
+
+
+@pytest.mark.parametrize("version", ["today", "older"])
+def test_a_continuation_goes_on_with_what_its_newest_checkpoint_says_of_its_start(people, paper, tmp_path, version):
+    """One that an older version began knows of its own training alone; the start is asked."""
+    start = shutil.copytree(paper, tmp_path / "start")
+    steps = {"steps": 2, "global_batch": 3, "save_every": 1}
+    config = recipe(tmp_path / "out", {"folder": str(people)}, init={"checkpoint": str(start)}, train=steps)
+    with pytest.raises(Stopped):
+        train(config, StopAfter(0))
+    facts = read_json(file := tmp_path / "out" / "checkpoint" / "step-00000001" / METADATA_FILE)
+    if version == "older":
+        write_json(file, facts | {"trained_on": facts["trained_on"][-1]})
+    else:
+        write_json(start / METADATA_FILE, {})
+    train(config, StopRequest())
+    found = read_json(find_checkpoint(tmp_path / "out") / METADATA_FILE)["trained_on"]
+    assert [data["val_share"] for data in found] == [0.0, 0.4]
 
 
 @pytest.mark.parametrize("file", ["", MODEL_FILE])
