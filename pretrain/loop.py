@@ -6,6 +6,7 @@ Used by `pretrain.train` and `finetune.train`, which differ in their data, their
 import shlex
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.config import changed_fields, read_yaml
+from pipeline.config import apply_overrides, changed_fields, read_yaml
 from pipeline.contracts.attributes import MISSING
 from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pipeline.paths import set_path
@@ -66,8 +67,11 @@ class WayOut:
 
 def _typed(name: str, folder: Path) -> str:
     """A `--set` item as one types it in a shell."""
-    plain = f"{name}={folder}"
-    return plain if shlex.quote(plain) == plain else shlex.quote(set_path(name, folder))
+    plain, exact = f"{name}={folder}", set_path(name, folder)
+    with suppress(ConfigError):  # not every name is YAML, as "@1"
+        if shlex.quote(plain) == plain and apply_overrides({}, [plain]) == apply_overrides({}, [exact]):
+            return plain
+    return shlex.quote(exact)
 
 
 def absent_terms(labels: Tensor) -> frozenset[str]:

@@ -70,3 +70,15 @@ def test_the_way_out_can_be_pasted_whatever_the_folder_is_called(shards: Path, t
     said = loop.WayOut(newest.parent, tiny_config(shards, tmp_path)).text()
     (item,) = shlex.split(said.partition("with ")[2].rpartition(": moments")[0])
     assert apply_overrides({}, [item]) == {"init": {"checkpoint": str(newest)}}
+
+
+@pytest.mark.parametrize("name", ["@run", "%run", ",run", "run"])
+def test_that_holds_for_a_relative_folder_too_whose_name_begins_as_no_yaml_does(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    newest = Path(name) / "step-00000004"
+    write_json(newest / checkpoint.METADATA_FILE, {})
+    said = loop.WayOut(newest.parent, tiny_config(shards, tmp_path)).text()
+    (item,) = shlex.split(said.partition("with ")[2].rpartition(": moments")[0])
+    assert apply_overrides({}, [item]) == {"init": {"checkpoint": str(newest)}}
