@@ -9,7 +9,7 @@ The training's random numbers need no state: they follow from (seed, step, rank)
 import logging
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,10 +139,10 @@ def _without(path: Path) -> str:
 
 def _afterwards(folder: Path) -> str:
     """What becomes of a training, or of the user, without this checkpoint folder."""
+    if folder.parent.name != "checkpoint" or not folder.name.startswith(("best-", "step-")):  # of no training, such as a copy
+        return " and use another one"
     if folder.name.startswith("best-"):
         return " and run the training again: it goes on from its newest checkpoint and chooses anew"
-    if not folder.name.startswith("step-"):
-        return " and use another one"
     others = [other.name for other in whole(folder.parent) if other != folder]
     return f"; its training goes on from {others[-1]}" if others else "; there is no other beside it, and its training begins anew"
 
@@ -178,15 +178,23 @@ def resolve(folder: Path) -> Path:
 
 
 def _meant(folder: Path) -> Path | None:
+    return _one_of(folder, latest)
+
+
+def _one_of(folder: Path, newest: Callable[[Path], Path | None]) -> Path | None:
     places = (folder, folder / "checkpoint")
-    return next((place for place in places if (place / METADATA_FILE).is_file()), None) or next(filter(None, map(latest, places)), None)
+    return next((place for place in places if (place / METADATA_FILE).is_file()), None) or next(filter(None, map(newest, places)), None)
 
 
 def _folder_instead(file: Path) -> str:
-    if owner := next((place for place in list(file.parents)[:2] if _meant(place)), None):
-        return f"give {owner}"
-    if file.suffix not in (".pth", ".pt", ".bin", ".safetensors"):
-        return "give one that a training wrote"
+    """What to give in the place of this file: where it is one that we write, the folder that it stands for, else what makes one of it."""
+    if file.name == LATEST and (named := _newest(file.parent)):
+        return f"give {named}"
+    state = next((place for place in file.parents if place.name == TRAINING_STATE), None)
+    is_whole = (file.parent / METADATA_FILE).is_file() and file.suffix == ".safetensors"
+    if state or is_whole or file.suffix not in (".pth", ".pt", ".bin", ".safetensors"):
+        near = list((state or file).parents)[:2]
+        return f"give {next((place for place in near if _one_of(place, _newest)), 'one that a training wrote')}"
     return (
         f"of published APTM weights, make one with `passerby import-checkpoint --aptm {shlex.quote(str(file))} --config RECIPE "
         "--out FOLDER` (RECIPE: of a pre-training, with their architecture)"
@@ -213,14 +221,21 @@ def check_own(root: Path) -> None:
 
 def latest(root: Path) -> Path | None:
     """The checkpoint below OUT/checkpoint that its pointer names, else the newest whole one, which is logged; None if there is none."""
+    found = _newest(root)
+    if found and found != _named(root) and rank() == 0:
+        log.warning("%s names no whole checkpoint; the newest whole one is used, %s", root / LATEST, found)
+    return found
+
+
+def _newest(root: Path) -> Path | None:
+    return _named(root) or next(reversed(whole(root)), None)
+
+
+def _named(root: Path) -> Path | None:
+    """The whole checkpoint that the pointer names."""
     pointer = root / LATEST
-    named = root / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
-    if named and (named / METADATA_FILE).is_file():
-        return named
-    found = whole(root)
-    if found and rank() == 0:
-        log.warning("%s names no whole checkpoint; the newest whole one is used, %s", pointer, found[-1])
-    return found[-1] if found else None
+    folder = root / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    return folder if folder and (folder / METADATA_FILE).is_file() else None
 
 
 def whole(root: Path) -> list[Path]:

@@ -108,9 +108,33 @@ def test_of_a_file_the_folder_that_is_meant_is_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"{file} is a file, and a checkpoint is a folder; give {tmp_path}/out") as info:
             checkpoint.resolve(file)
         assert checkpoint.resolve(Path(str(info.value).rpartition("give ")[2])) == step
+    with pytest.raises(ConfigError, match=f"give {step}$"):  # OUT/checkpoint of a fine-tuning would mean its best
+        checkpoint.resolve(root / "latest")
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ConfigError, match="give one that a training wrote"):
         checkpoint.resolve(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize("name", ["published.pth", "weights/aptm.pth", "checkpoint/aptm.pth", "weights/model.safetensors"])
+def test_published_weights_near_a_training_are_not_taken_for_its_own(tmp_path: Path, name: str) -> None:
+    write_json(tmp_path / "out" / "checkpoint" / "step-00000004" / checkpoint.METADATA_FILE, {})
+    (file := tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+    file.touch()
+    with pytest.raises(ConfigError, match=rf"make one with `passerby import-checkpoint --aptm {file} "):
+        checkpoint.resolve(file)
+
+
+@pytest.mark.parametrize("name", ["zero/ranks/x.pt", "optimizer.safetensors", "x.bin"])
+def test_a_part_of_a_training_state_is_not_taken_for_published_weights(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing else is said: no checkpoint is used."""
+    write_json((step := tmp_path / "checkpoint" / "step-00000004") / checkpoint.METADATA_FILE, {})
+    (file := step / checkpoint.TRAINING_STATE / name).parent.mkdir(parents=True)
+    file.touch()
+    with pytest.raises(ConfigError, match=f"a checkpoint is a folder; give {step}$"):
+        checkpoint.resolve(file)
+    with pytest.raises(ConfigError, match=f"give {tmp_path}$"):
+        checkpoint.resolve(shutil.copy(file, tmp_path / "metrics.jsonl"))
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("place", [".", "checkpoint"])

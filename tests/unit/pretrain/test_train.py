@@ -130,6 +130,12 @@ def test_a_damaged_checkpoint_is_named_with_what_follows_once_it_is_deleted(shar
     assert train(config, StopRequest())["steps"] == 4
 
 
+def test_of_a_copied_checkpoint_that_is_damaged_no_training_is_said_to_begin_anew(tmp_path: Path) -> None:
+    for name in ("step-00000004", "best-00000004"):
+        with pytest.raises(ContractError, match=rf"delete the folder {tmp_path / 'given' / name} and use another one$"):
+            checkpoint.read_weights(tmp_path / "given" / name)
+
+
 def test_a_checkpoint_that_cannot_be_opened_is_not_said_to_be_missing_or_damaged(tmp_path: Path) -> None:
     """As without the right to read it, or on a lost network disk: deleting it would be a pity."""
     path = tmp_path / "step-00000004" / "model.safetensors"
