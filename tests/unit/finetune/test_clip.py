@@ -14,10 +14,10 @@ from transformers import CLIPConfig, CLIPModel
 from finetune.models.clip import Clip, image_feature, text_feature
 from finetune.models.clip_settings import ClipConfig, TowerConfig
 from finetune.models.clip_tokenizer import load_tokenizer
-from finetune.models.clip_weights import fit, grid_of, read_clip, resize_positions, sized
+from finetune.models.clip_weights import fit, grid_of, read_clip, read_state, resize_positions, sized
 from finetune.models.irra import Irra, IrraConfig
 from finetune.models.torchscript import read_torchscript
-from pipeline.contracts.errors import ConfigError, ContractError
+from pipeline.contracts.errors import ConfigError, ContractError, StageError
 from pretrain.models.layout import load_published
 
 TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 99}
@@ -165,6 +165,13 @@ def test_a_pickle_with_code_is_not_run_and_other_files_are_refused(tmp_path):
         read_clip(tmp_path)
     with pytest.raises(ConfigError, match="is no weight file and holds none"):
         read_clip(tmp_path / "absent")
+
+
+def test_weights_that_cannot_be_opened_are_not_said_to_be_missing_or_damaged(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.symlink_to(path)
+    with pytest.raises(StageError, match=rf"^{path} cannot be read: Too many levels of symbolic links$"):
+        read_state(path)
 
 
 def test_positions_keep_the_class_row_and_grow_to_the_new_grid():

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from finetune.best import POINTER
+from finetune.cli import finetune
 from finetune.config import DataConfig, EvalConfig
 from finetune.datasets.challenge import Pedestrian, gold_path, read_gold
 from finetune.datasets.retrieval_split import RetrievalSplit, inclusion_matrix, read_test, read_val, relevant_pictures
@@ -163,6 +165,37 @@ def test_a_submission_names_the_checkpoints_that_ranked_though_a_training_choose
     monkeypatch.setattr("finetune.evaluate.fused_scores", rank_while_another_is_chosen)
     report = predict_submission(tmp_path / "out", miniature, tmp_path / "s.json", device="cpu")
     assert [found["checkpoints"] for found in report["kinds"].values()] == [[str(root / "best-00000001")]] * 2
+
+
+def test_all_checkpoints_of_a_submission_are_opened_before_the_first_one_ranks(miniature, checkpoint, tmp_path, monkeypatch):
+    """Otherwise a training that deletes one meanwhile would cost the ranking that is done."""
+    by_kind = {kind: [Path(shutil.copytree(checkpoint, tmp_path / kind))] for kind in ("pedestrian", "vehicle")}
+
+    def rank_while_all_are_deleted(*arguments):
+        for (folder,) in by_kind.values():
+            shutil.rmtree(folder, ignore_errors=True)
+        return fused_scores(*arguments)
+
+    monkeypatch.setattr("finetune.evaluate.fused_scores", rank_while_all_are_deleted)
+    report = predict_submission([], miniature, tmp_path / "s.json", device="cpu", by_kind=by_kind)
+    assert {kind: found["checkpoints"] for kind, found in report["kinds"].items()} == {k: [str(f)] for k, (f,) in by_kind.items()}
+
+
+def test_costs_and_scores_are_of_one_checkpoint_though_a_training_chooses_another_meanwhile(tiny_tree, checkpoint, tmp_path, monkeypatch):
+    root = tmp_path / "out" / "checkpoint"
+    for name in ("best-00000001", "best-00000002"):
+        shutil.copytree(checkpoint, root / name)
+    (root / POINTER).write_text("best-00000001\n")
+
+    def measure_while_another_is_chosen(*arguments):
+        (root / POINTER).write_text("best-00000002\n")
+        return {}
+
+    monkeypatch.setattr("finetune.evaluate.cost_of", measure_while_another_is_chosen)
+    (tmp_path / "recipe.yaml").write_text(json.dumps(tiny_tree))
+    arguments = ["evaluate", str(tmp_path / "recipe.yaml"), "--cost", "--json"]
+    said = json.loads(CliRunner().invoke(finetune, arguments, catch_exceptions=False).stdout)
+    assert said["measured_on"]["checkpoint"] == str(root / "best-00000001")
 
 
 def test_a_score_of_attributes_that_is_not_defined_is_left_out(people):
